@@ -1,0 +1,46 @@
+"""Every error session2 raises on purpose.  Each message says what to do about it."""
+
+from __future__ import annotations
+
+
+class SessionError(Exception):
+    """The base of all errors of this package."""
+
+
+class ConfigurationError(SessionError):
+    """An argument, option, URL or combination of them cannot work."""
+
+
+class StoreUnavailable(SessionError):
+    """The system behind a store did not do what it was asked; nothing was handed out in its place."""
+
+
+class Conflict(SessionError):
+    """A record's version is not the one a primitive was told to expect."""
+
+
+class SessionConflict(SessionError):
+    """Another request changed the session meanwhile and this one may not, or could not, merge."""
+
+
+class LockTimeout(SessionError):
+    """The lock of a session was not free within the bounded wait."""
+
+
+class LockLost(SessionConflict):
+    """The lease of a lock ran out and another holder has the session now; nothing was written."""
+
+
+class ReadOnlySession(SessionError):
+    """A request declared ``concurrency="read-only"`` changed its session; nothing was written."""
+
+
+class SerializationError(SessionError):
+    """A state cannot become bytes, or bytes are not a state.
+
+    ``where`` names the attribute or key at fault, when it is known.
+    """
+
+    def __init__(self, message: str, where: str | None = None) -> None:
+        super().__init__(message)
+        self.where = where

@@ -1,0 +1,85 @@
+"""The view of a session manager as a mapping of sessions, as Quixote's own manager offers it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+from .errors import ConfigurationError
+from .session import Session
+from .store.base import SessionStore
+
+_S = TypeVar("_S", bound=Session)
+
+
+class SessionMapping(Generic[_S]):
+    """Sessions by id.
+
+    The id of a stored session is known to its visitor only, so `keys` and `items` name the sessions by their keys in
+    the store, and everything here takes either.  Nothing here should be given a value that came from a browser, save
+    through `has_session`, which takes ids only.
+    """
+
+    store: SessionStore
+    session_class: type[_S]
+
+    @abstractmethod
+    def load(self, session_id: str | None) -> _S | None:
+        """Return the session with this id."""
+
+    def __getitem__(self, session_id: str) -> _S:
+        session = self.load(session_id) or self._by_key(session_id)
+        if session is None:
+            raise KeyError(session_id)
+        return session
+
+    def __setitem__(self, session_id: str, session: _S) -> None:
+        if session_id not in (session.id, session.key):
+            raise ConfigurationError("a session is stored under its own id only")
+        self.store.save(session)
+
+    def __delitem__(self, session_id: str) -> None:
+        self.store.delete(self[session_id])
+
+    def __contains__(self, session_id: object) -> bool:
+        return isinstance(session_id, str) and self.get(session_id) is not None
+
+    def __iter__(self) -> Iterator[_S]:
+        """Iterate over the sessions themselves, as Quixote's managers do."""
+        return self.store.sessions(self.session_class)
+
+    def get(self, session_id: str, default: Any = None) -> Any:
+        """Return the session with this id or key, or `default`."""
+        try:
+            return self[session_id]
+        except KeyError:
+            return default
+
+    def has_session(self, session_id: str | None) -> bool:
+        """Tell whether there is a session with this id."""
+        return self.load(session_id) is not None
+
+    def keys(self) -> list[str]:
+        """Return the keys of all sessions."""
+        return [str(session.key) for session in self]
+
+    def sorted_keys(self) -> list[str]:
+        """Return the keys of all sessions in order."""
+        return sorted(self.keys())
+
+    def values(self) -> list[_S]:
+        """Return all sessions."""
+        return list(self)
+
+    def items(self) -> list[tuple[str, _S]]:
+        """Return all sessions with their keys."""
+        return [(str(session.key), session) for session in self]
+
+    def _by_key(self, key: str) -> _S | None:
+        if not isinstance(key, str) or len(key) != 64 or not self.store.hash_ids:
+            return None
+        record = self.store.read(key)
+        if record is None or not self.store.is_session(key, record):
+            return None
+        return self.store.session_from(key, record, self.session_class)

@@ -1,0 +1,272 @@
+"""What an application keeps of one visitor: `Session` in attributes, `DictSession` in items."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import pickle
+import secrets
+import sys
+import time
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TextIO, TypeVar
+from uuid import UUID
+
+from . import merge
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .store.record import Record
+
+_S = TypeVar("_S", bound="Session")
+
+
+class Origin(NamedTuple):
+    """The stored state a session was loaded from or last saved as: what compare-and-set compares with."""
+
+    id: str | None
+    """None for a session met by iteration: only its visitor knows its id."""
+    key: str
+    record: Record
+    payload: bytes
+
+
+class Session:
+    """One visitor's session.  Any attribute the application sets is kept.
+
+    A subclass may override `set_user` and `get_user` (to keep a database id instead of an object), `has_info` (what is
+    worth storing), `user_key` (the name `SessionManager.revoke_user` knows a user by) and `merge_rules`.  Give new
+    attributes a class-level default: a session saved before they existed is restored without calling ``__init__``.
+    """
+
+    # What is in __dict__ is the state; what is in slots is bookkeeping and never stored with it.
+    __slots__ = ("__dict__", "__weakref__", "access_time", "creation_time", "exchange", "expires", "id", "key",
+                 "origin")
+
+    MAX_FORM_TOKENS: ClassVar[int] = 16
+    CSRF_TOKEN_NAME: ClassVar[str] = "_csrf_token"  # noqa: S105 (the name of a form field)
+
+    merge_rules: ClassVar[Mapping[str, Any]] = {}
+    """Rules of `session2.merge` by attribute (in a `DictSession`: by key)."""
+
+    user: Any = None
+    _remote_address: str | None = None
+    _form_tokens: list[str] | tuple[str, ...] = ()
+    _csrf_token: str | None = None
+    _issued: float | None = None
+
+    id: str | None
+    """What the cookie carries; None until the session is worth storing, and for sessions met by iteration."""
+    key: str | None
+    """What the store files the session under."""
+    creation_time: float
+    access_time: float
+    expires: float | None
+    origin: Origin | None
+    exchange: Exchange | None
+
+    def __init__(self, id: str | None = None) -> None:
+        self._bookkeeping(id, time.time())
+
+    def _bookkeeping(self, id: str | None, now: float) -> None:
+        self.id = id
+        self.key = None
+        self.creation_time = self.access_time = now
+        self.expires = None
+        self.origin = None
+        self.exchange = None
+
+    @classmethod
+    def restore(cls: type[_S], state: dict[str, Any]) -> _S:
+        """Return a session with this state, as a store does after reading."""
+        session = cls.__new__(cls)
+        session._bookkeeping(None, 0.0)
+        session.set_state(state)
+        return session
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {(self.key or 'new')[:8]} user={self.user!r}>"
+
+    def __str__(self) -> str:
+        user = f"user {self.user}" if self.user else "no user"
+        return f"session {(self.key or 'new')[:8]} ({user})"
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what is stored of this session: a plain dict."""
+        return self.__dict__
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take on a state that `get_state` of this or of an earlier version of the class returned."""
+        self.__dict__ = state
+
+    def merge_state(self, base: dict[str, Any], theirs: dict[str, Any]) -> None:
+        """Take on `theirs` with the changes applied that this session made since `base`."""
+        self.set_state(merge.merge(base, self.get_state(), theirs, self._all_merge_rules()))
+
+    def _all_merge_rules(self) -> dict[str, Any]:
+        return {"_form_tokens": merge.union, "_csrf_token": merge.first, **self.merge_rules}
+
+    def has_info(self) -> bool:
+        """Tell whether there is anything worth storing; until then there is no record and no cookie."""
+        return bool(self.user is not None or self._form_tokens or self._csrf_token)
+
+    # A session travels by pickle only in the stores of others; ours keep the plain state.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.get_state(), "id": self.id, "_creation_time": self.creation_time,
+                "_access_time": self.access_time}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        self._bookkeeping(state.pop("id", None), 0.0)
+        self.creation_time = state.pop("_creation_time", 0.0)
+        self.access_time = state.pop("_access_time", self.creation_time)
+        self.set_state(state)
+
+    # -- user ------------------------------------------------------------------------------------------------------
+
+    def set_user(self, user: Any) -> None:
+        """Set the user; when the request ends the session gets a new id and the old one is dead."""
+        self.user = user
+
+    def get_user(self) -> Any:
+        """Return the user, None for nobody."""
+        return self.user
+
+    def user_key(self) -> str | None:
+        """Return the text by which the sessions of this user are found, None if nobody is logged in."""
+        return user_key(self.user)
+
+    # -- where from, since when ------------------------------------------------------------------------------------
+
+    def get_remote_address(self) -> str | None:
+        """Return the address the first request of this session came from."""
+        return self._remote_address
+
+    def get_creation_time(self) -> float:
+        """Return when this session began, in seconds since the epoch."""
+        return self.creation_time
+
+    def get_access_time(self) -> float:
+        """Return when this session was last seen before this request; exact to the manager's `touch_interval`."""
+        return self.access_time
+
+    def get_creation_age(self, _now: float | None = None) -> float:
+        """Return the seconds since this session began."""
+        return (time.time() if _now is None else _now) - self.creation_time
+
+    def get_access_age(self, _now: float | None = None) -> float:
+        """Return the seconds since this session was last seen before this request."""
+        return (time.time() if _now is None else _now) - self.access_time
+
+    def start_request(self) -> None:
+        """Do what a subclass wants done at the start of each request; nothing by default."""
+
+    def dump(self, file: TextIO | None = None, header: bool = True, deep: bool = True) -> None:
+        """Write a readable summary to `file` (default: standard output); `deep` adds the state."""
+        out = file or sys.stdout
+        if header:
+            out.write(f"session {(self.key or 'new')[:8]}:\n")
+        out.write(f"  user {self.user!r}\n  remote address {self._remote_address}\n")
+        out.write(f"  created {_stamp(self.creation_time)}, last accessed {_stamp(self.access_time)}\n")
+        for name, value in sorted(self.get_state().items()) if deep else ():
+            out.write(f"  {name}: {value!r}\n")
+
+    # -- tokens for forms ------------------------------------------------------------------------------------------
+
+    def create_form_token(self) -> str:
+        """Return a new token for one form; the newest `MAX_FORM_TOKENS` are remembered."""
+        token = secrets.token_urlsafe(16)
+        self._form_tokens = [*self._form_tokens, token][-self.MAX_FORM_TOKENS:]
+        return token
+
+    def has_form_token(self, token: str) -> bool:
+        """Tell whether `token` is outstanding."""
+        return token in self._form_tokens
+
+    def remove_form_token(self, token: str) -> None:
+        """Strike `token` off; ValueError if it is not outstanding."""
+        tokens = list(self._form_tokens)
+        tokens.remove(token)
+        self._form_tokens = tokens
+
+    def get_csrf_token(self) -> str:
+        """Return the token that every form of this session carries; made at the first call."""
+        if self._csrf_token is None:
+            self._csrf_token = secrets.token_urlsafe(16)
+        return self._csrf_token
+
+    def valid_csrf_token(self, name: str | None = None) -> bool:
+        """Tell whether the current request is a POST whose field `name` (`CSRF_TOKEN_NAME`) holds the CSRF token."""
+        value = self.exchange.post_value(name or self.CSRF_TOKEN_NAME) if self.exchange else None
+        if not isinstance(value, str) or self._csrf_token is None:
+            return False
+        return hmac.compare_digest(value.encode(), self._csrf_token.encode())
+
+
+class DictSession(Session, MutableMapping[str, Any]):
+    """A session that is a mapping.  Items and attributes are separate; it is true even when it is empty.
+
+    The frameworks whose sessions are mappings all keep this one, so what one of them wrote any other reads.
+    """
+
+    __slots__ = ()
+
+    data: dict[str, Any]
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id)
+        self.data = {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take on a state; one without items is a session whose items are all gone."""
+        state.setdefault("data", {})
+        super().set_state(state)
+
+    def _all_merge_rules(self) -> dict[str, Any]:
+        own = super()._all_merge_rules()
+        return {**own, "data": self.merge_rules}
+
+    def has_info(self) -> bool:
+        """Tell whether there is a user, an item or an outstanding token."""
+        return bool(self.data) or super().has_info()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, key: str) -> Any:
+        return self.data[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.data[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.data[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    # Two sessions with equal items are still two sessions.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def user_key(user: Any) -> str | None:
+    """Return the text under which sessions of `user` are indexed, None for nobody.
+
+    A str, int or UUID is its own text.  Any other object counts as the hash of its pickle: good enough to notice that
+    the user changed; to revoke by such a user, override `Session.user_key`.
+    """
+    if user is None:
+        return None
+    if isinstance(user, (str, int, UUID)):
+        return str(user)
+    return "sha256:" + hashlib.sha256(pickle.dumps(user, 5)).hexdigest()
+
+
+def _stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -1,0 +1,69 @@
+"""The stores, one module each; `from_url` makes one from text, for configuration files."""
+
+from __future__ import annotations
+
+import inspect
+from importlib import import_module
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from ..errors import ConfigurationError
+from ..serializers import JSONSerializer, PickleSerializer, Serializer
+from .base import SessionStore
+
+_STORES: Final = {
+    "volatile": "volatile.VolatileSessionStore",
+    "directory": "directory.DirectorySessionStore",
+    "shelve": "shelve.ShelveSessionStore",
+    "sqlite": "sqlite.SQLiteSessionStore",
+}
+
+_SERIALIZERS: Final[dict[str, type[Serializer]]] = {"pickle": PickleSerializer, "json": JSONSerializer}
+
+
+def from_url(url: str, **options: Any) -> SessionStore:
+    """Return the store that a URL describes, for example ``directory:/var/lib/sessions?create=true``.
+
+    Query arguments, and `options`, become keyword arguments of the store; ``serializer`` is ``pickle`` or ``json``.
+    Raises `ConfigurationError` for a scheme or an argument that does not exist.
+    """
+    location, _, query = url.partition("?")
+    scheme = location.partition(":")[0]
+    if scheme not in _STORES:
+        raise ConfigurationError(f"no store is called {scheme!r}; there are: {', '.join(_STORES)}")
+    module, name = _STORES[scheme].split(".")
+    store: type[SessionStore] = getattr(import_module(f"{__name__}.{module}"), name)
+    try:
+        arguments = dict(parse_qsl(query, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise ConfigurationError(f"the query of the store URL cannot be read: {error}") from None
+    defaults = _defaults(store)
+    converted = {name: _convert(store, name, text, defaults) for name, text in arguments.items()}
+    return store.from_location(location, **converted, **options)
+
+
+def _defaults(store: type) -> dict[str, Any]:
+    """Return the optional arguments of a store and of its bases."""
+    return {name: parameter.default for base in reversed(store.__mro__) if "__init__" in vars(base)
+            for name, parameter in inspect.signature(base).parameters.items()
+            if parameter.default is not parameter.empty and name != "clock"}
+
+
+def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any:
+    if name not in defaults:
+        raise ConfigurationError(f"{store.__name__} has no argument {name!r}; it has: {', '.join(defaults)}")
+    if name == "serializer":
+        if text not in _SERIALIZERS:
+            raise ConfigurationError(f"no serializer is called {text!r}; there are: {', '.join(_SERIALIZERS)}")
+        return _SERIALIZERS[text]()
+    default = defaults[name]
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ConfigurationError(f"{name} must be true or false, not {text!r}")
+        return text.lower() in ("true", "1")
+    if not isinstance(default, (int, float)):
+        return text
+    try:
+        return type(default)(text)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a number, not {text!r}") from None

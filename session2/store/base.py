@@ -1,0 +1,397 @@
+"""`SessionStore`: six primitives for a back end to implement, and the session API on top of them."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import random
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from .. import tokens
+from ..errors import ConfigurationError, Conflict, SerializationError, SessionConflict
+from ..serializers import PickleSerializer, Serializer
+from ..session import DictSession, Origin, Session
+from .lock import Lease, acquire
+from .record import Record, Version
+
+log = logging.getLogger("session2")
+
+_S = TypeVar("_S", bound=Session)
+
+_MOVED = b"s2 moved\n"
+_ENDED = b"s2 ended\n"
+
+ENDED_GRACE = 60.0
+"""Seconds for which a replaced id is remembered as dead, so that late requests do not revoke the new cookie."""
+
+MERGE_PATIENCE = 15.0
+"""Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
+
+
+class Outcome(enum.Enum):
+    """What became of a save."""
+
+    SAVED = "saved"
+    UNCHANGED = "unchanged"
+    GONE = "gone"
+    """The session was logged out or revoked meanwhile; it was not restored."""
+    REPLACED = "replaced"
+    """The session goes on under another id (somebody logged in meanwhile); this id is dead, the new cookie is not."""
+
+
+class SessionStore(ABC):
+    """The base of every store.
+
+    A back end implements six primitives over records: `read`, `write`, `touch`, `remove`, `scan` and `purge`; it knows
+    nothing of sessions.  An expired record counts as absent for all of them but `purge`.  All raise `StoreUnavailable`
+    when the system behind them fails.
+
+    :param serializer: how state becomes bytes; default `PickleSerializer`.
+    :param hash_ids: file sessions under the SHA-256 of their id, so that a copy of the store holds no usable cookie.
+    :param clock: returns the time in seconds since the epoch; for tests.
+    """
+
+    is_thread_safe: bool = False
+    is_multiprocess_safe: bool = False
+
+    def __init__(self, *, serializer: Serializer | None = None, hash_ids: bool = True,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.serializer = serializer or PickleSerializer()
+        self.hash_ids = hash_ids
+        self.clock = clock
+
+    # -- primitives: what a back end implements --------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, key: str) -> Record | None:
+        """Return the record, or None if it is missing, expired or damaged beyond reading.
+
+        A damaged record is one log line, never an exception: an exception means that the system failed.
+        """
+
+    @abstractmethod
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        """Store the record if the version there is `expected` (None: if nothing is there) and return its version.
+
+        Raises `Conflict` otherwise.  Atomic across threads and, where the store says so, processes.  A crash at any
+        point leaves the old record or the new one, whole.  ``record.version`` is ignored.
+        """
+
+    @abstractmethod
+    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        """Move the idle clock without rewriting the state.
+
+        Does nothing unless `accessed` is later than what is stored; never re-creates a record and does not change its
+        version.
+        """
+
+    @abstractmethod
+    def remove(self, key: str, expected: Version | None = None) -> None:
+        """Remove the record.  It is no error if nothing is there.
+
+        With `expected` the record is removed only if that is its version; otherwise `Conflict` is raised.
+        """
+
+    @abstractmethod
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        """Iterate over ``(key, record)`` of all live records; tolerates concurrent change."""
+
+    @abstractmethod
+    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+        """Delete the records expired at `now` (default: the clock's time), `batch` at a time; return their number."""
+
+    # -- abilities: working defaults a back end may better ---------------------------------------------------------
+
+    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
+        """Iterate over ``(key, record)`` of the live sessions of one user, named as by `Session.user_key`."""
+        return ((key, record) for key, record in self.scan() if record.user == user)
+
+    def lock(self, key: str, *, timeout: float = 30.0, lease: float = 60.0) -> Lease:
+        """Take the lock of `key` and return it; release it with ``with`` or `Lease.release`.
+
+        :param timeout: how long to wait, in seconds, before `LockTimeout`.
+        :param lease: after how many seconds without `Lease.renew` another may take the lock over.
+        """
+        return acquire(self, key, timeout, lease)
+
+    def setup(self, drop: bool = False) -> None:
+        """Create what is missing.  With `drop` delete all sessions first; otherwise nothing is ever dropped."""
+        if drop:
+            self.purge()
+            for key, _ in self.scan():
+                self.remove(key)
+
+    def close(self) -> None:  # noqa: B027 (a store with nothing to let go of has nothing to override)
+        """Let go of files and connections; the store may be used again afterwards."""
+
+    @classmethod
+    def from_location(cls, location: str, **options: Any) -> SessionStore:
+        """Make a store from the part of a URL before the query; by default ``scheme:PATH`` for a store at a path."""
+        path = location.partition(":")[2]
+        if not path:
+            raise ConfigurationError(f"{location!r} names no path; write for example '{location}/var/lib/sessions'")
+        return cls(path, **options)  # type: ignore[arg-type, call-arg]
+
+    # -- sessions <-> records: what the manager calls --------------------------------------------------------------
+
+    def key(self, session_id: str) -> str:
+        """Return the key under which the session of this id is filed."""
+        return tokens.hash_id(session_id) if self.hash_ids else session_id
+
+    def load(self, session_id: str, session_class: type[_S]) -> _S | None:
+        """Return a private copy of the session with this id, None if there is none.
+
+        The id of what is returned differs from `session_id` if the session was renewed a moment ago.
+        """
+        found = self._follow(session_id)
+        if isinstance(found, Outcome):
+            return None
+        session_id, key, record = found
+        return self.session_from(key, record, session_class, session_id)
+
+    def session_from(self, key: str, record: Record, session_class: type[_S],
+                     session_id: str | None = None) -> _S | None:
+        """Return the session in a record, None (and a log line) if its format is foreign or damaged."""
+        try:
+            payload = self.serializer.open(record.data, key)
+            session = session_class.restore(self.serializer.loads(payload))
+        except SerializationError as error:
+            log.warning("corrupt record %.8s is treated as missing: %s", key, error)
+            return None
+        session.key = key
+        session.id = session_id if self.hash_ids else key
+        session.creation_time, session.access_time, session.expires = record.created, record.accessed, record.expires
+        session.origin = Origin(session.id, key, record, payload)
+        return session
+
+    def save(self, session: Session, merge: bool = True) -> Outcome:
+        """Store what the session holds, never over what somebody else wrote meanwhile.
+
+        :param merge: False raises `SessionConflict` where there is something to merge.
+        """
+        payload = self._payload(session)
+        if session.origin is None:
+            return self._insert(session, payload)
+        if self._is_unchanged(session, session.origin, payload):
+            return Outcome.UNCHANGED
+        return self._replace(session, payload, merge)
+
+    def is_changed(self, session: Session) -> bool:
+        """Tell whether the session holds anything else than what is stored of it."""
+        return session.origin is None or not self._is_unchanged(session, session.origin, self._payload(session))
+
+    def refresh(self, session: Session) -> None:
+        """Move the idle clock of a stored session to its `access_time` and `expires`."""
+        if session.origin is not None:
+            self.touch(session.origin.key, session.access_time, session.expires)
+
+    def move(self, session: Session, new_id: str, grace: float = 0.0) -> Outcome:
+        """Store the session under `new_id` and retire its old id.
+
+        :param grace: seconds for which the old id still leads here; 0: it is dead at once.
+        """
+        if session.origin is None or session.origin.id is None:
+            session.id, session.origin = new_id, None
+            return self._insert(session, self._payload(session))
+        old_id, new_key = session.origin.id, self.key(new_id)
+        retired = _MOVED + tokens.seal_id(new_id, old_id) if grace else _ENDED
+        version: Version | None = None
+        for _ in _attempts():
+            payload = self._payload(session)
+            record = self._record(session, payload, new_key)
+            version = self.write(new_key, record, version)
+            try:
+                self._retire(session.origin, retired, grace or ENDED_GRACE)
+            except Conflict:
+                outcome = self._catch_up(session)
+                if outcome is None and session.origin.id == old_id:
+                    continue
+                if outcome is None:  # another request renewed the id at the same moment
+                    outcome = self.save(session) if grace else self.move(session, tokens.new_id())
+                self.remove(new_key)
+                return outcome
+            return self._stored(session, new_id, new_key, record._replace(version=version), payload)
+        raise SessionConflict("the session kept changing while its id was to be replaced; try again")
+
+    def supersede(self, session: Session) -> None:
+        """Give what is stored a new version, so that whoever loaded it before cannot write unmerged any more."""
+        for _ in _attempts():
+            assert session.origin is not None
+            id, key, record, payload = session.origin
+            try:
+                version = self.write(key, record, record.version)
+            except Conflict:
+                if self._catch_up(session) is not None:
+                    return
+            else:
+                session.origin = Origin(id, key, record._replace(version=version), payload)
+                return
+
+    def delete(self, session: Session | str) -> None:
+        """End a session, given itself or its id.  It is no error if there is none."""
+        key = self._key_of(session)
+        if key is not None:
+            self.remove(key)
+
+    def sessions(self, session_class: type[_S], user: str | None = None) -> Iterator[_S]:
+        """Iterate over all sessions, or over those of one user."""
+        for key, record in self.scan() if user is None else self.records_of(user):
+            if self.is_session(key, record):
+                session = self.session_from(key, record, session_class)
+                if session is not None:
+                    yield session
+
+    def is_session(self, key: str, record: Record) -> bool:
+        """Tell sessions from what else is filed: locks and the traces of replaced ids."""
+        return not key.startswith("lock-") and not record.data.startswith((_MOVED, _ENDED))
+
+    # -- the API of session2 ---------------------------------------------------------------------------------------
+
+    def load_session(self, session_id: str | None, default: Any = None) -> Any:
+        """Return the `DictSession` or `Session` with this id, or `default`."""
+        session = self.load(session_id, DictSession) if tokens.is_id(session_id) and session_id else None
+        return default if session is None else session
+
+    def save_session(self, session: Session) -> None:
+        """Store a session; one without an id gets one."""
+        if session.id is None and session.origin is None:
+            session.id = tokens.new_id()
+        self.save(session)
+
+    def delete_session(self, session: Session | str | None) -> None:
+        """End a session, given itself or its id.  It is no error if there is none."""
+        if session is not None:
+            self.delete(session)
+
+    def has_session(self, session_id: str | None) -> bool:
+        """Tell whether there is a session with this id."""
+        return self.load_session(session_id) is not None
+
+    def iter_sessions(self) -> Iterator[tuple[str, Session]]:
+        """Iterate over ``(key, session)``; the id of a session is known to its visitor only."""
+        return ((str(session.key), session) for session in self.sessions(DictSession))
+
+    def delete_old_sessions(self, minutes: float) -> tuple[int, int]:
+        """Delete the sessions nobody used for so many minutes; return how many are deleted and how many remain."""
+        deleted, remaining = self.purge(), 0
+        limit = self.clock() - minutes * 60
+        for key, record in self.scan():
+            if not self.is_session(key, record):
+                continue
+            if record.accessed >= limit:
+                remaining += 1
+                continue
+            try:
+                self.remove(key, record.version)
+                deleted += 1
+            except Conflict:  # in use after all
+                remaining += 1
+        return deleted, remaining
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _key_of(self, session: Session | str) -> str | None:
+        if not isinstance(session, Session):
+            found = self._follow(session) if tokens.is_id(session) else Outcome.GONE
+            return None if isinstance(found, Outcome) else found[1]
+        if session.origin is not None:
+            return session.origin.key
+        return None if session.id is None else self.key(session.id)
+
+    def _follow(self, session_id: str) -> tuple[str, str, Record] | Outcome:
+        """Return id, key and record of the session this id stands for, or how it ended."""
+        key = self.key(session_id)
+        record = self.read(key)
+        if record is None:
+            return Outcome.GONE
+        if record.data.startswith(_ENDED):
+            return Outcome.REPLACED
+        if not record.data.startswith(_MOVED):
+            return session_id, key, record
+        new_id = tokens.unseal_id(record.data[len(_MOVED):], session_id)
+        return Outcome.GONE if new_id is None else self._follow(new_id)
+
+    def _payload(self, session: Session) -> bytes:
+        return self.serializer.dumps(session.get_state())
+
+    def _is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
+        """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
+        if payload == origin.payload:
+            return True
+        pristine = type(session).restore(self.serializer.loads(origin.payload))
+        return payload == self._payload(pristine)
+
+    def _record(self, session: Session, payload: bytes, key: str) -> Record:
+        return Record(self.serializer.seal(payload, key), session.creation_time, self.clock(), session.access_time,
+                      session.expires, session.user_key())
+
+    def _stored(self, session: Session, id: str | None, key: str, record: Record, payload: bytes) -> Outcome:
+        session.id, session.key, session.origin = id, key, Origin(id, key, record, payload)
+        return Outcome.SAVED
+
+    def _retire(self, origin: Origin, trace: bytes, seconds: float) -> None:
+        now = self.clock()
+        self.write(origin.key, Record(trace, now, now, now, now + seconds), origin.record.version)
+
+    def _insert(self, session: Session, payload: bytes) -> Outcome:
+        if session.id is None:
+            raise ConfigurationError("a session needs an id before it is stored; save it with the manager")
+        key = self.key(session.id)
+        record = self._record(session, payload, key)
+        version = self.write(key, record, None)
+        return self._stored(session, session.id, key, record._replace(version=version), payload)
+
+    def _replace(self, session: Session, payload: bytes, merge: bool) -> Outcome:
+        for _ in _attempts():
+            assert session.origin is not None
+            id, key, old, _payload = session.origin
+            record = self._record(session, payload, key)
+            try:
+                version = self.write(key, record, old.version)
+            except Conflict:
+                if not merge:
+                    raise SessionConflict("another request changed the session meanwhile; load it again") from None
+            else:
+                return self._stored(session, id, key, record._replace(version=version), payload)
+            outcome = self._catch_up(session)
+            if outcome is not None:
+                return outcome
+            payload = self._payload(session)
+            if self._is_unchanged(session, session.origin, payload):
+                return Outcome.SAVED
+        raise SessionConflict("the session kept changing while it was to be saved; try again")
+
+    def _catch_up(self, session: Session) -> Outcome | None:
+        """Merge what others stored into the session; return how it ended if it is no longer there."""
+        assert session.origin is not None
+        id, key, _, payload = session.origin
+        found = self._follow(id) if id is not None else self._find(key)
+        if isinstance(found, Outcome):
+            return found
+        new_id, key, record = found
+        theirs = self.session_from(key, record, type(session), new_id)
+        if theirs is None:
+            return Outcome.GONE
+        base = type(session).restore(self.serializer.loads(payload))
+        log.debug("conflict: merging into %.8s", key)
+        session.merge_state(base.get_state(), theirs.get_state())
+        session.id, session.key, session.origin = theirs.id, key, theirs.origin
+        session.access_time = max(session.access_time, record.accessed)
+        return None
+
+    def _find(self, key: str) -> tuple[None, str, Record] | Outcome:
+        record = self.read(key)
+        return Outcome.GONE if record is None or not self.is_session(key, record) else (None, key, record)
+
+
+def _attempts() -> Iterator[None]:
+    """Yield at once, then after ever longer pauses with jitter, until the patience is used up."""
+    end = time.monotonic() + MERGE_PATIENCE
+    pause = 0.001
+    while time.monotonic() < end:
+        yield
+        time.sleep(random.uniform(0, pause))
+        pause = min(pause * 2, 0.05)

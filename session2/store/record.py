@@ -1,0 +1,25 @@
+"""`Record`: what a store keeps of one session."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple, TypeAlias
+
+Version: TypeAlias = Hashable
+"""Opaque token of one stored state.  A version never comes back for the same key, not even after a removal."""
+
+
+class Record(NamedTuple):
+    """What is at rest: the state as bytes, with its times (seconds since the epoch), user and version."""
+
+    data: bytes
+    created: float
+    modified: float
+    accessed: float
+    expires: float | None = None
+    user: str | None = None
+    version: Version = None
+
+    def is_live(self, now: float) -> bool:
+        """Tell whether the record still counts; an expired one is absent for every primitive but `purge`."""
+        return self.expires is None or self.expires > now

@@ -1,0 +1,73 @@
+"""Sessions in the memory of one process; for tests and for sites that may forget."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import ConfigurationError, Conflict
+from .base import SessionStore
+from .record import Record, Version
+
+
+class VolatileSessionStore(SessionStore):
+    """Keeps records in a dict: as bytes, so that nothing unsaved leaks from one request into another."""
+
+    is_thread_safe = True
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._records: dict[str, Record] = {}
+        self._versions = itertools.count(1)
+        self._mutex = threading.Lock()
+
+    @classmethod
+    def from_location(cls, location: str, **options: Any) -> VolatileSessionStore:
+        """Make a store from ``volatile:``."""
+        if location != "volatile:":
+            raise ConfigurationError(f"a volatile store has no place: write 'volatile:', not {location!r}")
+        return cls(**options)
+
+    def read(self, key: str) -> Record | None:
+        record = self._records.get(key)
+        return record if record is not None and record.is_live(self.clock()) else None
+
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        with self._mutex:
+            self._compare(key, expected)
+            version = next(self._versions)
+            self._records[key] = record._replace(version=version)
+            return version
+
+    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        with self._mutex:
+            record = self.read(key)
+            if record is not None and accessed > record.accessed:
+                self._records[key] = record._replace(accessed=accessed, expires=expires)
+
+    def remove(self, key: str, expected: Version | None = None) -> None:
+        with self._mutex:
+            if expected is not None and self.read(key) is not None:
+                self._compare(key, expected)
+            self._records.pop(key, None)
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        now = self.clock()
+        with self._mutex:
+            records = list(self._records.items())
+        return ((key, record) for key, record in records if record.is_live(now))
+
+    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+        now = self.clock() if now is None else now
+        with self._mutex:
+            expired = [key for key, record in self._records.items() if not record.is_live(now)]
+            for key in expired:
+                del self._records[key]
+        return len(expired)
+
+    def _compare(self, key: str, expected: Version | None) -> None:
+        record = self.read(key)
+        if (None if record is None else record.version) != expected:
+            raise Conflict(f"the record {key:.8} changed")
