@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,14 +15,14 @@ from .session import Session, user_key
 from .store.base import Outcome, SessionStore
 from .store.lock import Lease
 
-log = logging.getLogger("session2")
-
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 Seconds = float | timedelta
 
 _S = TypeVar("_S", bound=Session)
 
 DAY: Final = 86400.0
+
+_DEFAULT_POLICY: Final = CookiePolicy()
 
 
 @dataclass(slots=True)
@@ -154,14 +153,15 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
 
     def _settle(self, exchange: Exchange, visit: Visit) -> None:
         for old in visit.ended:
-            self.store.delete(old)
+            if old.origin is not None:
+                self.store.delete(old)
         session = exchange.session
         if session is not None and session.has_info():
             self._keep(exchange, visit, session)
         elif session is not None and session.origin is not None:
             self.store.delete(session)
             self.revoke_session_cookie(exchange)
-        elif any(old.origin is not None for old in visit.ended):
+        elif visit.ended and visit.cookie is not None:
             self.revoke_session_cookie(exchange)
 
     def _keep(self, exchange: Exchange, visit: Visit, session: Session) -> None:
@@ -186,7 +186,10 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
 
     def load(self, session_id: str | None) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""
-        return self.store.load(session_id, self.session_class) if tokens.is_id(session_id) and session_id else None
+        if session_id is None or not tokens.is_id(session_id):
+            return None
+        session = self.store.load(session_id, self.session_class)
+        return None if session is None or self._is_over(session) else session
 
     def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None) -> Outcome:
         """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one."""
@@ -244,6 +247,11 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
     def _expiry(self, session: Session) -> float | None:
         clocks = (session.access_time, self.idle_timeout), (session.creation_time, self.lifetime)
         return min((start + length for start, length in clocks if length is not None), default=None)
+
+    def _is_over(self, session: Session) -> bool:
+        """Judge by the clocks of this manager too: the record may have been stored under more generous ones."""
+        ends = self._expiry(session)
+        return ends is not None and ends <= self.store.clock()
 
     def _needs_new_id(self, session: Session) -> bool:
         origin = session.origin
@@ -308,7 +316,7 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
             exchange.visit.cookie = session.id
 
     def _policy(self, exchange: Exchange) -> CookiePolicy:
-        return self.cookie or exchange.cookie_policy or CookiePolicy()
+        return self.cookie or exchange.cookie_policy or _DEFAULT_POLICY
 
     def _exchange(self, exchange: Exchange | None) -> Exchange:
         if exchange is not None:

@@ -10,6 +10,7 @@ anything else the later write of that one value wins, unless a rule is declared 
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -28,14 +29,14 @@ MISSING: Final = _Missing()
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None), _Missing})
 
 
-def merge(base: Mapping[Any, Any], mine: Mapping[Any, Any], theirs: Mapping[Any, Any],
+def merge(base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any],
           rules: Mapping[Any, Any] | None = None) -> dict[Any, Any]:
     """Return `theirs` with the changes from `base` to `mine` applied.
 
     `rules` maps a name to a `Rule`, or to a mapping of rules for the dict of that name.
     """
     rules = rules or {}
-    result = dict(theirs)
+    result: dict[Any, Any] = copy.copy(theirs)
     for name in [*mine, *(name for name in base if name not in mine)]:
         value = _merge_value(base.get(name, MISSING), mine.get(name, MISSING), theirs.get(name, MISSING),
                              rules.get(name))
@@ -53,8 +54,8 @@ def _merge_value(base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
         return mine
     if callable(rule):
         return rule(base, mine, theirs)
-    if type(mine) is dict and type(theirs) is dict:
-        return merge(base if type(base) is dict else {}, mine, theirs, rule)
+    if isinstance(mine, dict) and type(mine) is type(theirs):
+        return merge(base if isinstance(base, dict) else {}, mine, theirs, rule)
     return mine
 
 
