@@ -1,0 +1,10 @@
+"""The conformance suites for stores and adapters of your own; they need the extra ``session2[testing]``."""
+
+import pytest
+
+# Before they are imported, so that a failing assertion in a suite shows its values.
+pytest.register_assert_rewrite("session2.testing.contract", "session2.testing.store")
+
+from .store import StoreSuite  # noqa: E402
+
+__all__ = ["StoreSuite"]

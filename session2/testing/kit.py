@@ -1,0 +1,51 @@
+"""What the tests of `StoreSuite` are made of: a clock to set, records to store, a recipe for the store under test."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..store.base import SessionStore
+from ..store.record import Record
+
+
+class Clock:
+    """A clock that stands still until it is moved.  It starts at the real time, for systems that have one too."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to make the store under test; can be sent to another process."""
+
+    store_class: type[SessionStore]
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, **options: Any) -> SessionStore:
+        return self.store_class(*self.args, **{**self.options, **options})
+
+
+def key_of(number: int) -> str:
+    """Return the n-th key of the form that stores are given."""
+    return hashlib.sha256(b"%d" % number).hexdigest()
+
+
+def record_at(now: float, data: bytes = b"state", **fields: Any) -> Record:
+    """Return a record that lives for another 1000 seconds, with times that need all digits of a float."""
+    return Record(data, now - 50.123456, now - 20.000001, now - 10.987654, now + 1000.7654321)._replace(**fields)
+
+
+def contents(store: SessionStore) -> dict[str, bytes]:
+    """Return the data of all live records."""
+    return {key: record.data for key, record in store.scan()}
