@@ -1,0 +1,63 @@
+"""The cookie policy: what is sent, and what is refused when the policy is made."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from session2 import ConfigurationError, CookiePolicy, Exchange
+
+
+class FakeExchange(Exchange):
+    remote_address = "192.0.2.1"
+
+    def __init__(self, is_secure: bool = False, script_name: str = "") -> None:
+        self._is_secure, self._script_name = is_secure, script_name
+
+    @property
+    def is_secure(self) -> bool:
+        return self._is_secure
+
+    @property
+    def script_name(self) -> str:
+        return self._script_name
+
+    def get_cookie(self, name: str) -> str | None:
+        return None
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        raise AssertionError
+
+    def add_header(self, name: str, value: str) -> None:
+        raise AssertionError
+
+
+def test_the_defaults_are_safe() -> None:
+    assert CookiePolicy().attributes(FakeExchange()) == {"path": "/", "httponly": True, "samesite": "Lax"}
+
+
+def test_secure_follows_the_request_unless_it_is_fixed() -> None:
+    assert CookiePolicy().attributes(FakeExchange(is_secure=True))["secure"] is True
+    assert CookiePolicy(secure=True).attributes(FakeExchange())["secure"] is True
+    assert "secure" not in CookiePolicy(secure=False).attributes(FakeExchange(is_secure=True))
+
+
+def test_the_path_is_where_the_application_is_mounted() -> None:
+    assert CookiePolicy().attributes(FakeExchange(script_name="/shop"))["path"] == "/shop/"
+    assert CookiePolicy(path="/x").attributes(FakeExchange(script_name="/shop"))["path"] == "/x"
+    assert CookiePolicy("__Host-s", secure=True).attributes(FakeExchange(script_name="/shop"))["path"] == "/"
+
+
+def test_a_duration_may_be_a_timedelta() -> None:
+    assert CookiePolicy(max_age=timedelta(days=1)).attributes(FakeExchange())["max_age"] == 86400
+
+
+@pytest.mark.parametrize("impossible", [
+    {"samesite": "None"}, {"samesite": "lax"}, {"partitioned": True}, {"name": "__Host-s"}, {"name": "__Secure-s"},
+    {"name": "__Host-s", "secure": True, "domain": "example.org"}, {"name": "__Host-s", "secure": True, "path": "/x"},
+    {"name": ""}, {"name": "a b"}, {"name": "a;b"}, {"name": "ä"}, {"path": "/;x"}, {"domain": "a;b"},
+    {"name": "a\r\nSet-Cookie: b"}, {"path": "/\n"},
+])
+def test_impossible_combinations_are_refused(impossible: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        CookiePolicy(**impossible)

@@ -1,0 +1,95 @@
+"""Three-way merge: only my changes are applied onto theirs."""
+
+from collections import OrderedDict, defaultdict
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from session2 import merge
+
+VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+                      max_leaves=8)
+STATES = st.dictionaries(st.sampled_from("abcdef"), VALUES, max_size=5)
+
+
+@given(STATES, STATES)
+def test_who_changed_nothing_takes_over_theirs(base: dict[str, Any], theirs: dict[str, Any]) -> None:
+    assert merge.same(merge.merge(base, base, theirs), theirs)
+
+
+@given(STATES, STATES)
+def test_if_they_changed_nothing_mine_stands(base: dict[str, Any], mine: dict[str, Any]) -> None:
+    merged = merge.merge(base, mine, base)
+    assert merged.keys() == mine.keys()
+    assert all(merge.same(merged[name], mine[name]) for name in mine)
+
+
+@given(STATES, st.dictionaries(st.sampled_from("uvw"), VALUES), st.dictionaries(st.sampled_from("xyz"), VALUES))
+def test_different_keys_are_all_kept(base: dict[str, Any], mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    merged = merge.merge(base, {**base, **mine}, {**base, **theirs})
+    assert all(merge.same(merged[name], value) for name, value in {**base, **mine, **theirs}.items())
+
+
+def test_dicts_are_merged_at_every_depth() -> None:
+    base = {"a": {"b": {"c": 1, "d": 1}}}
+    assert merge.merge(base, {"a": {"b": {"c": 2, "d": 1}}}, {"a": {"b": {"c": 1, "d": 2}}}) == {
+        "a": {"b": {"c": 2, "d": 2}}}
+
+
+@pytest.mark.parametrize("kind", [OrderedDict, lambda items: defaultdict(list, items)])
+def test_kinds_of_dict_are_merged_and_kept(kind: Any) -> None:
+    merged = merge.merge({"a": kind({})}, {"a": kind({"x": 1})}, {"a": kind({"y": 2})})["a"]
+    assert merged == {"x": 1, "y": 2}
+    assert type(merged) is type(kind({}))
+
+
+def test_my_deletion_is_applied() -> None:
+    assert merge.merge({"a": 1, "b": 1}, {"b": 1}, {"a": 1, "b": 2}) == {"b": 2}
+
+
+def test_their_deletion_stays() -> None:
+    assert merge.merge({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"b": 1}) == {"b": 2}
+
+
+def test_of_one_value_changed_by_both_the_later_write_wins() -> None:
+    assert merge.merge({"a": 1}, {"a": 2}, {"a": 3}) == {"a": 2}
+
+
+def test_theirs_and_mine_are_left_alone() -> None:
+    base: dict[str, Any] = {"d": {}}
+    mine, theirs = {"d": {"m": 1}}, {"d": {"t": 1}}
+    assert merge.merge(base, mine, theirs) == {"d": {"m": 1, "t": 1}}
+    assert (mine, theirs) == ({"d": {"m": 1}}, {"d": {"t": 1}})
+
+
+@pytest.mark.parametrize(("rule", "base", "mine", "theirs", "merged"), [
+    (merge.add, 5, 7, 8, 10),
+    (merge.add, merge.MISSING, 1, 1, 2),
+    (merge.add, 1.5, 2.0, 2.5, 3.0),
+    (merge.first, merge.MISSING, "m", "t", "t"),
+    (merge.first, "b", "m", merge.MISSING, "m"),
+    (merge.later, 1, 2, 3, 2),
+    (merge.union, [1, 2], [1, 2, 3], [2, 4], [2, 4, 3]),
+    (merge.union, merge.MISSING, [1], [2], [2, 1]),
+    (merge.union, {1, 2}, {2, 3}, {1, 2, 4}, {2, 3, 4}),
+])
+def test_rules(rule: merge.Rule, base: Any, mine: Any, theirs: Any, merged: Any) -> None:
+    state = {} if base is merge.MISSING else {"v": base}
+    other = {} if theirs is merge.MISSING else {"v": theirs}
+    assert merge.merge(state, {"v": mine}, other, {"v": rule}) == {"v": merged}
+
+
+def test_rules_of_inner_dicts() -> None:
+    assert merge.merge({"d": {"n": 1}}, {"d": {"n": 2}}, {"d": {"n": 3}}, {"d": {"n": merge.add}}) == {"d": {"n": 4}}
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, True), (1, 1.0), (0.0, -0.0), ([1], [True]), ("a", b"a"), ((1,), [1])])
+def test_what_compares_equal_is_not_always_the_same(a: Any, b: Any) -> None:
+    assert not merge.same(a, b)
+
+
+def test_nan_is_the_same_as_itself() -> None:
+    assert merge.same(float("nan"), float("nan"))

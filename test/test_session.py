@@ -1,0 +1,141 @@
+"""`Session` and `DictSession` as applications see them."""
+
+import io
+import pickle
+from collections.abc import MutableMapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from session2 import DictSession, Session
+from session2.session import user_key
+
+
+class Account:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+class AccountSession(Session):
+    """Keeps the number of the account, as documented."""
+
+    theme = "light"
+
+    def set_user(self, user: Any) -> None:
+        self.user = user.number
+
+    def get_user(self) -> Any:
+        return None if self.user is None else Account(self.user)
+
+
+def again(session: Session) -> Any:
+    return type(session).restore(pickle.loads(pickle.dumps(session.get_state())))
+
+
+def test_any_attribute_is_kept_and_no_bookkeeping_is() -> None:
+    session = Session("id")
+    session.user = "joe"
+    session.colour = "red"  # type: ignore[attr-defined]
+    assert session.get_state() == {"user": "joe", "colour": "red"}
+    assert again(session).colour == "red"
+
+
+def test_a_user_may_be_kept_by_number() -> None:
+    session = AccountSession()
+    assert session.get_user() is None
+    session.set_user(Account(7))
+    assert again(session).get_user().number == 7
+    assert session.user_key() == "7"
+
+
+def test_an_attribute_newer_than_the_session_has_its_default() -> None:
+    assert AccountSession.restore({"user": 1}).theme == "light"
+
+
+@pytest.mark.parametrize("session_class", [Session, DictSession])
+def test_a_new_session_has_no_info_but_a_user_or_token_is_info(session_class: type[Session]) -> None:
+    assert not session_class().has_info()
+    for change in (lambda s: s.set_user(0), lambda s: s.create_form_token(), lambda s: s.get_csrf_token()):
+        session = session_class()
+        change(session)
+        assert session.has_info()
+        assert again(session).has_info()
+
+
+def test_a_dict_session_is_a_mapping_and_true_when_empty() -> None:
+    session = DictSession()
+    assert isinstance(session, MutableMapping)
+    assert session
+    assert not session.has_info()
+    session["a"] = 1
+    assert session.has_info()
+    session.update(b=2)
+    assert session.setdefault("c", 3) == 3
+    assert (dict(session), len(session), list(session)) == ({"a": 1, "b": 2, "c": 3}, 3, ["a", "b", "c"])
+    assert session.pop("a") == 1
+    assert "a" not in session
+    with pytest.raises(KeyError):
+        session["a"]
+
+
+def test_items_and_attributes_are_separate() -> None:
+    session = DictSession()
+    session["user"] = "item"
+    session.user = "attribute"
+    restored = again(session)
+    assert (restored["user"], restored.user) == ("item", "attribute")
+
+
+def test_equal_contents_do_not_make_two_sessions_one() -> None:
+    assert DictSession() != DictSession()
+    assert len({DictSession(), DictSession()}) == 2
+
+
+def test_form_tokens_queue_up_to_a_limit() -> None:
+    session = Session()
+    issued = [session.create_form_token() for _ in range(20)]
+    assert [session.has_form_token(token) for token in issued] == [False] * 4 + [True] * 16
+    session.remove_form_token(issued[-1])
+    assert not session.has_form_token(issued[-1])
+    with pytest.raises(ValueError, match="not in list"):
+        session.remove_form_token(issued[-1])
+
+
+def test_the_csrf_token_stays_and_without_a_request_nothing_is_valid() -> None:
+    session = Session()
+    assert session.get_csrf_token() == session.get_csrf_token() == again(session).get_csrf_token()
+    assert not session.valid_csrf_token()
+
+
+def test_ages_count_from_the_times() -> None:
+    session = Session()
+    session.creation_time, session.access_time = 100.0, 150.0
+    assert (session.get_creation_time(), session.get_access_time()) == (100.0, 150.0)
+    assert (session.get_creation_age(160.0), session.get_access_age(160.0)) == (60.0, 10.0)
+
+
+def test_no_text_of_a_session_shows_its_id() -> None:
+    session = DictSession("secret-id")
+    session["a"] = 1
+    out = io.StringIO()
+    session.dump(out)
+    assert "secret-id" not in out.getvalue() + repr(session) + str(session)
+    assert "data: {'a': 1}" in out.getvalue()
+
+
+def test_the_pickle_of_an_old_session_is_understood() -> None:
+    session = pickle.loads(pickle.dumps(Session("old")))
+    assert session.id == "old"
+    restored = Session.__new__(Session)
+    restored.__setstate__({"id": "x", "user": "u", "_creation_time": 1.0, "_access_time": 2.0, "_remote_address": "::1"})
+    assert (restored.id, restored.user, restored.get_creation_time(), restored.get_access_time(),
+            restored.get_remote_address()) == ("x", "u", 1.0, 2.0, "::1")
+
+
+def test_users_are_indexed_by_text() -> None:
+    assert user_key(None) is None
+    assert user_key("joe") == "joe"
+    assert user_key(7) == "7"
+    assert user_key(UUID(int=7)) == str(UUID(int=7))
+    assert user_key(("a", 1)) == user_key(("a", 1)) != user_key(("a", 2))
