@@ -5,31 +5,8 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, CookiePolicy, Exchange
-
-
-class FakeExchange(Exchange):
-    remote_address = "192.0.2.1"
-
-    def __init__(self, is_secure: bool = False, script_name: str = "") -> None:
-        self._is_secure, self._script_name = is_secure, script_name
-
-    @property
-    def is_secure(self) -> bool:
-        return self._is_secure
-
-    @property
-    def script_name(self) -> str:
-        return self._script_name
-
-    def get_cookie(self, name: str) -> str | None:
-        return None
-
-    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
-        raise AssertionError
-
-    def add_header(self, name: str, value: str) -> None:
-        raise AssertionError
+from session2 import ConfigurationError, CookiePolicy
+from session2.testing.exchange import FakeExchange
 
 
 def test_the_defaults_are_safe() -> None:

@@ -1,0 +1,38 @@
+"""Stores from text."""
+
+from typing import Any
+
+import pytest
+
+from session2 import ConfigurationError, JSONSerializer, from_url
+from session2.store.volatile import VolatileSessionStore
+
+
+def test_a_scheme_names_a_store() -> None:
+    assert isinstance(from_url("volatile:"), VolatileSessionStore)
+
+
+def test_query_arguments_become_keyword_arguments() -> None:
+    store = from_url("volatile:?hash_ids=false&serializer=json")
+    assert not store.hash_ids
+    assert isinstance(store.serializer, JSONSerializer)
+
+
+def test_options_are_passed_on() -> None:
+    assert from_url("volatile:", clock=lambda: 5.0).clock() == 5.0
+
+
+@pytest.mark.parametrize(("url", "message"), [
+    ("nowhere:", "no store is called 'nowhere'"), ("", "no store"), ("directory:", "names no path"),
+    ("volatile:x", "has no place"), ("volatile:?colour=red", "no argument 'colour'"),
+    ("volatile:?clock=5", "no argument 'clock'"), ("volatile:?hash_ids=maybe", "true or false"),
+    ("volatile:?serializer=xml", "no serializer is called 'xml'"), ("volatile:?x", "cannot be read"),
+])
+def test_what_does_not_exist_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        from_url(url)
+
+
+def test_the_signature_gives_the_types(tmp_path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be a number"):
+        from_url(f"sqlite:{tmp_path}/x.db?timeout=soon")

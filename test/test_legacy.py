@@ -1,0 +1,129 @@
+"""The module paths and the store API of session2 0.6, and stores written for it."""
+
+import importlib
+import pickle
+from typing import Any
+
+import pytest
+
+import session2
+from session2 import ConfigurationError, DictSession, Session, SessionManager
+from session2.store.SessionStore import SessionStore
+from session2.store.VolatileSessionStore import VolatileSessionStore
+from session2.testing.exchange import FakeExchange
+
+
+@pytest.mark.parametrize(("path", "name"), [
+    ("session2.SessionManager", "SessionManager"),
+    ("session2.Session", "Session"),
+    ("session2.DictSession", "DictSession"),
+    *((f"session2.store.{name}", name) for name in (
+        "SessionStore", "VolatileSessionStore", "DirectorySessionStore", "ShelveSessionStore", "DurusSessionStore",
+        "MySQLSessionStore", "PostgresSessionStore")),
+])
+def test_the_old_paths_lead_to_the_classes(path: str, name: str) -> None:
+    module = importlib.import_module(path)
+    found = getattr(module, name)
+    assert isinstance(found, type)
+    assert found.__name__ == name
+    with pytest.raises(AttributeError):
+        module.nothing  # noqa: B018
+
+
+def test_classes_are_found_as_attributes_of_the_package_too() -> None:
+    import session2.SessionManager
+
+    assert session2.SessionManager.SessionManager is SessionManager  # type: ignore[attr-defined]
+    assert session2.Session.Session is Session  # type: ignore[attr-defined]
+
+
+def test_a_pickle_that_names_an_old_path_is_read() -> None:
+    session = pickle.loads(b"csession2.Session\nSession\n)\x81}(X\x04\x00\x00\x00userX\x03\x00\x00\x00joeX\x02\x00\x00\x00id"
+                           b"X\x01\x00\x00\x00xub.")
+    assert (type(session), session.user, session.id) == (Session, "joe", "x")
+
+
+def test_the_store_api() -> None:
+    store = VolatileSessionStore()
+    session = DictSession()
+    session["a"] = 1
+    store.save_session(session)
+    assert store.has_session(session.id)
+    assert store.load_session(session.id)["a"] == 1
+    assert store.load_session("nobody", "default") == "default"
+    assert store.load_session(None) is None
+    assert [found["a"] for _, found in store.iter_sessions()] == [1]
+    store.delete_session(session)
+    store.delete_session(session.id)
+    store.delete_session(None)
+    assert not store.has_session(session.id)
+    assert store.is_thread_safe
+    assert not store.is_multiprocess_safe
+
+
+def test_old_sessions_are_deleted_by_the_minute() -> None:
+    now = [1e9]
+    store = VolatileSessionStore(clock=lambda: now[0])
+    manager: SessionManager[Any] = SessionManager(store, DictSession)
+    for age in (120, 61, 59, 0):
+        session = manager.new_session()
+        session["age"] = age
+        session.access_time = 0
+        now[0] = 1e9 - age * 60
+        manager.save(session)
+    now[0] = 1e9
+    assert store.delete_old_sessions(60) == (2, 2)
+    assert sorted(session["age"] for session in manager) == [0, 59]
+
+
+class ThirdPartyStore(SessionStore):
+    """As people wrote them in 2006."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pickles: dict[str, bytes] = {}
+
+    def load_session(self, session_id: Any, default: Any = None) -> Any:
+        return pickle.loads(self.pickles[session_id]) if session_id in self.pickles else default
+
+    def save_session(self, session: Any) -> None:
+        self.pickles[session.id] = pickle.dumps(session)
+
+    def delete_session(self, session: Any) -> None:
+        del self.pickles[session.id]
+
+
+def test_a_store_that_overrides_three_methods_works_under_the_manager() -> None:
+    store = ThirdPartyStore()
+    manager: SessionManager[Any] = SessionManager(store, DictSession)
+    cookies: dict[str, str] = {}
+
+    def visit(page: Any) -> Any:
+        request = FakeExchange(cookies)
+        manager.start_request(request)
+        page(request)
+        manager.finish_successful_request(request)
+        return request.session
+
+    visit(lambda request: None)
+    assert not cookies
+    visit(lambda request: request.session.update(a=1))
+    first = cookies["session2"]
+    assert visit(lambda request: None)["a"] == 1
+    visit(lambda request: request.session.set_user("joe"))
+    assert cookies["session2"] != first
+    assert list(store.pickles) == [cookies["session2"]]
+    assert store.has_session(cookies["session2"])
+    visit(manager.expire_session)
+    assert not cookies
+    assert not store.pickles
+
+
+def test_what_such_a_store_cannot_do_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="ThirdPartyStore"):
+        list(ThirdPartyStore().scan())
+
+
+def test_the_public_names_exist() -> None:
+    assert all(hasattr(session2, name) for name in session2.__all__)
+    assert len(session2.__all__) <= 17

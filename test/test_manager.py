@@ -1,0 +1,404 @@
+"""The life of a session during one request, seen from the framework's side."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from session2 import ConfigurationError, CookiePolicy, DictSession, SessionConflict, SessionManager
+from session2.errors import ReadOnlySession
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.exchange import FakeExchange
+
+Cookies = dict[str, str]
+
+
+class Clock:
+    now = 1.8e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Site:
+    """A manager, its clock, and one browser."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = Clock()
+        self.store = VolatileSessionStore(clock=self.clock)
+        self.manager: SessionManager[Any] = SessionManager(self.store, DictSession, **options)
+        self.cookies: Cookies = {}
+
+    def start(self, cookies: Cookies | None = None, **options: Any) -> FakeExchange:
+        request = FakeExchange(dict(self.cookies) if cookies is None else cookies)
+        self.manager.start_request(request, **options)
+        return request
+
+    def finish(self, request: FakeExchange) -> FakeExchange:
+        self.manager.finish_successful_request(request)
+        return request
+
+    def visit(self, page: Callable[[Any], object] = lambda session: None, **options: Any) -> FakeExchange:
+        request = self.start(self.cookies, **options)
+        page(request.session)
+        return self.finish(request)
+
+    @property
+    def id(self) -> str:
+        return self.cookies["session2"]
+
+
+def put(key: str, value: Any = 1) -> Callable[[Any], None]:
+    return lambda session: session.__setitem__(key, value)
+
+
+def login(user: Any) -> Callable[[Any], None]:
+    return lambda session: session.set_user(user)
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_without_information_there_is_no_record_and_no_cookie(site: Site) -> None:
+    request = site.visit()
+    assert not request.sent
+    assert not site.manager.keys()
+    assert request.headers == [("Vary", "Cookie")]
+
+
+def test_the_first_information_brings_record_cookie_and_no_store(site: Site) -> None:
+    request = site.visit(put("a"))
+    assert request.sent["session2"][1] == {"path": "/", "httponly": True, "samesite": "Lax"}
+    assert ("Cache-Control", "no-store") in request.headers
+    assert site.manager.load(site.id)["a"] == 1
+    assert site.manager.load(site.id).get_remote_address() == "192.0.2.1"
+
+
+def test_a_request_that_changes_nothing_tells_the_browser_nothing(site: Site) -> None:
+    site.visit(put("a"))
+    request = site.visit()
+    assert not request.sent
+    assert request.headers == [("Vary", "Cookie")]
+
+
+def test_a_failed_request_leaves_no_trace(site: Site) -> None:
+    site.visit(put("a"))
+    request = site.start()
+    put("a", 2)(request.session)
+    site.manager.expire_session(request)
+    site.manager.finish_failed_request(request)
+    assert not request.sent
+    assert site.manager.load(site.id)["a"] == 1
+
+
+def test_logout_ends_the_session_and_the_cookie_with_equal_attributes() -> None:
+    site = Site(cookie=CookiePolicy("sid", path="/x", domain="example.org", secure=True, samesite="Strict"))
+    given = site.visit(put("a")).sent["sid"]
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    site.finish(request)
+    assert request.sent["sid"] == ("", {**given[1], "max_age": 0})
+    assert site.manager.load(given[0]) is None
+
+
+def test_logout_twice_and_logout_then_login_in_one_request(site: Site) -> None:
+    site.visit(login("joe"))
+    old = site.id
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    site.manager.expire_session(request)
+    login("ann")(request.session)
+    site.finish(request)
+    assert site.manager.load(old) is None
+    assert site.manager.load(site.id).user == "ann"
+
+
+def test_a_logout_of_nobody_leaves_no_record(site: Site) -> None:
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    site.finish(request)
+    assert not request.sent
+    assert not list(site.store.scan())
+
+
+def test_a_session_that_has_nothing_left_is_ended(site: Site) -> None:
+    site.visit(put("a"))
+    old = site.id
+    request = site.visit(lambda session: session.clear())
+    assert request.sent["session2"][0] == ""
+    assert site.manager.load(old) is None
+
+
+def test_login_gives_a_new_id_and_the_old_one_is_dead(site: Site) -> None:
+    site.visit(put("basket", ["book"]))
+    old = site.id
+    site.visit(login("joe"))
+    assert site.id != old
+    assert site.manager.load(old) is None
+    assert site.manager.load(site.id)["basket"] == ["book"]
+
+
+def test_a_change_of_user_rotates_too(site: Site) -> None:
+    ids = []
+    for user in ("joe", "ann", None):
+        site.visit(lambda session, user=user: session.update(x=1) or session.set_user(user))
+        ids.append(site.id)
+    assert len(set(ids)) == 3
+    assert [site.manager.load(id) is None for id in ids] == [True, True, False]
+
+
+def test_an_application_may_ask_for_a_new_id(site: Site) -> None:
+    site.visit(put("a"))
+    old = site.id
+
+    def forget_id(session: Any) -> None:
+        session.id = None
+
+    site.visit(forget_id)
+    assert site.id != old
+    assert site.manager.load(old) is None
+    assert site.manager.load(site.id)["a"] == 1
+
+
+def test_a_request_under_way_at_login_does_not_take_the_new_cookie_away(site: Site) -> None:
+    site.visit(put("a"))
+    slow = site.start()
+    put("b")(slow.session)
+    site.visit(login("joe"))
+    site.finish(slow)
+    assert not slow.sent
+    assert "b" not in site.manager.load(site.id)
+
+
+def test_a_logout_is_not_undone_by_a_slow_request(site: Site) -> None:
+    site.visit(login("joe"))
+    slow, old = site.start(), site.id
+    put("b")(slow.session)
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    site.finish(request)
+    site.finish(slow)
+    assert slow.sent["session2"][0] == ""
+    assert site.manager.load(old) is None
+    assert not list(site.store.scan())
+
+
+def test_overlapping_requests_lose_nothing(site: Site) -> None:
+    site.visit(put("start"))
+    requests = [site.start() for _ in range(5)]
+    for number, request in enumerate(requests):
+        put(f"k{number}", number)(request.session)
+    for request in requests:
+        site.finish(request)
+    assert dict(site.manager.load(site.id)) == {"start": 1, **{f"k{n}": n for n in range(5)}}
+
+
+def test_a_renewed_session_serves_requests_under_way_and_lost_answers() -> None:
+    site = Site(renew_after=1000, renew_grace=60)
+    site.visit(put("a"))
+    old = site.id
+    slow = site.start()
+    site.clock.now += 1001
+    site.visit()
+    assert site.id != old
+    put("late")(slow.session)
+    site.finish(slow)
+    assert site.manager.load(site.id)["late"] == 1
+    assert site.start({"session2": old}).session["a"] == 1
+    late = site.finish(site.start({"session2": old}))
+    assert late.sent["session2"][0] == site.id
+    site.clock.now += 61
+    assert site.manager.load(old) is None
+    assert site.manager.load(site.id) is not None
+
+
+def test_an_alias_is_dead_at_logout_at_once() -> None:
+    site = Site(renew_after=1000)
+    site.visit(put("a"))
+    old = site.id
+    site.clock.now += 1001
+    site.visit()
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    site.finish(request)
+    assert site.manager.load(old) is None
+
+
+def test_the_idle_clock_moves_at_most_once_per_interval() -> None:
+    site = Site(idle_timeout=1000, touch_interval=100)
+    site.visit(put("a"))
+    writes = []
+    touch = site.store.touch
+    site.store.touch = lambda *args: (writes.append(args), touch(*args))  # type: ignore[method-assign, assignment]
+    for _ in range(100):
+        site.clock.now += 10
+        site.visit()
+    assert len(writes) == 10
+    site.clock.now += 999
+    assert site.manager.load(site.id) is not None
+    site.clock.now += 2
+    assert site.manager.load(site.id) is None
+
+
+def test_the_absolute_clock_ends_a_busy_session() -> None:
+    site = Site(idle_timeout=1000, lifetime=3000, touch_interval=0)
+    site.visit(put("n", 0))
+    for n in range(29):
+        site.clock.now += 100
+        site.visit(put("n", n))
+    site.clock.now += 101
+    assert site.manager.load(site.id) is None
+
+
+def test_the_manager_judges_by_its_own_clocks_too() -> None:
+    site = Site(idle_timeout=None, lifetime=None)
+    site.visit(put("a"))
+    strict: SessionManager[Any] = SessionManager(site.store, DictSession, idle_timeout=timedelta(minutes=5))
+    site.clock.now += 301
+    assert site.manager.load(site.id) is not None
+    assert strict.load(site.id) is None
+
+
+def test_a_persistent_cookie_is_sent_again_when_the_clock_moves() -> None:
+    site = Site(cookie=CookiePolicy(max_age=1000), touch_interval=100)
+    assert site.visit(put("a")).sent["session2"][1]["max_age"] == 1000
+    site.clock.now += 50
+    assert not site.visit().sent
+    site.clock.now += 60
+    assert site.visit().sent["session2"][1]["max_age"] == 1000
+
+
+def test_strict_reports_a_conflict() -> None:
+    site = Site(concurrency="strict")
+    site.visit(put("a"))
+    first, second = site.start(), site.start()
+    put("a", 2)(first.session)
+    put("b", 2)(second.session)
+    site.finish(first)
+    with pytest.raises(SessionConflict):
+        site.finish(second)
+    assert dict(site.manager.load(site.id)) == {"a": 2}
+
+
+def test_read_only_reads_and_refuses_changes(site: Site) -> None:
+    site.visit(put("a"))
+    site.clock.now += 10_000
+    version = site.manager.load(site.id).origin.record
+    site.visit(concurrency="read-only")
+    assert site.manager.load(site.id).origin.record == version
+    with pytest.raises(ReadOnlySession):
+        site.visit(put("a", 2), concurrency="read-only")
+    assert site.manager.load(site.id)["a"] == 1
+
+
+def test_the_mode_may_be_chosen_per_request() -> None:
+    site = Site(concurrency=lambda exchange: "read-only" if exchange.cookies else "merge")
+    site.visit(put("a"))
+    with pytest.raises(ReadOnlySession):
+        site.visit(put("a", 2))
+
+
+@pytest.mark.parametrize("calls", ["sff", "ssf", "f", "e", "se", "sfe", "sef", "fs", "ee", "sse"])
+def test_unbalanced_and_repeated_calls_are_harmless(calls: str) -> None:
+    site = Site(concurrency="lock")
+    site.visit(put("a"))
+    request = FakeExchange(dict(site.cookies))
+    steps = {"s": site.manager.start_request, "f": site.manager.finish_successful_request,
+             "e": site.manager.finish_failed_request}
+    for call in calls:
+        steps[call](request)
+    site.manager.finish_failed_request(request)
+    with site.manager.lock(site.id):
+        assert site.manager.load(site.id)["a"] == 1
+
+
+def test_two_managers_with_two_cookies_do_not_meet() -> None:
+    one, two = Site(cookie=CookiePolicy("one")), Site(cookie=CookiePolicy("two"))
+    two.cookies = one.cookies
+    one.visit(put("a", 1))
+    two.visit(put("a", 2))
+    assert one.manager.load(one.cookies["one"])["a"] == 1
+    assert two.manager.load(two.cookies["two"])["a"] == 2
+
+
+def test_the_mapping_view_knows_ids_and_keys(site: Site) -> None:
+    site.visit(put("a"))
+    manager, key = site.manager, site.manager.keys()[0]
+    assert manager[site.id]["a"] == manager[key]["a"] == 1
+    assert site.id in manager
+    assert key in manager
+    assert "nobody" not in manager
+    assert 5 not in manager
+    assert manager.get("nobody", "default") == "default"
+    assert [session.key for session in manager] == manager.sorted_keys() == [key]
+    assert [found for found, _ in manager.items()] == [key]
+    with pytest.raises(KeyError):
+        manager["nobody"]
+    session = manager[key]
+    session["a"] = 5
+    manager[key] = session
+    assert manager[site.id]["a"] == 5
+    del manager[key]
+    assert not manager.values()
+
+
+def test_the_key_of_a_session_is_no_cookie(site: Site) -> None:
+    site.visit(put("a"))
+    key = site.manager.keys()[0]
+    assert not site.manager.has_session(key)
+    assert "a" not in site.start({"session2": key}).session
+
+
+def test_sessions_of_a_user_can_be_listed_and_revoked(site: Site) -> None:
+    browsers: list[Cookies] = [{}, {}, {}]
+    for cookies in browsers:
+        site.cookies = cookies
+        site.visit(login("joe"))
+    site.cookies = {}
+    site.visit(login("ann"))
+    sessions = list(site.manager.sessions_of("joe"))
+    assert len(sessions) == 3
+    assert site.manager.revoke_user("joe", except_=sessions[0]) == 2
+    assert [session.key for session in site.manager.sessions_of("joe")] == [sessions[0].key]
+    assert site.manager.load(site.id).user == "ann"
+
+
+def test_a_session_met_by_iteration_is_saved_in_its_place(site: Site) -> None:
+    site.visit(put("a"))
+    session = next(iter(site.manager))
+    session["b"] = 2
+    site.manager.save(session)
+    assert dict(site.manager.load(site.id)) == {"a": 1, "b": 2}
+    assert len(site.manager.keys()) == 1
+
+
+def test_an_id_can_be_had_early(site: Site) -> None:
+    request = site.start(site.cookies)
+    put("a")(request.session)
+    site.manager.maintain_session(request.session, request)
+    assert site.manager.load(request.session.id)["a"] == 1
+    put("b")(request.session)
+    site.finish(request)
+    assert dict(site.manager.load(site.id)) == {"a": 1, "b": 1}
+
+
+def test_a_posted_csrf_token_is_checked(site: Site) -> None:
+    site.visit(put("token"))
+    site.visit(lambda session: session.get_csrf_token())
+    token = site.manager.load(site.id).get_csrf_token()
+    for form, valid in (({"_csrf_token": token}, True), ({"_csrf_token": "x" + token}, False), ({}, False)):
+        request = FakeExchange(dict(site.cookies), form=form)
+        site.manager.start_request(request)
+        assert request.session.valid_csrf_token() is valid
+
+
+@pytest.mark.parametrize("options", [
+    {"idle_timeout": 0}, {"idle_timeout": -1}, {"lifetime": timedelta(0)}, {"concurrency": "maybe"},
+    {"renew_after": -5}, {"lock_lease": 0},
+])
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Site(**options)
