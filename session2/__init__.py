@@ -15,6 +15,8 @@ from .serializers import JSONSerializer, PickleSerializer
 from .session import DictSession, Session
 from .store import from_url
 
+__version__ = "1.0.0.dev0"
+
 legacy.install()
 
 __all__ = [

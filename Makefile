@@ -1,0 +1,60 @@
+# make demo    the demonstration application, at http://localhost:8080/
+# make test    everything that must hold, in one pytest run
+# make bench   how fast the stores are
+#
+# Nothing but make and Python 3.10 or later need be there before; all else goes into .venv.
+
+PYTHON ?= python3
+
+STORE ?= directory
+FRAMEWORK ?= quixote
+HOST ?= 127.0.0.1
+PORT ?= 8080
+
+# How many processes share the tests; each starts the servers it needs.
+JOBS ?= 2
+
+# The extra that the store of the demonstration needs, if it needs one.
+SCHEME := $(firstword $(subst :, ,$(STORE)))
+EXTRA_postgres := postgres
+EXTRA_postgresql := postgres
+EXTRA_mysql := mysql
+EXTRA_durus := durus
+STORE_EXTRA := $(EXTRA_$(SCHEME))
+
+# Quixote and Durus are built by a C compiler.
+CAN_COMPILE := $(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes)
+SERVED_BY := $(if $(CAN_COMPILE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
+
+.PHONY: demo test bench
+.DEFAULT_GOAL := demo
+
+demo: .venv/with-$(SERVED_BY) $(STORE_EXTRA:%=.venv/with-%)
+ifneq ($(SERVED_BY),$(FRAMEWORK))
+	@echo "Quixote needs a C compiler and the headers of Python, which are not here: CherryPy serves the demo instead."
+endif
+	@.venv/bin/python -m demo '$(STORE)' --framework $(SERVED_BY) --host $(HOST) --port $(PORT)
+
+test: .venv/with-all,dev
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+bench: .venv/with-all,dev
+	.venv/bin/python -m test.bench
+
+# -- how the environment is made; what is up to date is not made again ------------------------------------------------
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "session2 needs Python 3.10 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@sh test/system-packages.sh venv $(PYTHON)
+	$(PYTHON) -m venv .venv
+
+.venv/with-%: setup.py | .venv/bin/python
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch '$@'
+
+.venv/with-all,dev: | .venv/system-packages
+
+.venv/system-packages: test/system-packages.txt | .venv/bin/python
+	@sh test/system-packages.sh tests $(PYTHON)
+	@touch $@

@@ -1,0 +1,73 @@
+"""The one place for what is packaged, under which name, and what is needed for it."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "session2/__init__.py").read_text("utf-8"), re.MULTILINE)
+assert VERSION, "session2/__init__.py holds the version"
+
+# adapters/ is a source root: the folder of an adapter is named as it is imported.
+ADAPTERS = find_packages("adapters")
+
+DRIVERS = {
+    "quixote": ["Quixote>=3.8"],
+    "cherrypy": ["CherryPy>=18"],
+    "postgres": ["psycopg[binary]>=3.1", "psycopg_pool>=3.2"],
+    "mysql": ["PyMySQL>=1.1", "DBUtils>=3"],
+    "durus": ["Durus>=4.3"],
+    "cli": ["typer>=0.12", "rich>=13"],
+}
+
+TESTING = ["pytest>=8", "hypothesis>=6"]
+
+# What `make test` needs besides; not for users of session2.testing.
+DEVELOPMENT = [
+    *TESTING,
+    "build",
+    "httpx",
+    "mirakuru",
+    "mypy>=1.11",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+    "setuptools>=64",
+    "twill>=3.3",
+    "types-PyMySQL",
+    "wheel",
+]
+
+# `session2` needs the command-line library of the extra `cli`.
+SCRIPTS = ["session2 = session2.cli:main"] if (HERE / "session2/cli.py").exists() else []
+
+setup(
+    name="session2",
+    version=VERSION.group(1),
+    description="Persistent sessions for Python web frameworks that lose no update and restore no logout",
+    long_description=(HERE / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    author="session2 contributors",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["session2", "session2.*"]), *ADAPTERS],
+    package_dir={name: "adapters/" + name.replace(".", "/") for name in ADAPTERS},
+    package_data={"": ["py.typed"]},
+    zip_safe=False,
+    extras_require={
+        **DRIVERS,
+        "all": sorted({requirement for extra in DRIVERS.values() for requirement in extra}),
+        "testing": TESTING,
+        "dev": DEVELOPMENT,
+    },
+    entry_points={"console_scripts": SCRIPTS},
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Intended Audience :: Developers",
+        "Programming Language :: Python :: 3 :: Only",
+        "Topic :: Internet :: WWW/HTTP :: Session",
+        "Typing :: Typed",
+    ],
+)

@@ -1,0 +1,227 @@
+"""The demonstration as its users have it: a process of its own, over real HTTP, on every store and framework."""
+
+import itertools
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import pytest
+import twill
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.twill"))
+COOKIE = "session2_demo"
+
+FRAMEWORKS = ["quixote", "cherrypy"]
+LASTING = ["directory", "shelve", "sqlite"]
+STORES = ["volatile", *LASTING]
+
+
+class Demo(NamedTuple):
+    """One running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def get(self, page: str = "", session_id: str | bytes | None = None) -> httpx.Response:
+        """Get a page with this cookie, following redirects by hand so that the cookie is ours alone."""
+        headers = {}
+        if session_id is not None:
+            value = session_id if isinstance(session_id, bytes) else session_id.encode()
+            headers = {"Cookie": f"{COOKIE}=".encode() + value}
+        return httpx.get(self.url + page, headers=headers, timeout=60)
+
+    def keep(self) -> str:
+        """Begin a session and return its id."""
+        return self.get("keep").cookies[COOKIE]
+
+    def counter(self, session_id: str) -> int:
+        return int(re.search(r"Counter is at (\d+)\.", self.get("", session_id).text)[1])
+
+    def id_shown(self, session_id: str | bytes | None = None) -> str:
+        return re.search(r"Your session ID is ([\w-]+)\.", self.get("", session_id).text)[1]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def demo(folder: Path, store: str, framework: str) -> Iterator[Demo]:
+    """Run the demonstration in `folder` on a free port."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
+    command = [sys.executable, "-m", "demo", store, "--framework", framework, "--port", "0"]
+    with (folder / "demo.log").open("a") as log, subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process:
+        try:
+            url = re.search(r"http://\S+", process.stdout.readline())
+            assert url, (folder / "demo.log").read_text()
+            yield Demo(process, url[0])
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module", params=itertools.product(STORES, FRAMEWORKS), ids="-".join)
+def server(request, tmp_path_factory):
+    with demo(tmp_path_factory.mktemp("demo"), *request.param) as running:
+        yield running
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def framework(request):
+    return request.param
+
+
+@pytest.fixture(params=LASTING)
+def store(request):
+    return request.param
+
+
+def bytes_in(folder: Path) -> bytes:
+    return b"".join(path.name.encode() + path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
+def test_twill_script(server, script):
+    twill.set_log_level("error")
+    twill.execute_file(str(script), initial_url=server.url)
+
+
+def test_the_original_scenarios_are_all_there():
+    assert [script.stem for script in SCRIPTS] == [
+        "increment", "increment_fail", "logout", "logout_fail", "logout_nokeep", "session_id"]
+
+
+@pytest.mark.parametrize("cookie", [
+    b"../../etc/passwd", b"/dev/null", b"/etc/hostname", b"x" * 5000, b"a\0b", "é€".encode(), b"\xff\xfe", b"%00", b"..",
+    b"", b"*del*", b'"', b"lock-" + b"0" * 64, b"0" * 64, b"A" * 43], ids=repr)
+def test_a_cookie_we_did_not_issue_is_not_adopted(server, cookie):
+    if b"\0" in cookie:  # no client library sends it
+        cookie = b'"a\\000b"'
+    assert server.get("", cookie).status_code == 200
+    kept = server.get("keep", cookie)
+    assert kept.status_code in (302, 303)
+    assert kept.cookies[COOKIE].encode() != cookie
+    assert server.id_shown(cookie) == "None"
+
+
+def test_a_cookie_made_of_a_live_one_is_not_adopted(server):
+    live = server.keep()
+    for cookie in (f"{live}.lock", f"./{live}", f"{live}/", live[:-1], f"{live}A", f"lock-{live}"):
+        assert server.id_shown(cookie) == "None"
+        assert server.get("keep", cookie).cookies[COOKIE] != cookie
+    assert server.id_shown(live) == live
+
+
+def test_values_and_users_are_shown_escaped(server):
+    session_id = server.keep()
+    server.get("set?key=<b>&value=%26<i>", session_id)
+    new_id = server.get("login?user=<u>", session_id).cookies[COOKIE]
+    page = server.get("", new_id).text
+    assert "<code>&lt;b&gt;</code> is <code>&amp;&lt;i&gt;</code>" in page
+    assert "&lt;u&gt; is logged in." in page
+
+
+def test_a_login_gives_a_new_id_and_the_old_one_is_dead(server):
+    session_id = server.keep()
+    server.get("increment", session_id)
+    new_id = server.get("login?user=anne", session_id).cookies[COOKIE]
+    assert new_id != session_id
+    assert server.counter(new_id) == 1
+    assert server.id_shown(session_id) == "None"
+
+
+def test_an_unknown_page_is_not_found(server):
+    assert server.get("nothing").status_code == 404
+
+
+def test_a_session_survives_a_kill_and_goes_on_under_the_other_framework(store, framework, tmp_path):
+    other = FRAMEWORKS[framework == "quixote"]
+    with demo(tmp_path, store, framework) as running:
+        session_id = running.keep()
+        running.get("increment", session_id)
+        running.kill()
+    with demo(tmp_path, store, framework) as running:
+        assert running.counter(session_id) == 1
+        running.get("increment", session_id)
+        running.kill()
+    with demo(tmp_path, store, other) as running:
+        assert running.counter(session_id) == 2
+        running.get("increment", session_id)
+        assert running.id_shown(session_id) == session_id
+        assert running.counter(session_id) == 3
+
+
+def test_two_processes_lose_nothing_of_one_session(store, framework, tmp_path):
+    with demo(tmp_path, store, framework) as one, demo(tmp_path, store, framework) as two:
+        session_id = one.keep()
+        pages = [f"set?key=k{number}&value=v{number}" for number in range(40)] + ["increment"] * 20
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda server, page: server.get(page, session_id), itertools.cycle([one, two]),
+                                    pages))
+        assert {answer.status_code for answer in answers} <= {302, 303}
+        page = two.get("", session_id).text
+        assert [number for number in range(40) if f"<code>k{number}</code> is <code>v{number}</code>" not in page] == []
+        assert one.counter(session_id) == 20
+
+
+def test_a_logout_during_a_slow_request_is_final(store, framework, tmp_path):
+    with demo(tmp_path, store, framework) as one, demo(tmp_path, store, framework) as two, \
+            ThreadPoolExecutor(1) as pool:
+        session_id = one.keep()
+        slow = pool.submit(one.get, "slow?seconds=2", session_id)
+        assert one.process.stdout.readline().startswith("slow:")
+        assert two.get("logout", session_id).status_code in (302, 303)
+        assert two.id_shown(session_id) == "None"
+        assert slow.result().status_code in (302, 303)
+        assert one.id_shown(session_id) == two.id_shown(session_id) == "None"
+
+
+def test_the_files_of_a_store_hold_no_live_id(store, framework, tmp_path):
+    with demo(tmp_path, store, framework) as running:
+        session_id = running.keep()
+        running.get("set?key=marker&value=to-be-found", session_id)
+        assert b"to-be-found" in bytes_in(tmp_path)
+        assert session_id.encode() not in bytes_in(tmp_path)
+
+
+def test_hostile_cookies_touch_no_file(store, framework, tmp_path):
+    with demo(tmp_path, store, framework) as running:
+        running.keep()
+        before = {path for path in tmp_path.rglob("*") if path.is_file()}
+        for cookie in ("../escaped", "../../escaped", str(tmp_path / "escaped"), "escaped", "escaped.lock"):
+            assert running.get("increment", cookie).status_code in (302, 303)
+        assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+        assert not list(tmp_path.parent.glob("escaped*"))
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_cleanly(framework, signum, tmp_path):
+    with demo(tmp_path, "directory", framework) as running:
+        running.keep()
+        running.process.send_signal(signum)
+        assert running.process.wait(30) == 0
+        assert "The demo ends." in running.process.stdout.read()
+    assert "Traceback" not in (tmp_path / "demo.log").read_text()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["nonsense:"], "no store is called"),
+    (["directory:"], "names no path"),
+    (["volatile", "--host", "203.0.113.1"], "cannot be listened to"),
+])
+def test_a_mistake_is_one_line(framework, arguments, words, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
+    command = [sys.executable, "-m", "demo", *arguments, "--framework", framework]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
