@@ -5,11 +5,11 @@ import pickle
 from typing import Any
 
 import pytest
+from session2.store.SessionStore import SessionStore
+from session2.store.VolatileSessionStore import VolatileSessionStore
 
 import session2
 from session2 import ConfigurationError, DictSession, Session, SessionManager
-from session2.store.SessionStore import SessionStore
-from session2.store.VolatileSessionStore import VolatileSessionStore
 from session2.testing.exchange import FakeExchange
 
 
@@ -38,8 +38,9 @@ def test_classes_are_found_as_attributes_of_the_package_too() -> None:
 
 
 def test_a_pickle_that_names_an_old_path_is_read() -> None:
-    session = pickle.loads(b"csession2.Session\nSession\n)\x81}(X\x04\x00\x00\x00userX\x03\x00\x00\x00joeX\x02\x00\x00\x00id"
-                           b"X\x01\x00\x00\x00xub.")
+    old = (b"csession2.Session\nSession\n)\x81"
+           b"}(X\x04\x00\x00\x00userX\x03\x00\x00\x00joeX\x02\x00\x00\x00idX\x01\x00\x00\x00xub.")
+    session = pickle.loads(old)
     assert (type(session), session.user, session.id) == (Session, "joe", "x")
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from session2 import merge
 
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-                      lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
+                      lambda inner: (st.lists(inner, max_size=3)
+                                     | st.dictionaries(st.text(max_size=2), inner, max_size=3)),
                       max_leaves=8)
 STATES = st.dictionaries(st.sampled_from("abcdef"), VALUES, max_size=5)
 

@@ -128,7 +128,8 @@ def test_the_pickle_of_an_old_session_is_understood() -> None:
     session = pickle.loads(pickle.dumps(Session("old")))
     assert session.id == "old"
     restored = Session.__new__(Session)
-    restored.__setstate__({"id": "x", "user": "u", "_creation_time": 1.0, "_access_time": 2.0, "_remote_address": "::1"})
+    restored.__setstate__({"id": "x", "user": "u", "_creation_time": 1.0, "_access_time": 2.0,
+                           "_remote_address": "::1"})
     assert (restored.id, restored.user, restored.get_creation_time(), restored.get_access_time(),
             restored.get_remote_address()) == ("x", "u", 1.0, 2.0, "::1")
 
