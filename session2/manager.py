@@ -22,6 +22,7 @@ _S = TypeVar("_S", bound=Session)
 
 DAY: Final = 86400.0
 
+_MODES: Final = get_args(Concurrency)
 _DEFAULT_POLICY: Final = CookiePolicy()
 
 
@@ -245,8 +246,11 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
     # -- clocks, ids and locks -------------------------------------------------------------------------------------
 
     def _expiry(self, session: Session) -> float | None:
-        clocks = (session.access_time, self.idle_timeout), (session.creation_time, self.lifetime)
-        return min((start + length for start, length in clocks if length is not None), default=None)
+        idle = None if self.idle_timeout is None else session.access_time + self.idle_timeout
+        if self.lifetime is None:
+            return idle
+        absolute = session.creation_time + self.lifetime
+        return absolute if idle is None else min(idle, absolute)
 
     def _is_over(self, session: Session) -> bool:
         """Judge by the clocks of this manager too: the record may have been stored under more generous ones."""
@@ -336,6 +340,6 @@ def _seconds(name: str, value: Seconds | None, zero: bool = False) -> float | No
 
 
 def _known(concurrency: Any) -> Concurrency:
-    if concurrency not in get_args(Concurrency):
-        raise ConfigurationError(f"concurrency must be one of {', '.join(get_args(Concurrency))}, not {concurrency!r}")
+    if concurrency not in _MODES:
+        raise ConfigurationError(f"concurrency must be one of {', '.join(_MODES)}, not {concurrency!r}")
     return cast(Concurrency, concurrency)
