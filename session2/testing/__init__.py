@@ -3,7 +3,8 @@
 import pytest
 
 # Before they are imported, so that a failing assertion in a suite shows its values.
-pytest.register_assert_rewrite("session2.testing.contract", "session2.testing.store")
+pytest.register_assert_rewrite("session2.testing.contract", "session2.testing.sessions", "session2.testing.hostile",
+                              "session2.testing.requests", "session2.testing.store")
 
 from .store import StoreSuite  # noqa: E402
 

@@ -11,7 +11,7 @@ import pytest
 from ..errors import Conflict, SessionError
 from ..store.base import SessionStore
 from ..store.record import Record
-from .kit import Clock, contents, key_of, record_at
+from .kit import Clock, Sized, contents, key_of, record_at
 
 KEY = key_of(0)
 KEYS = {
@@ -35,11 +35,8 @@ HOSTILE_KEYS = ["../" * depth + "escaped" for depth in range(1, 7)] + [
     "", ".", "..", "/", "a\0b", "x" * 5000, "\N{SNOWMAN}", "*", "%", "a b\r\nc", "lock-../../../escaped", "CON"]
 
 
-class ReadWriteTests:
+class ReadWriteTests(Sized):
     """`read` and `write`."""
-
-    largest = 10_000_000
-    """How many bytes of data the store can keep."""
 
     def test_missing_record_is_none(self, store: SessionStore) -> None:
         assert store.read(KEY) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..store.base import SessionStore
 from ..store.record import Record
@@ -22,6 +22,19 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class Sized:
+    """How much of it a suite does; overridden for a store that is slow or keeps little."""
+
+    scale: ClassVar[float] = 1.0
+    """Factor by which loops are longer; below 1 for a slow store."""
+
+    largest: ClassVar[int] = 10_000_000
+    """How many bytes of data the store can keep in one record."""
+
+    def times(self, count: int) -> int:
+        return max(4, round(count * self.scale))
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,13 @@ import pytest
 
 from ..store.base import SessionStore
 from .contract import ContractTests
+from .hostile import HostileTests
 from .kit import Clock, Recipe
+from .requests import RequestTests
+from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
