@@ -4,14 +4,19 @@ from . import legacy, merge
 from .errors import (
     ConfigurationError,
     LockTimeout,
-    SerializationError,
     SessionConflict,
     SessionError,
     StoreUnavailable,
 )
 from .exchange import CookiePolicy, Exchange
 from .manager import SessionManager
-from .serializers import JSONSerializer, PickleSerializer
+from .serializers import (
+    Encrypted,
+    JSONSerializer,
+    PickleSerializer,
+    Signed,
+    get_secret,
+)
 from .session import DictSession, Session
 from .store import from_url
 
@@ -23,16 +28,18 @@ __all__ = [
     "ConfigurationError",
     "CookiePolicy",
     "DictSession",
+    "Encrypted",
     "Exchange",
     "JSONSerializer",
     "LockTimeout",
     "PickleSerializer",
-    "SerializationError",
     "Session",
     "SessionConflict",
     "SessionError",
     "SessionManager",
+    "Signed",
     "StoreUnavailable",
     "from_url",
+    "get_secret",
     "merge",
 ]

@@ -6,12 +6,19 @@ format is never guessed at; it is reported and treated as a missing session.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
+import os
 import pickle
+import secrets
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
 from typing import Any, ClassVar
 
-from .errors import SerializationError
+from .errors import ConfigurationError, SerializationError
 
 State = dict[str, Any]
 
@@ -92,6 +99,148 @@ class JSONSerializer(Serializer):
             return _checked(json.loads(payload))
         except (ValueError, RecursionError, SerializationError) as error:
             raise SerializationError(f"the record is not JSON: {error}") from error
+
+
+class MsgpackSerializer(Serializer):
+    """Keeps what MessagePack can keep, smaller and faster than JSON; dates and UUIDs come back as text.
+
+    Needs ``pip install session2[msgpack]``.
+    """
+
+    tag = "msgpack"
+
+    def __init__(self) -> None:
+        msgpack = _driver("msgspec.msgpack", "msgpack")
+        self._encode: Callable[[Any], bytes] = msgpack.Encoder().encode
+        self._decode: Callable[[bytes], Any] = msgpack.Decoder().decode
+
+    def dumps(self, state: State) -> bytes:
+        try:
+            return self._encode(state)
+        except Exception as error:  # an encoder lets through whatever a value raises
+            where = _culprit(state, self._encode)
+            raise SerializationError(f"{where} cannot be written as MessagePack: {error}", where) from error
+
+    def loads(self, payload: bytes) -> State:
+        try:
+            return _checked(self._decode(payload))
+        except (ValueError, RecursionError, SerializationError) as error:
+            raise SerializationError(f"the record is not MessagePack: {error}") from error
+
+
+class _Sealing(Serializer):
+    """A serializer around another one that lets nothing be decoded which it has not verified.
+
+    The envelope is bound to the key it is stored under, so that records cannot be swapped, and names the secret it
+    was made with, so that secrets can be replaced one by one.
+    """
+
+    purpose: ClassVar[bytes]
+
+    def __init__(self, inner: Serializer, secrets: str | bytes | Sequence[str | bytes]) -> None:
+        """Wrap `inner`.
+
+        :param secrets: one secret of `get_secret`, or several: the first one seals, all of them open.
+        """
+        found = [secrets] if isinstance(secrets, (str, bytes)) else list(secrets)
+        if not found:
+            raise ConfigurationError("at least one secret is needed; make one with session2.get_secret()")
+        self.inner = inner
+        self._keys = {self._name(key): key for key in map(self._derive, found)}
+        self._newest = next(iter(self._keys))
+
+    def dumps(self, state: State) -> bytes:
+        return self.inner.dumps(state)
+
+    def loads(self, payload: bytes) -> State:
+        return self.inner.loads(payload)
+
+    def seal(self, payload: bytes, key: str) -> bytes:
+        header = self._header + self._newest + b"\n"
+        return header + self._close(self._keys[self._newest], self.inner.seal(payload, key), header + key.encode())
+
+    def open(self, data: bytes, key: str) -> bytes:
+        name, newline, body = super().open(data, key).partition(b"\n")
+        secret = self._keys.get(name)
+        if not newline or secret is None:
+            raise SerializationError(f"the record was not {self.tag} with a secret this store knows")
+        return self.inner.open(self._unclose(secret, body, self._header + name + b"\n" + key.encode()), key)
+
+    @abstractmethod
+    def _close(self, secret: bytes, data: bytes, bound: bytes) -> bytes:
+        """Return `data` so that only who knows `secret` can have made it, for the place `bound`."""
+
+    @abstractmethod
+    def _unclose(self, secret: bytes, body: bytes, bound: bytes) -> bytes:
+        """Return what `_close` was given, or raise `SerializationError`."""
+
+    def _derive(self, secret: str | bytes) -> bytes:
+        raw = secret.encode() if isinstance(secret, str) else secret
+        if len(raw) < 32:
+            raise ConfigurationError("a secret has at least 32 bytes; make one with session2.get_secret()")
+        return hmac.digest(raw, self.purpose, "sha256")
+
+    @staticmethod
+    def _name(key: bytes) -> bytes:
+        return hashlib.sha256(b"name of " + key).hexdigest()[:8].encode()
+
+
+class Signed(_Sealing):
+    """Signs what another serializer makes with HMAC-SHA-256; a record that was tampered with is a missing session."""
+
+    tag = "signed"
+    purpose = b"session2 sign"
+
+    def _close(self, secret: bytes, data: bytes, bound: bytes) -> bytes:
+        return hmac.digest(secret, bound + b"\0" + data, "sha256") + data
+
+    def _unclose(self, secret: bytes, body: bytes, bound: bytes) -> bytes:
+        signature, data = body[:32], body[32:]
+        if not hmac.compare_digest(signature, hmac.digest(secret, bound + b"\0" + data, "sha256")):
+            raise SerializationError("the signature of the record is wrong")
+        return data
+
+
+class Encrypted(_Sealing):
+    """Encrypts what another serializer makes with AES-256-GCM; a record that was tampered with is a missing session.
+
+    The name of the user beside the record is not encrypted: stores find sessions by it.
+    Needs ``pip install session2[encrypted]``.
+    """
+
+    tag = "encrypted"
+    purpose = b"session2 encrypt"
+
+    def __init__(self, inner: Serializer, secrets: str | bytes | Sequence[str | bytes]) -> None:
+        """Wrap `inner`.
+
+        :param secrets: one secret of `get_secret`, or several: the first one seals, all of them open.
+        """
+        super().__init__(inner, secrets)
+        aead = _driver("cryptography.hazmat.primitives.ciphers.aead", "encrypted")
+        self._ciphers = {key: aead.AESGCM(key) for key in self._keys.values()}
+
+    def _close(self, secret: bytes, data: bytes, bound: bytes) -> bytes:
+        nonce = os.urandom(12)
+        return nonce + bytes(self._ciphers[secret].encrypt(nonce, data, bound))
+
+    def _unclose(self, secret: bytes, body: bytes, bound: bytes) -> bytes:
+        try:
+            return bytes(self._ciphers[secret].decrypt(body[:12], body[12:], bound))
+        except Exception as error:  # InvalidTag of a package that may not be there, ValueError for a short nonce
+            raise SerializationError("the record cannot be decrypted") from error
+
+
+def get_secret() -> str:
+    """Return a new secret for `Signed` or `Encrypted`: 256 random bits as text."""
+    return secrets.token_urlsafe(32)
+
+
+def _driver(module: str, extra: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ConfigurationError(f"this needs another package: pip install session2[{extra}]") from None
 
 
 def _encode_json_strictly(value: Any) -> bytes:

@@ -7,10 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session2 import JSONSerializer, PickleSerializer, SerializationError
-from session2.serializers import Serializer
+from session2 import ConfigurationError, Encrypted, JSONSerializer, PickleSerializer, Signed, get_secret
+from session2.errors import SerializationError
+from session2.serializers import MsgpackSerializer, Serializer
+
+SECRET, OTHER = get_secret(), get_secret()
 
 BOTH = pytest.mark.parametrize("serializer", [PickleSerializer(), JSONSerializer()])
+ALL = pytest.mark.parametrize("serializer", [
+    PickleSerializer(), JSONSerializer(), MsgpackSerializer(), Signed(PickleSerializer(), SECRET),
+    Encrypted(PickleSerializer(), SECRET), Signed(JSONSerializer(), [SECRET, OTHER]),
+], ids=lambda serializer: serializer.tag)
+SEALING = pytest.mark.parametrize("sealing", [Signed, Encrypted])
 KEY = "0" * 64
 
 
@@ -21,15 +29,16 @@ def recursive() -> list[Any]:
     return knot
 
 
-@BOTH
+@ALL
 def test_a_state_survives_the_round_trip(serializer: Serializer) -> None:
     state = {"user": "jörg", "data": {"n": 1, "list": [1.5, None, True], "deep": {"x": "\0"}}}
     data = serializer.seal(serializer.dumps(state), KEY)
+    assert serializer.dumps(state) == serializer.dumps(state)
     assert serializer.loads(serializer.open(data, KEY)) == state
     assert data.split(b"\n", 1)[0] == b"s2 " + serializer.tag.encode()
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("value", [recursive(), threading.Lock()], ids=["too deep", "a lock"])
 def test_what_cannot_be_kept_is_named(serializer: Serializer, value: Any) -> None:
     with pytest.raises(SerializationError, match="'bad'") as caught:
@@ -39,7 +48,7 @@ def test_what_cannot_be_kept_is_named(serializer: Serializer, value: Any) -> Non
         serializer.dumps({"good": 1, "data": {"fine": 1, "inner": value}})
 
 
-@BOTH
+@ALL
 @given(data=st.binary(max_size=60))
 def test_foreign_bytes_are_an_error_of_one_kind(serializer: Serializer, data: bytes) -> None:
     with pytest.raises(SerializationError):
@@ -77,3 +86,92 @@ def test_json_refuses_what_it_has_no_form_for(value: Any) -> None:
 def test_a_value_whose_class_is_gone_is_one_error() -> None:
     with pytest.raises(SerializationError):
         PickleSerializer().loads(b"cno_such_module\nGone\n.")
+
+
+class Canary:
+    """Its pickle tells on whoever loads it."""
+
+    sang = False
+
+    def __reduce__(self) -> Any:
+        return (setattr, (Canary, "sang", True))
+
+
+@SEALING
+def test_nothing_is_decoded_before_it_is_verified(sealing: Any) -> None:
+    planted = PickleSerializer().seal(PickleSerializer().dumps({"x": Canary()}), KEY)
+    serializer = sealing(PickleSerializer(), SECRET)
+    foreign = sealing(PickleSerializer(), OTHER).seal(PickleSerializer().dumps({"x": Canary()}), KEY)
+    header = serializer.seal(serializer.dumps({}), KEY).split(b"\n")[:2]
+    for data in (planted, foreign, b"\n".join([*header, planted]), b"\n".join([*header, b"\0" * 32 + planted])):
+        with pytest.raises(SerializationError):
+            serializer.loads(serializer.open(data, KEY))
+    assert not Canary.sang
+    PickleSerializer().loads(PickleSerializer().open(planted, KEY))
+    assert Canary.sang, "the canary must be able to sing"
+    Canary.sang = False
+
+
+@SEALING
+def test_every_flipped_bit_and_every_cut_is_noticed(sealing: Any) -> None:
+    serializer = sealing(JSONSerializer(), SECRET)
+    data = serializer.seal(serializer.dumps({"a": 1}), KEY)
+    for place in range(len(data)):
+        for bit in range(8):
+            flipped = data[:place] + bytes([data[place] ^ 1 << bit]) + data[place + 1:]
+            with pytest.raises(SerializationError):
+                serializer.open(flipped, KEY)
+        with pytest.raises(SerializationError):
+            serializer.open(data[:place], KEY)
+
+
+@SEALING
+def test_a_record_counts_only_in_its_place(sealing: Any) -> None:
+    serializer = sealing(JSONSerializer(), SECRET)
+    data = serializer.seal(serializer.dumps({"a": 1}), KEY)
+    with pytest.raises(SerializationError):
+        serializer.open(data, "1" * 64)
+
+
+@SEALING
+def test_secrets_are_replaced_one_by_one(sealing: Any) -> None:
+    old, both, new = (sealing(JSONSerializer(), secrets) for secrets in (OTHER, [SECRET, OTHER], [SECRET]))
+    by_old, by_both = (serializer.seal(b"{}", KEY) for serializer in (old, both))
+    assert both.open(by_old, KEY) == new.open(by_both, KEY) == b"{}"
+    for serializer, data in ((old, by_both), (new, by_old)):
+        with pytest.raises(SerializationError, match="secret"):
+            serializer.open(data, KEY)
+
+
+def test_signed_and_encrypted_are_not_taken_for_each_other() -> None:
+    signed, encrypted = Signed(JSONSerializer(), SECRET), Encrypted(JSONSerializer(), SECRET)
+    for one, other in ((signed, encrypted), (encrypted, signed)):
+        with pytest.raises(SerializationError):
+            one.open(other.seal(b"{}", KEY), KEY)
+
+
+def test_equal_states_have_different_ciphertexts_and_nonces_do_not_repeat() -> None:
+    encrypted = Encrypted(JSONSerializer(), SECRET)
+    sealed = {encrypted.seal(b"{" + b" " * 64 + b"}", KEY) for _ in range(10_000)}
+    header = len(b"s2 encrypted\n") + 9
+    assert len({data[header:header + 12] for data in sealed}) == 10_000
+    body = next(iter(sealed))[header + 12:]
+    blocks = [body[start:start + 16] for start in range(0, 64, 16)]
+    assert len(set(blocks)) == len(blocks)
+
+
+@SEALING
+@pytest.mark.parametrize("secrets", [[], "short", [b"x" * 31], ""])
+def test_weak_secrets_are_refused(sealing: Any, secrets: Any) -> None:
+    with pytest.raises(ConfigurationError, match="secret"):
+        sealing(JSONSerializer(), secrets)
+
+
+def test_signatures_are_compared_in_constant_time() -> None:
+    """CVE-2009-3086: a comparison that stops at the first difference tells how much was right."""
+    import inspect
+
+    from session2 import serializers, session
+
+    for module in (serializers, session):
+        assert "compare_digest" in inspect.getsource(module)
