@@ -1,0 +1,128 @@
+"""session2 for Quixote: ``Publisher(root, session_manager=SessionManager(store))``, and nothing else.
+
+Quixote calls a session manager without arguments; `current_exchange` is how the manager then finds the request.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from typing import Any
+
+from session2 import ConfigurationError, CookiePolicy, Exchange, Session
+
+try:
+    from quixote import get_publisher  # type: ignore[import-untyped, unused-ignore]
+except ModuleNotFoundError as error:
+    if error.name != "quixote":
+        raise
+    raise ConfigurationError("session2_quixote needs Quixote: pip install session2[quixote]") from error
+
+__all__ = ["QuixoteExchange", "current_exchange"]
+
+
+class QuixoteExchange(Exchange):
+    """One request of Quixote's; `session` is the request's own attribute, so Quixote's ``get_session()`` finds it.
+
+    Refers to the request weakly: a session refers to its exchange, and would keep uploads and pages alive with it.
+    """
+
+    def __init__(self, request: Any, config: Any) -> None:
+        self._request = weakref.ref(request)
+        self.cookie_policy = _configured(config.session_cookie_name, config.session_cookie_path or None,
+                                         config.session_cookie_domain or None, bool(config.session_cookie_secure))
+
+    @property
+    def request(self) -> Any:
+        """The `HTTPRequest`; its response is asked for anew each time, since Quixote replaces it on errors."""
+        request = self._request()
+        if request is None:
+            raise ConfigurationError("this Quixote request is over: its session can no longer be changed or stored")
+        return request
+
+    @property
+    def session(self) -> Session | None:
+        session: Session | None = self.request.session
+        return session
+
+    @session.setter
+    def session(self, session: Session | None) -> None:
+        self.request.session = session
+        if session is not None and session.user is not None:
+            self.request.environ["REMOTE_USER"] = str(session.user)
+
+    def get_cookie(self, name: str) -> str | None:
+        value: str | None = self.request.get_cookie(name)
+        return value
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        # Quixote would keep the attributes of a cookie set earlier in the request: a max_age=0 among them.
+        self.request.response.cookies.pop(name, None)
+        if attributes.pop("partitioned", False):  # has no value, and Quixote writes one behind all it does not know
+            attributes["path"] += "; Partitioned"
+        self.request.response.set_cookie(name, value, **attributes)
+
+    def add_header(self, name: str, value: str) -> None:
+        response = self.request.response
+        present = response.get_header(name) or ""
+        if value.lower() not in [part.strip().lower() for part in present.split(",")]:
+            response.set_header(name, f"{present}, {value}" if present else value)
+
+    @property
+    def remote_address(self) -> str | None:
+        address: str | None = self.request.get_environ("REMOTE_ADDR")
+        return address
+
+    @property
+    def is_secure(self) -> bool:
+        return bool(self.request.get_scheme() == "https")
+
+    @property
+    def script_name(self) -> str:
+        return self.request.get_environ("SCRIPT_NAME") or ""
+
+    def post_value(self, name: str) -> str | None:
+        request = self._request()
+        if request is None or request.get_method() != "POST":
+            return None
+        value = request.get_field(name)
+        if isinstance(value, list):  # sent more than once: Quixote's get_param takes the last
+            value = value[-1]
+        return value if isinstance(value, str) else None
+
+
+def current_exchange() -> QuixoteExchange:
+    """Return the exchange of the request that Quixote is processing; ConfigurationError if there is none."""
+    publisher = get_publisher()
+    request = None if publisher is None else publisher.get_request()
+    if request is None:
+        raise ConfigurationError("no Quixote request is being processed: give the manager an exchange")
+    exchange: QuixoteExchange | None = getattr(request, "session2_exchange", None)
+    if exchange is None:
+        exchange = request.session2_exchange = QuixoteExchange(request, publisher.config)
+        _close_previous(publisher, exchange)
+    return exchange
+
+
+def _close_previous(publisher: Any, exchange: QuixoteExchange) -> None:
+    """Release the lock of a request that Quixote began and never finished.
+
+    That happens if the path lacks its leading slash, and with SystemExit.  A publisher has one request at a time, or
+    with an application's own threaded publisher one in each thread.
+    """
+    latest = vars(publisher).setdefault("session2_latest", threading.local())
+    previous: QuixoteExchange | None = getattr(latest, "exchange", None)
+    latest.exchange = exchange
+    if previous is not None and previous.visit is not None:
+        previous.visit.close()
+
+
+@functools.lru_cache(maxsize=16)
+def _configured(name: str, path: str | None, domain: str | None, secure: bool) -> CookiePolicy:
+    """Return the policy of Quixote's configuration.
+
+    Its defaults for Secure and HttpOnly cannot be told from a wish to go without: they are taken for the default, which
+    is Secure over HTTPS, and HttpOnly.
+    """
+    return CookiePolicy(name=name, path=path, domain=domain, secure=True if secure else None)
