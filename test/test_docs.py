@@ -1,0 +1,145 @@
+"""The documentation: all of it runs, and nothing that needs a page lacks one.
+
+On each page the Python blocks are run together as one program.  A block that begins with ``# name.py`` is written to
+that file instead, for the console blocks; these are run by one bash and compared with what the page shows.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from session2.store import _STORES
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+\.py)\n")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+MARK = "--- next command ---"
+
+WAIT_FOR_PORT = """
+for attempt in $(seq 300); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && break; sleep 0.1; done
+"""
+
+
+class Page(NamedTuple):
+    """What a page has to run."""
+
+    program: str
+    files: dict[str, str]
+    console: str
+
+
+def parts_of(path: Path) -> Page:
+    program, files, console = [], {}, []
+    for language, text in BLOCK.findall(path.read_text("utf-8")):
+        name = FILE.match(text)
+        if language == "console":
+            console.append(text)
+        elif name:
+            files[name[1]] = text
+        else:
+            program.append(text)
+    return Page("\n".join(program), files, "".join(console))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")]),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+
+
+def run(folder: Path, *command: str) -> str:
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def pages_with(part: str) -> list:
+    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PAGES if getattr(parts_of(path), part)]
+
+
+@pytest.mark.parametrize("path", pages_with("program"))
+def test_the_python_of_a_page_runs(path, tmp_path):
+    (tmp_path / "page.py").write_text(parts_of(path).program)
+    run(tmp_path, sys.executable, "-W", "error", "page.py")
+
+
+@pytest.mark.parametrize("path", pages_with("console"))
+def test_a_transcript_is_what_happens(path, tmp_path):
+    page, port = parts_of(path), free_port()
+    for name, text in page.files.items():
+        (tmp_path / name).write_text(text.replace("8080", str(port)))
+    expected = [part.partition("\n") for part in ("\n" + page.console).split("\n$ ")[1:]]
+    commands = [command for command, _, _ in expected if not command.startswith("pip install ")]
+    script = "".join(f"echo '{MARK}'\n{to_run(command, port)}\n" for command in commands)
+    # The servers the page started are jobs of this bash; the mark before is the end of the last transcript.
+    script = f"set -m\n{script}echo '{MARK}'\nkill -9 $(jobs -p) 2>/dev/null; true\n"
+    outputs = run(tmp_path, "bash", "-c", script).split(MARK + "\n")[1:-1]
+    wanted = [text for command, _, text in expected if not command.startswith("pip install ")]
+    for command, output, text in zip(commands, outputs, wanted, strict=True):
+        assert matches(text, output.replace("\r\n", "\n")), f"$ {command}\n{output}"
+
+
+def to_run(command: str, port: int) -> str:
+    command = command.replace("8080", str(port))
+    if command.endswith("&"):
+        return f"{command[:-1]} >/dev/null 2>&1 &\n{WAIT_FOR_PORT.format(port=port)}"
+    if command.startswith("curl "):
+        return command.replace("curl ", "curl -sS ", 1)
+    return f"{command} 2>&1; wait %1 2>/dev/null" if command.startswith("kill ") else command
+
+
+def matches(shown: str, output: str) -> bool:
+    """Compare, where ``...`` stands for anything."""
+    pattern = ".*".join(re.escape(part) for part in shown.strip().split("..."))
+    return re.fullmatch(pattern, output.strip(), re.DOTALL) is not None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_of_a_page_is_used_by_it(path):
+    page = parts_of(path)
+    assert [name for name in page.files if name not in page.console] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(path):
+    targets = LINK.findall(path.read_text("utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_every_store_has_a_page():
+    stores = {path.partition(".")[0] for path in _STORES.values()}
+    assert stores - {path.stem for path in (ROOT / "docs/stores").glob("*.md")} == set()
+
+
+def test_every_adapter_has_a_page():
+    adapters = {path.parent.name.removeprefix("session2_") for path in (ROOT / "adapters").glob("*/__init__.py")}
+    assert adapters - {path.stem for path in (ROOT / "docs").glob("*.md")} == set()
+
+
+def test_the_index_and_the_readme_lead_to_every_page():
+    index = (ROOT / "docs/index.md").read_text("utf-8")
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")} - {"index.md"}
+    assert {page for page in pages if f"({page})" not in index} == set()
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert {page for page in pages if page.startswith("stores/") and f"(docs/{page})" not in readme} == set()
+
+
+def test_the_readme_shows_a_running_program_early():
+    head = "".join((ROOT / "README.md").read_text("utf-8").splitlines(keepends=True)[:40])
+    assert "```python" in head
+    assert "\n$ curl" in head

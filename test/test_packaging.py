@@ -1,0 +1,164 @@
+"""The wheel, as its users have it: in an empty folder, with the sources out of reach and nothing optional installed."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from session2.store import _STORES
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ["session2", "adapters", "demo", "test", "docs"]
+FILES = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"]
+
+# These are for who writes tests or types commands, and say so in their extras: "testing" and "cli".
+NOT_CORE = ("session2/testing/", "session2/cli")
+
+# A private module of a store holds what must derive from its driver's classes; it is imported when the store is made.
+DRIVEN_MODULES = "session2/store/_*.py"
+
+# A URL that makes each store, and the extra that holds its driver.
+BUILT_IN = {"volatile": "volatile:", "directory": "directory:{}/d?create=true", "shelve": "shelve:{}/s.shelf",
+            "sqlite": "sqlite:{}/s.sqlite"}
+DRIVEN = {
+    "postgresql": ("postgresql://nobody@localhost/none", "postgres"),
+    "postgres": ("postgres://nobody@localhost/none", "postgres"),
+    "mysql": ("mysql://nobody@localhost/none", "mysql"),
+    "durus": ("durus:{}/s.durus", "durus"),
+}
+
+PROGRAM = """
+from session2 import DictSession, from_url
+store = from_url("directory:sessions?create=true")
+session = DictSession()
+session["colour"] = "blue"
+store.save_session(session)
+print(from_url("directory:sessions").load_session(session.id)["colour"])
+"""
+
+IMPORT_ALL = """
+import importlib, pkgutil, session2
+names = [module.name for module in pkgutil.walk_packages(session2.__path__, "session2.")]
+core = [name for name in names if not name.startswith(("session2.testing", "session2.cli", "session2.store._"))]
+for name in core:
+    importlib.import_module(name)
+print(len(core), session2.__file__)
+"""
+
+MAKE = """
+import sys
+from session2 import ConfigurationError, from_url
+try:
+    from_url(sys.argv[1])
+except ConfigurationError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Build the wheel from a copy, so that nothing is left beside the sources."""
+    copy = tmp_path_factory.mktemp("sources")
+    for name in SOURCES:
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    for name in FILES:
+        shutil.copy(ROOT / name, copy / name)
+    run(copy, sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy / "dist")
+    return next((copy / "dist").glob("session2-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """The Python of an environment that holds the wheel and nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / "bin/python"
+    run(folder, sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel)
+    return python
+
+
+def run(folder: Path, *command: object) -> str:
+    """Run a command with no way to find the sources; return what it printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([str(part) for part in command], cwd=folder, env=environment, capture_output=True,
+                          text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def packages() -> Iterator[Path]:
+    for source_root in (ROOT / "session2", ROOT / "adapters"):
+        yield from (path.parent for path in source_root.rglob("__init__.py"))
+
+
+def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    adapters = {path.name for path in (ROOT / "adapters").iterdir() if (path / "__init__.py").exists()}
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"session2", *adapters}
+    assert any(name.endswith("/LICENSE") for name in names)
+
+
+def test_every_package_is_typed(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    untyped = [package for package in packages() if not (package / "py.typed").exists()
+               and not (package.parent / "py.typed").exists()]
+    assert untyped == []
+    assert "session2/py.typed" in names
+    assert {name.split("/")[0] for name in names if name.endswith("py.typed")} == {
+        name.split("/")[0] for name in names if name.endswith("__init__.py")}
+
+
+def test_a_program_runs_on_the_wheel_alone(python, tmp_path):
+    assert run(tmp_path, python, "-I", "-W", "error", "-c", PROGRAM) == "blue\n"
+
+
+def test_every_module_can_be_imported_without_anything_optional(python, tmp_path):
+    count, file = run(tmp_path, python, "-I", "-W", "error", "-c", IMPORT_ALL).split()
+    assert int(count) > 15, count
+    assert not Path(file).is_relative_to(ROOT)
+
+
+def test_every_store_is_covered_here():
+    assert set(_STORES) <= {*BUILT_IN, *DRIVEN}
+
+
+@pytest.mark.parametrize("scheme", sorted(BUILT_IN))
+def test_a_store_of_the_standard_library_needs_nothing(python, scheme, tmp_path):
+    assert run(tmp_path, python, "-I", "-c", MAKE, BUILT_IN[scheme].format(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("scheme", sorted(set(DRIVEN) & set(_STORES)))
+def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path):
+    url, extra = DRIVEN[scheme]
+    assert f"pip install session2[{extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url.format(tmp_path))
+
+
+def test_the_core_imports_the_standard_library_only():
+    foreign = [f"{path.relative_to(ROOT)}: {name}" for path in (ROOT / "session2").rglob("*.py")
+               if not str(path.relative_to(ROOT)).startswith(NOT_CORE)
+               and not path.relative_to(ROOT).match(DRIVEN_MODULES)
+               for name in imported(ast.parse(path.read_text("utf-8")).body)
+               if name != "session2" and name not in sys.stdlib_module_names]
+    assert foreign == []
+
+
+def imported(body: list[ast.stmt]) -> Iterator[str]:
+    """Return the packages imported when a module is, or None for those needed by type checkers or by calls only."""
+    for node in body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0]
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            yield from imported(node.orelse)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for field in ("body", "orelse", "handlers", "finalbody"):
+                yield from imported(getattr(node, field, []))
