@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,11 +10,14 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 from . import tokens
 from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
+from .events import tell
 from .exchange import CookiePolicy, Exchange
 from .mapping import SessionMapping
 from .session import Session, user_key
 from .store.base import Outcome, SessionStore
 from .store.lock import Lease
+
+log = logging.getLogger("session2")
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 Seconds = float | timedelta
@@ -35,12 +39,17 @@ class Visit:
     """The well-formed id the cookie carries."""
     ended: list[Session] = field(default_factory=list)
     """Sessions logged out of during the request; deleted when it succeeds."""
+    clear_site_data: bool = False
     lease: Lease | None = None
     finished: bool = False
 
     def close(self) -> None:
-        """Release the lock, once."""
+        """End the request: nothing is stored for it any more, and its lock is free."""
         self.finished = True
+        self.unlock()
+
+    def unlock(self) -> None:
+        """Release the lock; the request goes on."""
         lease, self.lease = self.lease, None
         if lease is not None:
             lease.release()
@@ -61,6 +70,7 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
     :param renew_grace: how long a renewed id still serves requests that are under way.
     :param concurrency: what becomes of requests of one session that overlap: ``"merge"``, ``"lock"`` (one at a time),
         ``"strict"`` (`SessionConflict`) or ``"read-only"``; or a function of the exchange that returns one of these.
+    :param max_sessions: how many sessions a user may have at once; who logs in once more ends the oldest.
     :param lock_timeout: how long ``"lock"`` waits before `LockTimeout`.
     :param lock_lease: after how long another request may take over a lock whose holder does not answer.
     """
@@ -71,6 +81,7 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
                  touch_interval: Seconds | None = None,
                  renew_after: Seconds | None = None, renew_grace: Seconds = 60.0,
                  concurrency: Concurrency | Callable[[Exchange], Concurrency] = "merge",
+                 max_sessions: int | None = None,
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store
         self.session_class: type[_S] = session_class or cast("type[_S]", Session)
@@ -83,6 +94,9 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
         self.renew_after = _seconds("renew_after", renew_after)
         self.renew_grace = _seconds("renew_grace", renew_grace) or 0.0
         self.concurrency = concurrency if callable(concurrency) else _known(concurrency)
+        if max_sessions is not None and max_sessions < 1:
+            raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
+        self.max_sessions = max_sessions
         self.lock_timeout = _seconds("lock_timeout", lock_timeout, zero=True) or 0.0
         self.lock_lease = _seconds("lock_lease", lock_lease) or 0.0
 
@@ -118,13 +132,62 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
         if exchange.visit is not None:
             exchange.visit.close()
 
-    def expire_session(self, exchange: Exchange | None = None) -> None:
-        """Log out: end the session when the request succeeds; a fresh one stands in its place at once."""
+    def settle_request(self, exchange: Exchange | None = None, headers_sent: bool = False) -> None:
+        """Store the session and tell the browser now; the request goes on, and may settle again.
+
+        :param headers_sent: no cookie can be sent any more, so a login or a new session is refused, with an error in
+            the log; everything else is stored.
+        """
+        exchange = self._exchange(exchange)
+        visit = exchange.visit
+        if visit is None or visit.finished:
+            return
+        if headers_sent:
+            self._settle_late(exchange.session, visit)
+        else:
+            self._settle(exchange, visit)
+        visit.ended.clear()
+
+    def lock_request(self, exchange: Exchange | None = None) -> None:
+        """Lock the session of a request under way, and take in what others stored since it was loaded."""
+        exchange = self._exchange(exchange)
+        visit, session = exchange.visit, exchange.session
+        if visit is None or visit.finished or session is None or session.origin is None:
+            return
+        if visit.concurrency == "merge":
+            visit.concurrency = "lock"
+        while visit.lease is None:
+            visit.lease = self.lock(session)
+            try:
+                self._take_in(session, visit.lease)
+            except BaseException:
+                visit.unlock()
+                raise
+            if session.key != visit.lease.key:  # renewed while this request waited
+                visit.unlock()
+
+    def unlock_request(self, exchange: Exchange | None = None) -> None:
+        """Release the lock of a request under way; what it changes from here on is merged."""
+        exchange = self._exchange(exchange)
+        if exchange.visit is not None:
+            exchange.visit.unlock()
+
+    def reserve_id(self, session: Session) -> str:
+        """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
+        session.id = tokens.new_id()
+        return session.id
+
+    def expire_session(self, exchange: Exchange | None = None, clear_site_data: bool = False) -> None:
+        """Log out: end the session when the request succeeds; a fresh one stands in its place at once.
+
+        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
+        """
         exchange = self._exchange(exchange)
         if exchange.visit is None:
             return
         if exchange.session is not None:
             exchange.visit.ended.append(exchange.session)
+        exchange.visit.clear_site_data |= clear_site_data
         self._attach(exchange, self.new_session(exchange=exchange))
 
     def _attach(self, exchange: Exchange, session: Session) -> None:
@@ -155,15 +218,41 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
     def _settle(self, exchange: Exchange, visit: Visit) -> None:
         for old in visit.ended:
             if old.origin is not None:
-                self.store.delete(old)
+                self.delete(old)
+        if visit.clear_site_data:
+            exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
         session = exchange.session
         if session is not None and session.has_info():
             self._keep(exchange, visit, session)
         elif session is not None and session.origin is not None:
-            self.store.delete(session)
+            self._drop(session)
             self.revoke_session_cookie(exchange)
         elif visit.ended and visit.cookie is not None:
             self.revoke_session_cookie(exchange)
+
+    def _drop(self, session: Session) -> None:
+        self.store.delete(session)
+        session.id = session.key = session.origin = None
+
+    def _settle_late(self, session: Session | None, visit: Visit) -> None:
+        for old in visit.ended:
+            self.store.delete(old)
+        if session is None or (session.origin is None and not session.has_info()):
+            return
+        if not session.has_info():
+            self._drop(session)
+        elif self._needs_new_id(session):
+            log.error("a session began, or its user or id changed, when the headers were out and no cookie could be "
+                      "sent any more; nothing was stored")
+        elif visit.concurrency == "read-only":
+            self._refuse_change(session)
+        else:
+            self._save_as(session, visit.concurrency, visit.lease)
+
+    def _take_in(self, session: Session, lease: Lease) -> None:
+        self.store.take_in(session)
+        if lease.taken_over:
+            self.store.supersede(session)
 
     def _keep(self, exchange: Exchange, visit: Visit, session: Session) -> None:
         seen = session.access_time
@@ -203,7 +292,10 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
         session.access_time = max(now, session.access_time)
         session.expires = self._expiry(session)
         if self._needs_new_id(session):
-            return self.store.move(session, tokens.new_id())
+            _note_new_id(session, now)
+            outcome = self.store.move(session, self._next_id(session))
+            self._limit_sessions(session)
+            return outcome
         if self._renewal_due(session, now):
             session._issued = now
             return self.store.move(session, tokens.new_id(), self.renew_grace)
@@ -217,7 +309,7 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
 
     def delete(self, session: Session | str) -> None:
         """End a session, given itself or its id.  It is no error if there is none."""
-        self.store.delete(session)
+        self._end(session, "ended", "")
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
         """Give the session a new id; the old one is dead at once, or after `grace`."""
@@ -231,6 +323,12 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
             raise ConfigurationError("a session that was never stored cannot be locked")
         return self.store.lock(key, timeout=self.lock_timeout, lease=self.lock_lease)
 
+    def renew_lock(self, exchange: Exchange | None = None) -> None:
+        """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""
+        visit = self._exchange(exchange).visit
+        if visit is not None and visit.lease is not None:
+            visit.lease.renew()
+
     def sessions_of(self, user: Any) -> Iterator[_S]:
         """Iterate over the sessions of a user, given as `Session.user` holds it or as `Session.user_key` names it."""
         key = user_key(user)
@@ -240,8 +338,13 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
         """End all sessions of a user, but for one; return how many were ended."""
         doomed = [session for session in self.sessions_of(user) if except_ is None or session.key != except_.key]
         for session in doomed:
-            self.store.delete(session)
+            self._end(session, "revoked", "by user")
         return len(doomed)
+
+    def _end(self, session: Session | str, event: Literal["ended", "revoked"], reason: str) -> None:
+        self.store.delete(session)
+        key = session.key if isinstance(session, Session) else self.store.key(session)
+        tell(self.store.observer, event, str(key), reason)
 
     # -- clocks, ids and locks -------------------------------------------------------------------------------------
 
@@ -251,6 +354,19 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
             return idle
         absolute = session.creation_time + self.lifetime
         return absolute if idle is None else min(idle, absolute)
+
+    def _limit_sessions(self, session: Session) -> None:
+        """End the oldest sessions of the user beyond the limit.
+
+        Everybody looks after having written, and all agree on the order: of logins that race, the last one to look
+        sees them all.
+        """
+        if self.max_sessions is None or session.user is None:
+            return
+        found = self.store.sessions(self.session_class, session.user_key())
+        oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
+        for extra in oldest_last[self.max_sessions:]:
+            self._end(extra, "revoked", "too many sessions of one user")
 
     def _is_over(self, session: Session) -> bool:
         """Judge by the clocks of this manager too: the record may have been stored under more generous ones."""
@@ -264,6 +380,10 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
         if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
             return False
         return session.id != origin.id or origin.record.user != session.user_key()
+
+    def _next_id(self, session: Session) -> str:
+        reserved = session.origin is None or session.id != session.origin.id
+        return session.id if reserved and session.id is not None and tokens.is_id(session.id) else tokens.new_id()
 
     def _renewal_due(self, session: Session, now: float) -> bool:
         issued = session.creation_time if session._issued is None else session._issued
@@ -328,6 +448,14 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
         from session2_quixote import current_exchange  # Quixote's Publisher calls a manager without arguments
 
         return cast(Exchange, current_exchange())
+
+
+def _note_new_id(session: Session, now: float) -> None:
+    known = None if session.origin is None else session.origin.record.user
+    if session.user_key() != known:
+        session._login_time = None if session.user is None else now
+    if session.origin is not None:
+        session._issued = now
 
 
 def _seconds(name: str, value: Seconds | None, zero: bool = False) -> float | None:

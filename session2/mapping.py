@@ -28,6 +28,10 @@ class SessionMapping(Generic[_S]):
     def load(self, session_id: str | None) -> _S | None:
         """Return the session with this id."""
 
+    @abstractmethod
+    def delete(self, session: Session | str) -> None:
+        """End a session."""
+
     def __getitem__(self, session_id: str) -> _S:
         session = self.load(session_id) or self._by_key(session_id)
         if session is None:
@@ -40,7 +44,7 @@ class SessionMapping(Generic[_S]):
         self.store.save(session)
 
     def __delitem__(self, session_id: str) -> None:
-        self.store.delete(self[session_id])
+        self.delete(self[session_id])
 
     def __contains__(self, session_id: object) -> bool:
         return isinstance(session_id, str) and self.get(session_id) is not None

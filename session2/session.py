@@ -54,6 +54,7 @@ class Session:
     _form_tokens: list[str] | tuple[str, ...] = ()
     _csrf_token: str | None = None
     _issued: float | None = None
+    _login_time: float | None = None
 
     id: str | None
     """What the cookie carries; None until the session is worth storing, and for sessions met by iteration."""
@@ -147,6 +148,10 @@ class Session:
     def get_creation_time(self) -> float:
         """Return when this session began, in seconds since the epoch."""
         return self.creation_time
+
+    def get_login_time(self) -> float | None:
+        """Return when the present user logged in, None if nobody is."""
+        return None if self.user is None else self._login_time or self.creation_time
 
     def get_access_time(self) -> float:
         """Return when this session was last seen before this request; exact to the manager's `touch_interval`."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, SessionConflict, SessionManager
-from session2.errors import ReadOnlySession
+from session2 import ConfigurationError, CookiePolicy, DictSession, LockTimeout, SessionConflict, SessionManager
+from session2.errors import LockLost, ReadOnlySession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.exchange import FakeExchange
 
@@ -364,6 +364,60 @@ def test_sessions_of_a_user_can_be_listed_and_revoked(site: Site) -> None:
     assert site.manager.revoke_user("joe", except_=sessions[0]) == 2
     assert [session.key for session in site.manager.sessions_of("joe")] == [sessions[0].key]
     assert site.manager.load(site.id).user == "ann"
+
+
+def test_a_user_has_no_more_sessions_than_allowed() -> None:
+    site = Site(max_sessions=2)
+    browsers: list[Cookies] = [{}, {}, {}]
+    for cookies in browsers:
+        site.clock.now += 1
+        site.cookies = cookies
+        site.visit(login("joe"))
+    alive = [site.manager.load(cookies["session2"]) is not None for cookies in browsers]
+    assert alive == [False, True, True]
+    site.cookies = {}
+    site.visit(put("anonymous"))
+    site.clock.now += 1
+    site.visit(login("joe"))
+    assert [site.manager.load(cookies["session2"]) is not None for cookies in browsers] == [False, False, True]
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_sites_may_clear_what_the_browser_keeps(site: Site) -> None:
+    site.visit(login("joe"))
+    request = site.start(site.cookies)
+    site.manager.expire_session(request, clear_site_data=True)
+    assert not [name for name, _ in request.headers if name == "Clear-Site-Data"], "the logout may still fail"
+    site.finish(request)
+    assert ("Clear-Site-Data", '"cache", "cookies", "storage"') in request.headers
+
+
+def test_a_long_request_may_renew_its_lock() -> None:
+    site = Site(concurrency="lock", lock_lease=10, lock_timeout=0)
+    site.visit(put("n", 0))
+    slow = site.start()
+    site.clock.now += 9
+    site.manager.renew_lock(slow)
+    site.clock.now += 9
+    with pytest.raises(LockTimeout):
+        site.start()
+    put("n", 1)(slow.session)
+    site.finish(slow)
+    assert site.manager.load(site.id)["n"] == 1
+
+
+def test_who_lost_the_lease_cannot_write() -> None:
+    site = Site(concurrency="lock", lock_lease=10, lock_timeout=0)
+    site.visit(put("n", 0))
+    stale = site.start()
+    site.clock.now += 11
+    fresh = site.start()
+    put("n", "stale")(stale.session)
+    with pytest.raises(LockLost):
+        site.finish(stale)
+    put("n", "fresh")(fresh.session)
+    site.finish(fresh)
+    assert site.manager.load(site.id)["n"] == "fresh"
 
 
 def test_a_session_met_by_iteration_is_saved_in_its_place(site: Site) -> None:

@@ -16,6 +16,8 @@ _STORES: Final = {
     "directory": "directory.DirectorySessionStore",
     "shelve": "shelve.ShelveSessionStore",
     "sqlite": "sqlite.SQLiteSessionStore",
+    "durus": "durus.DurusSessionStore",
+    "durus+unix": "durus.DurusSessionStore",
 }
 
 _SERIALIZERS: Final[dict[str, type[Serializer]]] = {"pickle": PickleSerializer, "json": JSONSerializer}
@@ -46,7 +48,7 @@ def _defaults(store: type) -> dict[str, Any]:
     """Return the optional arguments of a store and of its bases."""
     return {name: parameter.default for base in reversed(store.__mro__) if "__init__" in vars(base)
             for name, parameter in inspect.signature(base).parameters.items()
-            if parameter.default is not parameter.empty and name != "clock"}
+            if parameter.default is not parameter.empty and name not in ("clock", "observer")}
 
 
 def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 import random
 import time
 from abc import ABC, abstractmethod
@@ -12,12 +11,11 @@ from typing import Any, TypeVar
 
 from .. import tokens
 from ..errors import ConfigurationError, Conflict, SerializationError, SessionConflict
+from ..events import Observer, tell
 from ..serializers import PickleSerializer, Serializer
 from ..session import DictSession, Origin, Session
-from .lock import Lease, acquire
+from .lock import Lease, Queues, acquire
 from .record import Record, Version
-
-log = logging.getLogger("session2")
 
 _S = TypeVar("_S", bound=Session)
 
@@ -52,16 +50,19 @@ class SessionStore(ABC):
     :param serializer: how state becomes bytes; default `PickleSerializer`.
     :param hash_ids: file sessions under the SHA-256 of their id, so that a copy of the store holds no usable cookie.
     :param clock: returns the time in seconds since the epoch; for tests.
+    :param observer: told of every `session2.events.Event`; for metrics.
     """
 
     is_thread_safe: bool = False
     is_multiprocess_safe: bool = False
 
     def __init__(self, *, serializer: Serializer | None = None, hash_ids: bool = True,
-                 clock: Callable[[], float] = time.time) -> None:
+                 clock: Callable[[], float] = time.time, observer: Observer | None = None) -> None:
         self.serializer = serializer or PickleSerializer()
         self.hash_ids = hash_ids
         self.clock = clock
+        self.observer = observer
+        self.queues = Queues()
 
     # -- primitives: what a back end implements --------------------------------------------------------------------
 
@@ -159,7 +160,7 @@ class SessionStore(ABC):
             payload = self.serializer.open(record.data, key)
             session = session_class.restore(self.serializer.loads(payload))
         except SerializationError as error:
-            log.warning("corrupt record %.8s is treated as missing: %s", key, error)
+            tell(self.observer, "corrupt", key, f"treated as missing: {error}")
             return None
         session.key = key
         session.id = session_id if self.hash_ids else key
@@ -213,6 +214,7 @@ class SessionStore(ABC):
                     outcome = self.save(session) if grace else self.move(session, tokens.new_id())
                 self.remove(new_key)
                 return outcome
+            tell(self.observer, "renewed" if grace else "rotated", new_key, f"was {session.origin.key[:8]}")
             return self._stored(session, new_id, new_key, record._replace(version=version), payload)
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
 
@@ -229,6 +231,12 @@ class SessionStore(ABC):
             else:
                 session.origin = Origin(id, key, record._replace(version=version), payload)
                 return
+
+    def take_in(self, session: Session) -> None:
+        """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
+        id, origin = session.id, session.origin
+        if origin is not None and self._catch_up(session) is None and id != origin.id:
+            session.id = id
 
     def delete(self, session: Session | str) -> None:
         """End a session, given itself or its id.  It is no error if there is none."""
@@ -342,6 +350,7 @@ class SessionStore(ABC):
         key = self.key(session.id)
         record = self._record(session, payload, key)
         version = self.write(key, record, None)
+        tell(self.observer, "created", key)
         return self._stored(session, session.id, key, record._replace(version=version), payload)
 
     def _replace(self, session: Session, payload: bytes, merge: bool) -> Outcome:
@@ -376,7 +385,7 @@ class SessionStore(ABC):
         if theirs is None:
             return Outcome.GONE
         base = type(session).restore(self.serializer.loads(payload))
-        log.debug("conflict: merging into %.8s", key)
+        tell(self.observer, "conflict", key, "merging")
         session.merge_state(base.get_state(), theirs.get_state())
         session.id, session.key, session.origin = theirs.id, key, theirs.origin
         session.access_time = max(session.access_time, record.accessed)

@@ -7,9 +7,12 @@ on release, and after a crash another holder takes it over when the lease has ru
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import secrets
+import threading
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -54,8 +57,11 @@ class Lease:
         version, self._version = self._version, None
         if version is None:
             return
-        with contextlib.suppress(Conflict):  # taken over after the lease ran out: it is not ours to remove
-            self._store.remove(_lock_key(self.key), version)
+        try:
+            with contextlib.suppress(Conflict):  # taken over after the lease ran out: it is not ours to remove
+                self._store.remove(_lock_key(self.key), version)
+        finally:
+            self._store.queues.wake(self.key)
 
     def __enter__(self) -> Lease:
         return self
@@ -65,18 +71,70 @@ class Lease:
         self.release()
 
 
+class _Line:
+    """Those of this process who wait for one key."""
+
+    def __init__(self) -> None:
+        self.first = threading.Lock()
+        self.freed = threading.Event()
+        self.waiting = 0
+
+
+class Queues:
+    """The waiters of this process, in one line for each key.
+
+    Only the first of a line asks the store, and a release in the same process wakes it at once.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._lines: dict[tuple[int, str], _Line] = {}
+
+    @contextlib.contextmanager
+    def line(self, key: str) -> Iterator[_Line]:
+        """Stand in line for `key`."""
+        name = os.getpid(), key  # after a fork the lines of the parent are not ours
+        with self._mutex:
+            line = self._lines.setdefault(name, _Line())
+            line.waiting += 1
+        try:
+            yield line
+        finally:
+            with self._mutex:
+                line.waiting -= 1
+                if not line.waiting:
+                    del self._lines[name]
+
+    def wake(self, key: str) -> None:
+        """Let the first in line for `key` look again."""
+        line = self._lines.get((os.getpid(), key))
+        if line is not None:
+            line.freed.set()
+
+
 def acquire(store: SessionStore, key: str, timeout: float, seconds: float) -> Lease:
     """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
-    owner = secrets.token_bytes(16)
     end = time.monotonic() + timeout
+    with store.queues.line(key) as line:
+        if line.first.acquire(timeout=max(timeout, 0)):
+            try:
+                lease = _take(store, key, end, seconds, line.freed)
+            finally:
+                line.first.release()
+            if lease is not None:
+                return lease
+    raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")
+
+
+def _take(store: SessionStore, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
+    owner = secrets.token_bytes(16)
     pause = 0.001
     while True:
+        freed.clear()
         lease = _try(store, key, owner, seconds)
-        if lease is not None:
+        if lease is not None or time.monotonic() >= end:
             return lease
-        if time.monotonic() >= end:
-            raise LockTimeout(f"the session {key:.8} was locked by another request for more than {timeout:g} s")
-        time.sleep(random.uniform(pause / 2, pause))
+        freed.wait(random.uniform(pause / 2, pause))
         pause = min(pause * 1.5, 0.02)
 
 
