@@ -32,6 +32,7 @@ DRIVEN = {
     "postgres": ("postgres://nobody@localhost/none", "postgres"),
     "mysql": ("mysql://nobody@localhost/none", "mysql"),
     "durus": ("durus:{}/s.durus", "durus"),
+    "durus+unix": ("durus+unix:{}/socket", "durus"),
 }
 
 PROGRAM = """

@@ -1,0 +1,331 @@
+"""Connections to a Durus database, lent to one transaction at a time.
+
+Nothing here knows of sessions.  A `Source` lends a connection; whoever gets one begins with ``abort()``, which brings
+it up to date.  A connection that failed in the middle of anything is thrown away: client and server may no longer agree
+on who speaks next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import pickle
+import socket
+import stat
+import struct
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from ..errors import ConfigurationError, SessionError, StoreUnavailable
+
+log = logging.getLogger("session2")
+
+Place: TypeAlias = "str | tuple[str, int]"
+"""Where a server listens: the path of a Unix socket, or host and port."""
+
+_SQLITE = ("Durus keeps what is not its own in SQLite files: after they are opened again, new objects overwrite old "
+           "ones.  Use a Durus FileStorage or server, or the sqlite store")
+
+
+class Driver(NamedTuple):
+    """What is used of Durus."""
+
+    connection: Any
+    client_storage: Any
+    file_storage: Any
+    socket_address: Any
+    short_read: Any
+    conflict: type[Exception]
+    """Another transaction came between."""
+    error: type[Exception]
+    failures: tuple[type[Exception], ...]
+    """What is raised when the system behind Durus fails or no longer speaks its protocol; and `conflict` is one."""
+
+
+@functools.cache
+def driver() -> Driver:
+    """Import Durus, or raise `ConfigurationError` if it is missing or cannot work here."""
+    _quiet()
+    try:
+        from durus.client_storage import ClientStorage  # type: ignore[import-untyped]
+        from durus.connection import Connection  # type: ignore[import-untyped]
+        from durus.error import ConflictError, DurusError  # type: ignore[import-untyped]
+        from durus.file_storage import FileStorage  # type: ignore[import-untyped]
+        from durus.serialize import ObjectWriter  # type: ignore[import-untyped]
+        from durus.storage_server import SocketAddress  # type: ignore[import-untyped]
+        from durus.utils import ShortRead  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise ConfigurationError(f"a Durus store needs: pip install session2[durus] ({error})") from None
+    check_pickler(ObjectWriter)
+    failures = (OSError, DurusError, AssertionError, struct.error, pickle.UnpicklingError, EOFError)
+    return Driver(Connection, ClientStorage, FileStorage, SocketAddress, ShortRead, ConflictError, DurusError, failures)
+
+
+def _quiet() -> None:
+    """Give the logger of Durus a handler; otherwise Durus prints every commit, and may replace ``sys.stdout``."""
+    logger = logging.getLogger("durus")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    if logger.level in (logging.NOTSET, logging.INFO):
+        logger.setLevel(logging.WARNING)
+
+
+def check_pickler(writer: Any) -> None:
+    """Refuse the one Python on which Durus 4.3 cannot write anything."""
+    try:
+        writer(None).close()
+    except AttributeError as error:
+        raise ConfigurationError(f"this Durus cannot write on this Python ({error}); "
+                                 "use another Python than 3.13.0, or a later Durus") from None
+
+
+class Link:
+    """An open connection that closes its file or socket when it is let go of, in whatever process."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.pid = os.getpid()
+
+    def close(self) -> None:
+        storage = self.connection.storage
+        if isinstance(storage, driver().client_storage):
+            storage.s.close()
+        elif self.pid == os.getpid():
+            storage.close()
+        else:  # closing the file as Durus does would take the lock away from the process we were forked from
+            storage.shelf.file.file.close()
+
+    __del__ = close
+
+
+class Source:
+    """Lends connections."""
+
+    is_shared = False
+    """Whether several processes may use the database at once."""
+
+    def lend(self) -> contextlib.AbstractContextManager[Any]:
+        """Lend a connection to one transaction."""
+        raise NotImplementedError
+
+    def commit(self, connection: Any) -> None:
+        connection.commit()
+
+    def pack(self) -> None:
+        with self.lend() as connection:
+            connection.pack()
+
+    def close(self) -> None:
+        """Let go of everything that is not lent."""
+
+
+class ServerSource(Source):
+    """Connections to a Durus server: as many as there are transactions at the same time, kept for the next ones.
+
+    A Durus connection serves one thread at a time and holds a cache that is costly to fill, so connections outlive
+    the threads that use them; and they are not taken along into a forked process.
+    """
+
+    is_shared = True
+
+    def __init__(self, place: Place, timeout: float, cache_size: int) -> None:
+        self._place, self._timeout, self._cache_size = place, timeout, cache_size
+        self.close()
+
+    def close(self) -> None:
+        self._idle: deque[Link] = deque()
+        self._pid = os.getpid()
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Any]:
+        if self._pid != os.getpid():
+            self.close()
+        idle = self._idle  # what was lent before close() does not come back into use after it
+        try:
+            link = idle.pop()
+        except IndexError:
+            link = self._connect()
+        try:
+            yield link.connection
+        except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
+            idle.append(link)
+            raise
+        except BaseException:
+            self.close()  # the others are of the same age; if the server was restarted they are dead too
+            raise
+        idle.append(link)
+
+    def _connect(self) -> Link:
+        durus = driver()
+        connected = _connected_socket(self._place, self._timeout)
+        address = durus.socket_address()
+        address.get_connected_socket = lambda: connected  # Durus' own would have no timeout
+        try:
+            return Link(durus.connection(durus.client_storage(address=address), cache_size=self._cache_size))
+        except BaseException:
+            connected.close()
+            raise
+
+
+def _connected_socket(place: Place, timeout: float) -> socket.socket:
+    if isinstance(place, tuple):
+        connected = socket.create_connection(place, timeout)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connected
+    connected = socket.socket(socket.AF_UNIX)
+    try:
+        connected.settimeout(timeout)
+        connected.connect(place)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+class _SingleSource(Source):
+    """One connection that everybody in one process takes in turn."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        # Not re-entrant: a transaction begun by a signal handler would undo the one it interrupts.
+        self._mutex = threading.Lock()
+        self._link: Link | None = None
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._mutex.acquire(timeout=self._timeout):
+            raise StoreUnavailable(f"the Durus connection was busy for {self._timeout:g} s")
+        try:
+            yield
+        finally:
+            self._mutex.release()
+
+
+class FileSource(_SingleSource):
+    """The connection to a database file, opened when it is first needed."""
+
+    def __init__(self, path: str, timeout: float, cache_size: int, durable: bool) -> None:
+        super().__init__(timeout)
+        self._path, self._cache_size, self._durable = path, cache_size, durable
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Any]:
+        if self._link is not None and self._link.pid != os.getpid():
+            raise ConfigurationError(f"{self._path} is open in the process that forked this one; use a Durus server "
+                                     "for several processes, or the store after the fork only")
+        with self._turn():
+            self._link = self._link or self._open()
+            try:
+                yield self._link.connection
+            except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
+                raise
+            except BaseException:
+                self._link = None
+                raise
+
+    def commit(self, connection: Any) -> None:
+        connection.commit()
+        if self._durable:
+            connection.storage.shelf.file.fsync()
+
+    def pack(self) -> None:
+        with self.lend() as connection:
+            mode = stat.S_IMODE(os.stat(self._path).st_mode)
+            _create(self._path + ".pack", mode)  # Durus would create it readable by everybody
+            connection.pack()
+            os.remove(self._path + ".prepack")  # what was ended should not lie about
+            _sync_folder(self._path)
+
+    def close(self) -> None:
+        if self._link is not None and self._link.pid == os.getpid():
+            with self._turn():
+                self._link = None
+
+    def _open(self) -> Link:
+        _check_file(self._path)
+        try:
+            return Link(driver().connection(_storage(self._path), cache_size=self._cache_size))
+        except BlockingIOError:
+            raise StoreUnavailable(f"another process has {self._path} open; "
+                                   "use a Durus server for several processes") from None
+
+
+def _check_file(path: str) -> None:
+    """Create the file if it is not there; refuse what is not ours to write."""
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            head = file.read(16)
+        if head.startswith(b"SQLite format"):
+            raise ConfigurationError(_SQLITE)
+        if head and not head.startswith(b"SHELF-1\n"):
+            raise ConfigurationError(f"{path} is not a Durus file; if it is one of an old version, open it yourself "
+                                     "and pass the durus Connection")
+        return
+    if os.path.exists(path + ".prepack"):  # an empty store in its place would lose every session
+        raise ConfigurationError(f"{path} was being packed when the machine stopped; "
+                                 f"rename {path}.prepack to {path}")
+    _create(path, 0o600)
+    _sync_folder(path)
+
+
+def _create(path: str, mode: int) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _storage(path: str) -> Any:
+    """Open the file; a crash may have left half a transaction at its end, which nobody was told is stored."""
+    try:
+        return driver().file_storage(path)
+    except driver().short_read:
+        size = os.path.getsize(path)
+        storage = driver().file_storage(path, repair=True)
+        log.warning("%s ended in a broken transaction; cut off %d bytes", path, size - os.path.getsize(path))
+        return storage
+
+
+class GivenSource(_SingleSource):
+    """A connection of the application's."""
+
+    def __init__(self, connection: Any, timeout: float) -> None:
+        super().__init__(timeout)
+        if any(base.__name__ == "SqliteStorage" for base in type(connection.storage).__mro__):
+            raise ConfigurationError(_SQLITE)
+        if isinstance(connection.storage, driver().client_storage) and connection.storage.s.gettimeout() is None:
+            connection.storage.s.settimeout(timeout)
+        self._connection = connection
+        self._pid = os.getpid()
+        self._failure: BaseException | None = None
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Any]:
+        if self._pid != os.getpid():
+            raise ConfigurationError("the Durus connection belongs to the process that forked this one; "
+                                     "give the store the address of the server instead")
+        with self._turn():
+            if self._failure is not None:
+                raise StoreUnavailable("the Durus connection broke and is not the store's to renew; "
+                                       "give it the address or file name instead") from self._failure
+            if self._connection.changed:
+                raise ConfigurationError("the application has uncommitted changes on the store's Durus connection; "
+                                         "give the store a connection of its own")
+            try:
+                yield self._connection
+            except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
+                self._connection.abort()
+                raise
+            except BaseException as error:
+                self._failure = error
+                raise

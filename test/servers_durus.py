@@ -1,0 +1,57 @@
+"""A private Durus server, started by the tests and stopped by them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from mirakuru import TCPExecutor, UnixSocketExecutor
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class DurusServer:
+    """A Durus `StorageServer` process; keeps its file and its address over restarts."""
+
+    def __init__(self, folder: Path, unix: bool = False) -> None:
+        folder.mkdir(exist_ok=True)
+        self.file = folder / "server.durus"
+        self.place: str | tuple[str, int] = str(folder / "socket") if unix else ("127.0.0.1", free_port())
+        self.address = f"unix:{self.place}" if isinstance(self.place, str) else f"127.0.0.1:{self.place[1]}"
+        self.url = f"durus+{self.address}" if isinstance(self.place, str) else f"durus://{self.address}"
+        self._process: TCPExecutor | None = None
+
+    def start(self) -> DurusServer:
+        command = [sys.executable, "-m", "durus", "-s", "--repair", "--file", str(self.file), "--logginglevel", "40"]
+        if isinstance(self.place, str):
+            self._process = UnixSocketExecutor([*command, "--address", self.place], socket_name=self.place,
+                                               timeout=20, sleep=0.02)
+        else:
+            host, port = self.place
+            self._process = TCPExecutor([*command, "--host", host, "--port", str(port)], host=host, port=port,
+                                        timeout=20, sleep=0.02)
+        self._process.start()
+        return self
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.stop(signal.SIGKILL)
+            self._process = None
+
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        os.kill(self._process.process.pid, number)
+
+    def __enter__(self) -> DurusServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
