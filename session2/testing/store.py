@@ -12,11 +12,12 @@ from ..store.base import SessionStore
 from .contract import ContractTests
 from .hostile import HostileTests
 from .kit import Clock, Recipe
+from .races import RaceTests
 from .requests import RequestTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, RaceTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
