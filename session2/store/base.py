@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from .. import tokens
+from ..clock import SteadyClock
 from ..errors import ConfigurationError, Conflict, SerializationError, SessionConflict
 from ..events import Observer, tell
 from ..serializers import PickleSerializer, Serializer
@@ -49,7 +50,7 @@ class SessionStore(ABC):
 
     :param serializer: how state becomes bytes; default `PickleSerializer`.
     :param hash_ids: file sessions under the SHA-256 of their id, so that a copy of the store holds no usable cookie.
-    :param clock: returns the time in seconds since the epoch; for tests.
+    :param clock: returns the time in seconds since the epoch; default: `session2.clock.SteadyClock`.
     :param observer: told of every `session2.events.Event`; for metrics.
     """
 
@@ -57,10 +58,10 @@ class SessionStore(ABC):
     is_multiprocess_safe: bool = False
 
     def __init__(self, *, serializer: Serializer | None = None, hash_ids: bool = True,
-                 clock: Callable[[], float] = time.time, observer: Observer | None = None) -> None:
+                 clock: Callable[[], float] | None = None, observer: Observer | None = None) -> None:
         self.serializer = serializer or PickleSerializer()
         self.hash_ids = hash_ids
-        self.clock = clock
+        self.clock = clock or SteadyClock()
         self.observer = observer
         self.queues = Queues()
 
