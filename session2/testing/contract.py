@@ -100,7 +100,7 @@ class ReadWriteTests(Sized):
         assert store.purge() == 0
         assert store.read(KEY) is not None
 
-    @pytest.mark.parametrize("user", [None, *USERS], ids=ascii)
+    @pytest.mark.parametrize("user", [None, *USERS], ids=range(len(USERS) + 1))
     def test_user_round_trip(self, store: SessionStore, clock: Clock, user: str | None) -> None:
         store.write(KEY, record_at(clock.now, user=user), None)
         found = store.read(KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import sys
 import threading
@@ -53,7 +54,7 @@ def quick_switches() -> Iterator[None]:
 
 
 class Worker:
-    """A process that does jobs, each with a store it makes itself."""
+    """A process that does jobs, each with a store it makes itself, and says what they return or yield."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -79,11 +80,16 @@ class Worker:
     def go(self) -> None:
         self.pipe.send("go")
 
-    def stop(self) -> None:
-        """End the process, whatever it is doing, and wait for it."""
+    def kill(self) -> list[Any]:
+        """End the process, whatever it is doing; return what it had said that nobody heard yet."""
         self.process.kill()
         self.process.join(PATIENCE)
+        said = []
+        with contextlib.suppress(EOFError, OSError):  # the pipe ends with the process, perhaps in mid-word
+            while True:
+                said.append(self.hear())
         self.pipe.close()
+        return said
 
 
 class Crew:
@@ -105,7 +111,7 @@ class Crew:
 
     def dismiss(self) -> None:
         for worker in self.workers:
-            worker.stop()
+            worker.kill()
 
 
 def runner(kind: str, crew: Crew, recipe: Recipe, clock: Callable[[], float],
@@ -145,6 +151,8 @@ def _do(pipe: Connection, store: SessionStore, function: Callable[..., Any], arg
     try:
         pipe.send(("ready", None))
         pipe.recv()
-        pipe.send(("done", function(store, *arguments)))
+        result = function(store, *arguments)
+        for said in result if isinstance(result, Iterator) else [result]:
+            pipe.send(("done", said))
     finally:
         store.close()

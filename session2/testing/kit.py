@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import pytest
+
 from ..store.base import SessionStore
 from ..store.record import Record
 
@@ -35,6 +37,26 @@ class Sized:
 
     def times(self, count: int) -> int:
         return max(4, round(count * self.scale))
+
+
+class Claims(Sized):
+    """Runs the races, and the crashes, of which the store claims that it stands them.
+
+    A store that claims none must still do the same things one after another.
+    """
+
+    store_class: ClassVar[type[SessionStore]]
+
+    processes: ClassVar[bool] = True
+    """False for a store that cannot be made again in another process, although its class may be used in several."""
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        processes = self.processes and self.store_class.is_multiprocess_safe
+        if "kind" in metafunc.fixturenames:
+            kinds = ["threads"] * bool(self.store_class.is_thread_safe) + ["processes"] * bool(processes)
+            metafunc.parametrize("kind", kinds or ["in turn"])
+        if "death" in metafunc.fixturenames:
+            metafunc.parametrize("death", ["killed" if processes else "deserted"])
 
 
 @dataclass(frozen=True)

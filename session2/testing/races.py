@@ -6,14 +6,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from ..store.base import Outcome, SessionStore
 from . import work
 from .crew import Crew, Worker, runner
-from .kit import Clock, Recipe, Sized, contents, key_of, record_at
+from .kit import Claims, Clock, Recipe, contents, key_of, record_at
 from .requests import Browser, locks, manage
 from .sessions import Shop, again, saved
 
@@ -22,20 +22,8 @@ Together = Callable[..., list[Any]]
 KEY = key_of(0)
 
 
-class RaceTests(Sized):
-    """Each test runs once with threads and once with processes; for a store that claims neither, one job at a time."""
-
-    store_class: ClassVar[type[SessionStore]]
-
-    processes: ClassVar[bool] = True
-    """False for a store that cannot be made again in another process, although its class may be used in several."""
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run the races of which the store claims that it stands them."""
-        kinds = ["threads"] * bool(self.store_class.is_thread_safe)
-        kinds += ["processes"] * bool(self.processes and self.store_class.is_multiprocess_safe)
-        if "kind" in metafunc.fixturenames:
-            metafunc.parametrize("kind", kinds or ["in turn"])
+class RaceTests(Claims):
+    """Each test runs once with threads and once with processes, as far as the store claims."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -170,7 +158,7 @@ class RaceTests(Sized):
             waiter.go()
             lease.release()
             waiter.hear()
-            waiter.stop()
+            waiter.kill()
         lease.release()
         assert locks(store) == []
 

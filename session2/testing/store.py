@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from ..store.base import SessionStore
 from .contract import ContractTests
+from .crash import CrashTests
 from .hostile import HostileTests
 from .kit import Clock, Recipe
 from .races import RaceTests
@@ -17,7 +18,7 @@ from .requests import RequestTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, RaceTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, RaceTests, CrashTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
@@ -28,8 +29,6 @@ class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, RaceTe
 
     The store made with these arguments must be empty at the start of each test.
     """
-
-    store_class: ClassVar[type[SessionStore]]
 
     def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments to make the store with, both picklable."""

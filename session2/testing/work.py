@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Conflict
@@ -14,7 +16,7 @@ from ..manager import SessionManager
 from ..store.base import Outcome, SessionStore
 from ..store.record import Version
 from ..tokens import new_id
-from .kit import record_at
+from .kit import key_of, record_at
 from .requests import Browser
 from .sessions import Shop
 
@@ -219,3 +221,32 @@ def _fork(work: Callable[[], None]) -> int:
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
+
+
+def save_for_ever(store: SessionStore, id: str) -> Iterator[int]:
+    """Save again and again and say each time which number is safe."""
+    while True:
+        session = load(store, id)
+        session["n"] += 1
+        session["body"] = checksummed(session["n"])
+        assert store.save(session) is Outcome.SAVED
+        yield session["n"]
+        session.access_time += 1
+        store.refresh(session)
+
+
+def insert_and_remove_for_ever(store: SessionStore, seed: int) -> Iterator[tuple[int, int]]:
+    """Insert records and remove them five steps later; say each time up to which number both is done."""
+    for number in itertools.count():
+        store.write(key_of(number), record_at(store.clock(), checksummed(number + seed)), None)
+        yield number, number - 6
+        store.remove(key_of(number - 5))
+        yield number, number - 5
+
+
+def lock_and_stay(store: SessionStore, key: str, lease: float) -> Iterator[str]:
+    """Take the lock and never let it go."""
+    held = store.lock(key, lease=lease)
+    yield "locked"
+    threading.Event().wait()
+    held.release()
