@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import random
 import re
 import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_SH, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import Any, Final
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
@@ -45,6 +46,9 @@ _AT_ONCE: Final = 65536 + 1
 # Seconds after which what a killed process left behind is taken away.
 _LEFT_BEHIND: Final = 3600.0
 
+# Seconds to wait for the lock of a file.  It is held for one write; only who is stopped meanwhile holds it longer.
+_PATIENCE: Final = 10.0
+
 _flush: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
 
@@ -70,7 +74,7 @@ class DirectorySessionStore(SessionStore):
     def __init__(self, directory: str | os.PathLike[str], create: bool = False, *, fsync: bool = False,
                  **options: Any) -> None:
         super().__init__(**options)
-        self.directory = os.path.abspath(os.fspath(directory))  # a daemon changes its working directory later
+        self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
         self._prefix = os.path.join(self.directory, "")
         if create:
@@ -98,7 +102,7 @@ class DirectorySessionStore(SessionStore):
         except OSError as error:
             raise self._unavailable(error) from error
         if record is None:
-            log.warning("damaged record %.8s is treated as missing", key)
+            log.warning("corrupt record %.8s is treated as missing: its file is damaged", key)
             return None
         return record if record.is_live(self.clock()) else None
 
@@ -332,15 +336,21 @@ def _look(path: str) -> Image:
         fd = _open(path, _READ)
         try:
             image = parse(_fetch(fd))
-            if not image.torn:
-                return image
-            flock(fd, LOCK_SH)
-            image = parse(_fetch(fd))
-            if not image.doubt or os.fstat(fd).st_nlink:
-                return image
-            flock(fd, LOCK_UN)
+            found = _look_again(fd) if image.torn else image
+            if found is not None:
+                return found
         finally:
             os.close(fd)
+
+
+def _look_again(fd: int) -> Image | None:
+    """Return what a file holds while nobody writes into it, None if it has lost its name."""
+    _lock(fd, LOCK_SH)
+    try:
+        image = parse(_fetch(fd))
+        return image if not image.doubt or os.fstat(fd).st_nlink else None
+    finally:
+        flock(fd, LOCK_UN)
 
 
 def _hold(path: str, flags: int) -> tuple[int, Image]:
@@ -348,7 +358,7 @@ def _hold(path: str, flags: int) -> tuple[int, Image]:
     while True:
         fd = _open(path, flags)
         try:
-            flock(fd, LOCK_EX)
+            _lock(fd, LOCK_EX)
             image = parse(_fetch(fd))
             if not image.doubt or os.fstat(fd).st_nlink:
                 return fd, image
@@ -356,6 +366,20 @@ def _hold(path: str, flags: int) -> tuple[int, Image]:
             _release(fd)
             raise
         _release(fd)
+
+
+def _lock(fd: int, kind: int) -> None:
+    """Take the lock of a file; TimeoutError if its holder does not let go of it."""
+    end = pause = 0.0
+    while True:
+        try:
+            return flock(fd, kind | LOCK_NB)
+        except BlockingIOError:
+            end = end or time.monotonic() + _PATIENCE
+        if time.monotonic() >= end:
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of a session and does not go on")
+        pause = min(pause * 1.5 + 0.0001, 0.005)
+        time.sleep(random.uniform(0, pause))
 
 
 def _release(fd: int) -> None:
@@ -407,7 +431,7 @@ def _clear(path: str) -> None:
     """
     fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        flock(fd, LOCK_EX)
+        _lock(fd, LOCK_EX)
         with suppress(FileNotFoundError):
             if not stat.S_ISREG(os.lstat(path).st_mode):
                 os.unlink(path)

@@ -109,7 +109,7 @@ def pack_file(slot: bytes) -> bytes:
 
 def fits(slot: bytes, half: int) -> bool:
     """Tell whether a slot goes into a file of this shape without wasting most of it."""
-    return len(slot) <= half - _FIRST and half <= 4 * max(_half_for(len(slot)), 8 * _UNIT)
+    return len(slot) <= half - _FIRST and half <= 4 * max(_half_for(len(slot)), 4 * _UNIT)
 
 
 def _half_for(size: int) -> int:
