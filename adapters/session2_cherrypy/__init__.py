@@ -1,0 +1,5 @@
+"""session2 for CherryPy: name `StoreSession` as ``tools.sessions.storage_class``."""
+
+from .session import StoreSession
+
+__all__ = ["StoreSession"]

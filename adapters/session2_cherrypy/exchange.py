@@ -1,0 +1,93 @@
+"""One request of CherryPy and its response, as far as sessions are concerned."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from email.utils import format_datetime
+from http.cookies import Morsel
+from typing import Any
+
+from session2 import Exchange
+
+EPOCH = format_datetime(datetime.fromtimestamp(0, timezone.utc), usegmt=True)
+
+
+class CherryPyExchange(Exchange):
+    """Collects what is to be told the browser; `emit` puts it into the response, once that is past its last error.
+
+    CherryPy throws Vary and other headers away when it turns an exception into a response, so nothing may be set
+    before.
+    """
+
+    sends_expires = True
+    """Whether a Max-Age is accompanied by an Expires, as CherryPy does for the sake of browsers of the nineties."""
+
+    def __init__(self, request: Any, response: Any) -> None:
+        self.request = request
+        self.response = response
+        self.cookies: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.headers: list[tuple[str, str]] = []
+
+    def carry_on(self, earlier: CherryPyExchange) -> None:
+        """Take over what a request that was redirected internally was to tell the browser: its response is lost."""
+        self.cookies.update(earlier.cookies)
+
+    def get_cookie(self, name: str) -> str | None:
+        if name in self.cookies:
+            return self.cookies[name][0]
+        morsel = self.request.cookie.get(name)
+        return None if morsel is None else morsel.value
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        self.cookies[name] = value, attributes
+
+    def add_header(self, name: str, value: str) -> None:
+        self.headers.append((name, value))
+
+    @property
+    def remote_address(self) -> str | None:
+        return self.request.remote.ip or None
+
+    @property
+    def is_secure(self) -> bool:
+        # The base is what tools.proxy corrects when a proxy speaks TLS for us; the scheme is not.
+        return bool(self.request.base.startswith("https:"))
+
+    @property
+    def script_name(self) -> str:
+        return str(self.request.script_name)
+
+    def post_value(self, name: str) -> str | None:
+        if self.request.method != "POST":
+            return None
+        value = self.request.body.params.get(name)
+        return value if isinstance(value, str) else None
+
+    def emit(self) -> None:
+        """Put the cookies and headers into the response; harmless when repeated."""
+        for name, (value, attributes) in self.cookies.items():
+            self.response.cookie[name] = _morsel(name, value, attributes, self.sends_expires)
+        for name, value in self.headers:
+            self._add_to_response(name, value)
+
+    def _add_to_response(self, name: str, value: str) -> None:
+        there = [part.strip() for part in str(self.response.headers.get(name, "")).split(",") if part.strip()]
+        if value.lower() not in (part.lower() for part in there):
+            self.response.headers[name] = ", ".join([*there, value])
+
+
+class _Morsel(Morsel):  # type: ignore[type-arg]
+    """A morsel that knows CHIPS before Python 3.14 does."""
+
+    _reserved = {**Morsel._reserved, "partitioned": "Partitioned"}  # type: ignore[attr-defined]
+    _flags = {*Morsel._flags, "partitioned"}  # type: ignore[attr-defined]
+
+
+def _morsel(name: str, value: str, attributes: dict[str, Any], sends_expires: bool) -> _Morsel:
+    morsel = _Morsel()
+    morsel.set(name, value, value)
+    for attribute, wanted in attributes.items():
+        morsel[attribute.replace("_", "-")] = wanted
+    if "max_age" in attributes and sends_expires:
+        morsel["expires"] = attributes["max_age"] or EPOCH
+    return morsel

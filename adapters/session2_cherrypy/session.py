@@ -1,0 +1,284 @@
+"""`StoreSession`: what `cherrypy.session` stands for during a request."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from functools import cached_property
+from typing import Any, cast
+
+import cherrypy  # type: ignore[import-untyped, unused-ignore]
+
+from session2 import DictSession, SessionManager
+from session2.manager import Concurrency
+
+from . import proxy
+from .answers import as_http_errors
+from .cleaning import clean, keep_clean
+from .exchange import CherryPyExchange
+from .settings import cookie_policy, find_manager, tool_settings
+
+
+class StoreSession(MutableMapping[str, Any]):
+    """A session kept in a session2 store, for ``tools.sessions.storage_class``.
+
+    Beside CherryPy's own settings of the tool it takes:
+
+    - ``manager``: a `session2.SessionManager`; or
+    - ``store_url``: text for `session2.from_url`, such as ``"directory:/var/lib/sessions?create=true"``;
+    - ``samesite``: ``"Lax"`` (default), ``"Strict"``, ``"None"`` or None.
+
+    The session is opened at the first access: a request that does not look at it costs nothing and gets no cookie.
+    Everything else is documented at CherryPy's ``Session``; where this class differs, docs/cherrypy.md says so.
+    """
+
+    samesite: Any = "Lax"
+    clean_thread: Any = None
+    """CherryPy's place for the one clean-up thread of a class; here the threads belong to the stores."""
+
+    debug = False
+    locked = False
+    regenerated = False
+
+    def __init__(self, id: str | None = None, *, timeout: float = 60, clean_freq: float = 5, **settings: Any) -> None:
+        proxy.install()
+        self.timeout = timeout
+        self.clean_freq = clean_freq
+        self.originalid = id
+        self.id_observers: list[Callable[[str], None]] = []
+        """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
+        self._request = cherrypy.serving.request
+        self._response = cherrypy.serving.response
+        self._settings = {**settings, **tool_settings(self._request)}
+        self._exchange = CherryPyExchange(self._request, self._response)
+        self._opened = False
+        self._failure: cherrypy.HTTPError | None = None
+        locking = self._settings.get("locking")
+        self._wants_lock = None if locking is None else locking in ("implicit", "early")
+        self._hook_is_due = locking in (None, "implicit")
+        self._follow_request()
+
+    def _follow_request(self) -> None:
+        earlier = getattr(getattr(self._request, "prev", None), "session2_exchange", None)
+        if earlier is not None:
+            self._exchange.carry_on(earlier)
+        self._request.session2_exchange = self._exchange
+        attach = self._request.hooks.attach
+        attach("before_finalize", self._before_headers, failsafe=True, priority=90)
+        attach("before_error_response", self._give_up, failsafe=True)
+        attach("after_error_response", self._emit, failsafe=True)
+        attach("on_end_resource", self._before_internal_redirect, failsafe=True)
+        attach("on_end_request", self._give_up, failsafe=True, priority=95)
+
+    # -- the session -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def manager(self) -> SessionManager[DictSession]:
+        """The manager this request is served by."""
+        return find_manager(self._settings, self.timeout)
+
+    @property
+    def session(self) -> DictSession:
+        """The session itself: items, attributes, user, tokens."""
+        self.load()
+        return cast(DictSession, self._exchange.session)
+
+    @property
+    def id(self) -> str:
+        """The id the cookie carries, or will carry if there is something to store."""
+        if not self._opened and self._cookie_name not in self._response.cookie:
+            return ""  # the tool asks, to draft its cookie; not worth opening the session for
+        return self.session.id or self.manager.reserve_id(self.session)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the session was looked at."""
+        return self._opened
+
+    @property
+    def missing(self) -> bool:
+        """Whether the request named a session that does not exist."""
+        self.load()
+        return self._missing
+
+    @property
+    def user(self) -> Any:
+        """The user of the session; a change gives the session a new id, and the old one is dead."""
+        return self.session.user
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.session.user = user
+
+    def set_user(self, user: Any) -> None:
+        """Log a user in."""
+        self.session.set_user(user)
+
+    def get_user(self) -> Any:
+        """Return the user, None for nobody."""
+        return self.session.get_user()
+
+    # -- CherryPy's session API ------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Open the session, unless it is open."""
+        if self._opened:
+            return
+        if self._failure is not None:  # not twice the wait for a lock in one request
+            raise self._failure
+        try:
+            with as_http_errors():
+                self._open()
+        except cherrypy.HTTPError as error:
+            self._failure = error
+            raise
+
+    def _open(self) -> None:
+        manager, exchange = self.manager, self._exchange
+        max_age = manager.lifetime if manager.idle_timeout is None else manager.idle_timeout
+        samesite = self._settings.get("samesite", self.samesite)
+        exchange.cookie_policy = cookie_policy(self._settings, self._request.headers, samesite, max_age)
+        exchange.sends_expires = manager.cookie is None
+        manager.start_request(exchange, self._concurrency(manager))
+        assert exchange.session is not None
+        assert exchange.visit is not None
+        self._opened = True
+        self._missing = self.originalid is not None and exchange.session.origin is None
+        self.locked = exchange.visit.concurrency == "lock"
+        keep_clean(manager.store, self.clean_freq)
+
+    def _concurrency(self, manager: SessionManager[DictSession]) -> Concurrency | None:
+        """CherryPy's rule, requests take turns, holds unless the tool or the manager was told another one."""
+        wants_lock = manager.concurrency == "merge" if self._wants_lock is None else self._wants_lock
+        return "lock" if wants_lock else None
+
+    def save(self) -> None:
+        """Store the session if it changed, and release its lock."""
+        self._settle()
+        self.release_lock()
+
+    def delete(self) -> None:
+        """End the session when the request succeeds; an empty one, with a new id, stands in its place at once."""
+        self.load()
+        self.manager.expire_session(self._exchange)
+
+    def regenerate(self) -> None:
+        """Give the session a new id; the old one is dead when the request has succeeded."""
+        self.regenerated = True
+        self.manager.reserve_id(self.session)
+
+    def acquire_lock(self) -> None:
+        """Lock the session, and take in what others stored since it was loaded; harmless while it is locked.
+
+        What the tool does before each handler only has the session locked at the first access: one that is never
+        looked at needs no lock.
+        """
+        hooked, self._hook_is_due = self._hook_is_due, False
+        if self.locked or hooked:
+            return
+        self._wants_lock = True
+        self.load()
+        with as_http_errors():
+            self.manager.lock_request(self._exchange)
+        self.locked = True
+
+    def release_lock(self) -> None:
+        """Unlock the session, from whatever thread; harmless while it is not locked.
+
+        What is changed from here on is merged with what others store.
+        """
+        self._wants_lock = self.locked = False
+        if self._opened:
+            self.manager.unlock_request(self._exchange)
+
+    def clean_up(self) -> None:
+        """Remove expired records, as the clean-up thread does."""
+        clean(self.manager.store)
+
+    # -- the mapping -----------------------------------------------------------------------------------------------
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        return self.session.data
+
+    def __getitem__(self, key: str) -> Any:
+        return self.session[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.session[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.session[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.session)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.session
+
+    def __len__(self) -> int:
+        """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items."""
+        return sum(1 for _ in self.manager)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def keys(self) -> KeysView[str]:
+        """Return a view of the keys of this session."""
+        return self.session.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values of this session."""
+        return self.session.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of the items of this session."""
+        return self.session.items()
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    # -- the request -----------------------------------------------------------------------------------------------
+
+    @property
+    def _cookie_name(self) -> str:
+        return str(self._settings.get("name", "session_id"))
+
+    def _expire_if_asked(self) -> None:
+        """Heed `cherrypy.lib.sessions.expire`, which leaves its mark on the cookie the tool has drafted."""
+        draft = self._response.cookie.get(self._cookie_name)
+        if draft is None or not draft["expires"] or draft.get("max-age"):  # `expire` takes the latter away
+            return
+        draft["expires"] = ""
+        self.delete()
+
+    def _before_headers(self) -> None:
+        if self._response.stream:  # the last moment to send a cookie; the lock is kept until the body is out
+            self._settle()
+        self._emit()
+
+    def _before_internal_redirect(self) -> None:
+        if isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
+            self.save()
+
+    def _settle(self) -> None:
+        self._expire_if_asked()
+        if not self._opened:
+            return
+        try:
+            with as_http_errors():
+                self.manager.settle_request(self._exchange, headers_sent=self._response.header_list is not None)
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Forget what is not stored by now, and free the lock."""
+        self.locked = False
+        if self._opened:
+            self.manager.finish_failed_request(self._exchange)
+        self._emit()
+
+    def _emit(self) -> None:
+        self._response.cookie.pop(self._cookie_name, None)
+        self._exchange.emit()

@@ -1,0 +1,101 @@
+"""From ``tools.sessions.*`` to a session manager and a cookie policy."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import cherrypy  # type: ignore[import-untyped, unused-ignore]
+
+from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, from_url
+
+Manager = SessionManager[DictSession]
+
+_by_url: Final[dict[str, Manager]] = {}
+_making: Final = threading.Lock()
+
+
+def tool_settings(request: Any) -> Mapping[str, Any]:
+    """Return what is configured of the session tool for this request: CherryPy's own defaults are not in it."""
+    return cast("Mapping[str, Any]", getattr(request, "toolmaps", {}).get("tools", {}).get("sessions", {}))
+
+
+def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
+    """Return the manager for these settings.
+
+    A manager that was given keeps its own clocks unless ``timeout`` is configured; one made from a URL has CherryPy's.
+
+    :param timeout: minutes; CherryPy's default if nothing is configured.
+    """
+    given = settings.get("manager")
+    if given is None:
+        return _variant(_made(settings.get("store_url")), timeout * 60)
+    if not isinstance(given, SessionManager):
+        raise ConfigurationError(f"tools.sessions.manager must be a session2.SessionManager, not {given!r}")
+    return _variant(given, timeout * 60 if "timeout" in settings else given.idle_timeout)
+
+
+def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,
+                  max_age: float | None) -> CookiePolicy:
+    """Return the policy for the tool's settings; where they say nothing, the safe choice holds, not CherryPy's.
+
+    :param max_age: seconds a persistent cookie lives; None: until the browser is closed.
+    """
+    persistent = settings.get("persistent", True) and max_age is not None
+    return CookiePolicy(
+        name=settings.get("name", "session_id"),
+        path=_path(settings, headers),
+        domain=settings.get("domain"),
+        secure=settings.get("secure"),
+        httponly=bool(settings.get("httponly", True)),
+        samesite=samesite,
+        max_age=math.ceil(cast(float, max_age)) if persistent else None,
+    )
+
+
+def _path(settings: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    if settings.get("path"):
+        return str(settings["path"])
+    sent = headers.get(settings.get("path_header") or "", "") or "/"
+    if ";" in sent or not all(" " <= char <= "~" for char in sent):
+        raise cherrypy.HTTPError(400, "The header that names the path of the session cookie is malformed.")
+    return sent
+
+
+def _made(url: Any) -> Manager:
+    if not isinstance(url, str):
+        raise ConfigurationError("the session tool needs a store: set tools.sessions.manager to a "
+                                 "session2.SessionManager, or tools.sessions.store_url, for example to "
+                                 "'directory:/var/lib/sessions?create=true'")
+    with _making:
+        if url not in _by_url:
+            manager = SessionManager(from_url(url), DictSession)
+            manager.store.setup()
+            _by_url[url] = manager
+        return _by_url[url]
+
+
+def _variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
+    """Return the manager, or a copy over the same store where its clock or session class do not suit."""
+    session_class = _mapping_class(manager.session_class)
+    if idle_timeout == manager.idle_timeout and session_class is manager.session_class:
+        return manager
+    variant: Manager = copy.copy(manager)
+    variant.session_class = session_class
+    if idle_timeout != manager.idle_timeout:
+        if idle_timeout is not None and not idle_timeout > 0:
+            raise ConfigurationError("tools.sessions.timeout must be a positive number of minutes")
+        variant.idle_timeout = idle_timeout
+        variant.touch_interval = min(300.0, (idle_timeout or 3000.0) / 10)
+    return variant
+
+
+def _mapping_class(session_class: type[Session]) -> type[DictSession]:
+    if issubclass(session_class, DictSession):
+        return session_class
+    if session_class is Session:
+        return DictSession
+    raise ConfigurationError(f"CherryPy's sessions are mappings: derive {session_class.__name__} from DictSession")
