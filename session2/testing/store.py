@@ -15,10 +15,11 @@ from .hostile import HostileTests
 from .kit import Clock, Recipe
 from .races import RaceTests
 from .requests import RequestTests
+from .security import SecurityTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, RaceTests, CrashTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, SecurityTests, RaceTests, CrashTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
