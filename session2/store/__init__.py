@@ -16,6 +16,10 @@ _STORES: Final = {
     "directory": "directory.DirectorySessionStore",
     "shelve": "shelve.ShelveSessionStore",
     "sqlite": "sqlite.SQLiteSessionStore",
+    "postgresql": "postgres.PostgresSessionStore",
+    "postgres": "postgres.PostgresSessionStore",
+    "mysql": "mysql.MySQLSessionStore",
+    "mariadb": "mysql.MySQLSessionStore",
     "durus": "durus.DurusSessionStore",
     "durus+unix": "durus.DurusSessionStore",
 }

@@ -1,0 +1,315 @@
+"""What PostgreSQL and MySQL stores have in common: one table, single statements, compare-and-set by version."""
+
+from __future__ import annotations
+
+import enum
+import math
+import random
+import re
+import secrets
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from ..errors import ConfigurationError, Conflict, StoreUnavailable
+from .base import _ENDED, _MOVED, SessionStore
+from .record import Record, Version
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
+_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
+_OURS = re.compile(r"session2 sessions, schema (\d+)")
+
+_LONGEST_USER = 1000
+_PAGE = 100
+"""Records fetched at once by an iteration: what bounds its memory."""
+_STRIDE = 5000
+"""Rows looked at by one statement of `delete_old_sessions`."""
+
+HOUR = 3600
+"""The grain of the column ``expires_hour``, in seconds.
+
+`expires` moves with nearly every save and touch; an index on it would have to be updated each time, and PostgreSQL
+could make no heap-only updates.  The hour moves once an hour.
+"""
+
+
+class Fault(enum.Enum):
+    """Why a statement failed."""
+
+    NO_TABLE = "there is no table, or one of an older schema"
+    BROKEN = "the connection broke; the statement may or may not have been executed"
+    BUSY = "a deadlock or serialisation failure: the server undid the statement"
+    OTHER = "anything else"
+
+
+_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.BUSY: 8, Fault.OTHER: 0}
+
+
+class StatementFailed(Exception):
+    """Raised by `SQLSessionStore._send` in place of the driver's error."""
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
+
+
+class Result(NamedTuple):
+    """How many rows a statement changed, and those it returned."""
+
+    changed: int
+    rows: list[tuple[Any, ...]]
+
+
+class Connections(Protocol):
+    """A `Pool` or what an application lends."""
+
+    def connection(self) -> AbstractContextManager[Any]: ...
+    def clear(self) -> None: ...
+
+
+class SQLSessionStore(SessionStore):
+    """A store in one table of an SQL database; every primitive is one statement that is a transaction of its own."""
+
+    is_thread_safe = True
+    is_multiprocess_safe = True
+
+    DEFAULT_TABLE: ClassVar[str] = "sessions"
+
+    _quote: ClassVar[str]
+    _connections: Connections
+
+    def __init__(self, table: str | None, **options: Any) -> None:
+        super().__init__(**options)
+        self.table = self.DEFAULT_TABLE if table is None else table
+        if not _TABLE.fullmatch(self.table):
+            raise ConfigurationError(f"{self.table!r} cannot be a table's name; use letters, digits and underscores, "
+                                     "with at most one dot between schema and table")
+        self._table = quoted(self.table, self._quote)
+        names = {"table": self._table, "key": quoted("key", self._quote), "user": quoted("user", self._quote)}
+        parts = {name: text.format(**names) for name, text in _PARTS.items()}
+        self._sql = {name: text.format(**names, **parts)
+                     for name, text in {**_STATEMENTS, **self._own_statements()}.items()}
+
+    # -- what a database implements --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _own_statements(self) -> Mapping[str, str]:
+        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own."""
+
+    @abstractmethod
+    def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
+        """Execute one statement as a transaction of its own, or raise `StatementFailed`."""
+
+    @abstractmethod
+    def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
+        """Delete records of that hour that expired, with keys after `after`; return their number and the last key.
+
+        The key is None when there are no more.
+        """
+
+    # -- primitives ------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> Record | None:
+        rows = self._execute("read", key=checked(key)).rows
+        record = _record(rows[0]) if rows else None
+        return record if record is not None and record.is_live(self.clock()) else None
+
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        version = secrets.randbits(62)
+        values = {"key": checked(key), "data": record.data, "version": version, "created": record.created,
+                  "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
+                  "owner": _user_bytes(record.user), "now": self.clock()}
+        if expected is None:
+            done = self._insert_row(values)
+        elif isinstance(expected, int):
+            done = self._execute("replace", expected=expected, **values).changed > 0
+        else:
+            done = False
+        if not done and not self._holds(key, version):
+            raise Conflict(f"the record {key:.8} changed")
+        return version
+
+    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        self._execute("touch", key=checked(key), accessed=accessed, expires=expires, now=self.clock())
+
+    def remove(self, key: str, expected: Version | None = None) -> None:
+        if expected is None:
+            self._execute("remove", key=checked(key))
+            return
+        if isinstance(expected, int) and self._execute("remove_version", key=checked(key), expected=expected).changed:
+            return
+        if self.read(key) is not None:
+            raise Conflict(f"the record {key:.8} changed")
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return self._pages("page")
+
+    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
+        return self._pages("page_of_user", owner=_user_bytes(user))
+
+    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+        now = self.clock() if now is None else now
+        deleted, hour = 0, self._next_hour(-1, now)
+        while hour is not None:
+            after: str | None = ""
+            while after is not None:
+                count, after = self._purge_some(hour, after, now, batch)
+                deleted += count
+            hour = self._next_hour(hour, now)
+        return deleted
+
+    def delete_old_sessions(self, minutes: float) -> tuple[int, int]:
+        """Delete the sessions nobody used for so many minutes; return how many are deleted and how many remain.
+
+        Walks the table in strides, so that no statement takes long, however large the table is.
+        """
+        deleted, remaining = self.purge(), 0
+        limit = self.clock() - minutes * 60
+        after = ""
+        while (last := self._execute("stride", after=after, stride=_STRIDE).rows[0][0]) is not None:
+            span = {"after": after, "last": last, "moved": _MOVED, "ended": _ENDED, "now": self.clock()}
+            deleted += self._execute("delete_old", limit=limit, **span).changed
+            remaining += self._execute("count", **span).rows[0][0]
+            after = last
+        return deleted, remaining
+
+    def close(self) -> None:
+        """Close the connections the store made; the store may be used again afterwards."""
+        self._connections.clear()
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _insert_row(self, values: dict[str, Any]) -> bool:
+        if self._execute("insert", **values).changed:
+            return True
+        return "revive" in self._sql and self._execute("revive", **values).changed > 0
+
+    def _holds(self, key: str, version: int) -> bool:
+        """Tell whether a write that seems refused is there after all.
+
+        Its first try may have been done and only the answer lost with the connection; the second then finds the row
+        changed, by itself.
+        """
+        return self._execute("version", key=key).rows == [(version,)]
+
+    def _pages(self, statement: str, **arguments: Any) -> Iterator[tuple[str, Record]]:
+        after = ""
+        while rows := self._execute(statement, after=after, page=_PAGE, **arguments).rows:
+            now = self.clock()
+            for key, *fields in rows:
+                record = _record(fields)
+                if record.is_live(now):
+                    yield key, record
+            after = rows[-1][0]
+
+    def _next_hour(self, hour: int, now: float) -> int | None:
+        found: int | None = self._execute("next_hour", hour=hour, last=math.ceil(now / HOUR)).rows[0][0]
+        return found
+
+    def _execute(self, statement: str, **arguments: Any) -> Result:
+        tried: list[Fault] = []
+        while True:
+            try:
+                with self._connections.connection() as connection:
+                    return self._send(connection, self._sql[statement], arguments)
+            except StatementFailed as failure:
+                self._mend(failure, tried, arguments)
+
+    def _mend(self, failure: StatementFailed, tried: list[Fault], arguments: Mapping[str, Any]) -> None:
+        """Return if the statement is worth another try.
+
+        Every statement may be repeated: a write chooses its version beforehand, and `_holds` recognises it.
+        """
+        fault = failure.fault
+        if tried.count(fault) >= _REPEATS[fault]:
+            raise StoreUnavailable(self._explain(failure, arguments)) from failure.__cause__
+        tried.append(fault)
+        if fault is Fault.NO_TABLE:
+            self.setup()
+        elif fault is Fault.BROKEN:
+            self._connections.clear()  # whatever ended this one has most likely ended all
+        else:
+            time.sleep(random.uniform(0, 0.005 * 2 ** len(tried)))
+
+    def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
+        return f"the database failed: {failure}"
+
+
+_PARTS = {
+    "columns": "data, created, modified, accessed, expires, {user}, version",
+    "is_live": "(expires IS NULL OR expires > %(now)s)",
+    "is_session": "left({key}, 5) <> 'lock-' AND substring(data FROM 1 FOR 9) <> %(moved)s "
+                  "AND substring(data FROM 1 FOR 9) <> %(ended)s",
+}
+
+_STATEMENTS = {
+    "read": "SELECT {columns} FROM {table} WHERE {key} = %(key)s",
+    "version": "SELECT version FROM {table} WHERE {key} = %(key)s",
+    "replace": """UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s,
+        modified = %(modified)s, accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s
+        WHERE {key} = %(key)s AND version = %(expected)s AND {is_live}""",
+    "touch": """UPDATE {table} SET accessed = %(accessed)s, expires = %(expires)s
+        WHERE {key} = %(key)s AND accessed < %(accessed)s AND {is_live}""",
+    "remove": "DELETE FROM {table} WHERE {key} = %(key)s",
+    "remove_version": "DELETE FROM {table} WHERE {key} = %(key)s AND version = %(expected)s",
+    "page": "SELECT {key}, {columns} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",
+    "page_of_user": """SELECT {key}, {columns} FROM {table} WHERE {user} = %(owner)s AND {key} > %(after)s
+        ORDER BY {key} LIMIT %(page)s""",
+    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(last)s",
+    "stride": """SELECT max({key}) FROM
+        (SELECT {key} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(stride)s) AS stride""",
+    "delete_old": """DELETE FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s
+        AND accessed < %(limit)s AND {is_live} AND {is_session}""",
+    "count": """SELECT count(*) FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s
+        AND {is_live} AND {is_session}""",
+}
+
+
+def quoted(name: str, quote: str) -> str:
+    """Quote an identifier, part by part.  What is quoted has been checked to hold no quotes."""
+    return ".".join(f"{quote}{part}{quote}" for part in name.split("."))
+
+
+def checked(key: str) -> str:
+    """Return `key`, or raise ValueError if no store of ours ever made one like it."""
+    if _KEY.fullmatch(key) is None:
+        raise ValueError(f"{key[:20]!a} is not a key of a session")
+    return key
+
+
+def schema_of(comment: str | None, table: str) -> int:
+    """Return the schema version a table's comment tells; refuse a table that is not ours."""
+    ours = _OURS.fullmatch(comment or "")
+    if ours is None:
+        raise ConfigurationError(f"there is a table {table!r} that this version of session2 did not make: it is left "
+                                 "as it is; name another with table=")
+    return int(ours[1])
+
+
+def comment_of(schema: int) -> str:
+    """Return the comment that marks a table as ours."""
+    return f"session2 sessions, schema {schema}"
+
+
+def refuse_newer(schema: int, known: int, table: str) -> None:
+    """Refuse a table that a later version of session2 made."""
+    if schema > known:
+        raise ConfigurationError(f"the table {table!r} has schema {schema}, this session2 knows schema {known}; "
+                                 "install the newer session2 here too")
+
+
+def _user_bytes(user: str | None) -> bytes | None:
+    """Users are kept as bytes, so that no collation of the database takes two of them for one."""
+    encoded = None if user is None else user.encode("utf-8", "surrogatepass")
+    if encoded is not None and len(encoded) > _LONGEST_USER:
+        raise ConfigurationError(f"the name of a user has {len(encoded)} bytes, at most {_LONGEST_USER} can be kept; "
+                                 "override Session.user_key to return something shorter")
+    return encoded
+
+
+def _record(row: Any) -> Record:
+    data, created, modified, accessed, expires, user, version = row
+    name = None if user is None else bytes(user).decode("utf-8", "surrogatepass")
+    return Record(bytes(data), created, modified, accessed, expires, name, version)

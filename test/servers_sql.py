@@ -1,0 +1,193 @@
+"""Private PostgreSQL and MariaDB servers, started by the tests on free ports and stopped by them."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pymysql
+import pytest
+from mirakuru import UnixSocketExecutor
+
+PASSWORD = "p@ss:w/rd"
+QUOTED = "p%40ss%3Aw%2Frd"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def program(name: str) -> str:
+    """Return the path of a server's program; Debian keeps PostgreSQL's out of the way."""
+    folders = [os.environ["PATH"], "/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    assert found, f"{name} is not installed; test/system-packages.txt lists what the tests need"
+    return found
+
+
+class Server:
+    """A server process that keeps its folder and its port over restarts.
+
+    It runs as an unprivileged user where we are root (these servers refuse to be root), and dies with the test run even
+    if that is killed.
+    """
+
+    account: str
+    stop_signal = signal.SIGINT
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="s2-"))
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, self.account)
+        self._process: UnixSocketExecutor | None = None
+        try:
+            self.prepare()
+            self.start()
+            self.welcome()
+        except BaseException:
+            self.close()
+            raise
+
+    def prepare(self) -> None:
+        """Make the files of an empty database."""
+        raise NotImplementedError
+
+    def command(self) -> list[str]:
+        """Return the command that serves in the foreground."""
+        raise NotImplementedError
+
+    def socket(self) -> str:
+        """Return the path of the socket that appears when the server is up."""
+        raise NotImplementedError
+
+    def welcome(self) -> None:
+        """Make what is missing on a server that is up."""
+
+    def start(self) -> None:
+        self._process = UnixSocketExecutor(self._unprivileged(self.command()), socket_name=self.socket(), timeout=60,
+                                           sleep=0.05, cwd=self.folder, stdout=subprocess.DEVNULL,
+                                           stderr=(self.folder / "log").open("ab"))
+        self._process.start()
+
+    def stop(self, number: int | None = None) -> None:
+        if self._process is not None:
+            self._process.stop(self.stop_signal if number is None else number)
+            self._process = None
+
+    def send(self, number: int) -> None:
+        """Send a signal to all processes of the server."""
+        assert self._process is not None
+        os.killpg(self._process.process.pid, number)
+
+    def close(self) -> None:
+        self.stop(signal.SIGQUIT if self.stop_signal == signal.SIGINT else signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _unprivileged(self, command: list[str]) -> list[str]:
+        become = []
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(self.account)
+            become = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        return ["setpriv", *become, f"--pdeathsig={self.stop_signal.name.removeprefix('SIG')}", *command]
+
+    def run(self, *command: str) -> None:
+        done = subprocess.run(self._unprivileged(list(command)), cwd=self.folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+class PostgresServer(Server):
+    """PostgreSQL with a user `session2`."""
+
+    account = "postgres"
+    stop_signal = signal.SIGINT
+
+    def prepare(self) -> None:
+        (self.folder / "password").write_text(PASSWORD)
+        (self.folder / "password").chmod(0o644)
+        self.run(program("initdb"), "--pgdata=data", "--username=session2", "--pwfile=password", "--no-sync",
+                 "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8")
+
+    def command(self) -> list[str]:
+        settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.folder,
+                    "fsync": "off", "max_connections": 200}
+        return [program("postgres"), "-D", str(self.folder / "data"),
+                *[part for name, value in settings.items() for part in ("-c", f"{name}={value}")]]
+
+    def socket(self) -> str:
+        return str(self.folder / f".s.PGSQL.{self.port}")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://session2:{QUOTED}@127.0.0.1:{self.port}/postgres"
+
+    def connect(self) -> psycopg.Connection:
+        """Return a connection for the test's own use."""
+        return psycopg.connect(self.url, autocommit=True)
+
+
+class MariaServer(Server):
+    """MariaDB with a user and a database `session2`."""
+
+    account = "mysql"
+    stop_signal = signal.SIGTERM
+
+    def prepare(self) -> None:
+        self.run(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",
+                 "--auth-root-authentication-method=normal")
+
+    def command(self) -> list[str]:
+        return [program("mariadbd"), "--no-defaults", f"--datadir={self.folder}/data", f"--port={self.port}",
+                "--bind-address=127.0.0.1", f"--socket={self.socket()}", f"--pid-file={self.folder}/pid",
+                "--innodb-flush-log-at-trx-commit=2", "--max-connections=200"]
+
+    def socket(self) -> str:
+        return str(self.folder / "socket")
+
+    def welcome(self) -> None:
+        with pymysql.connect(unix_socket=self.socket(), user="root") as connection, connection.cursor() as cursor:
+            cursor.execute("CREATE DATABASE session2")
+            cursor.execute("CREATE USER session2@'%%' IDENTIFIED BY %s", (PASSWORD,))
+            cursor.execute("CREATE USER session2@localhost IDENTIFIED BY %s", (PASSWORD,))
+            for host in ("%", "localhost"):
+                cursor.execute(f"GRANT ALL ON *.* TO session2@'{host}'")
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        return {"host": "127.0.0.1", "port": self.port, "user": "session2", "password": PASSWORD,
+                "database": "session2"}
+
+    @property
+    def url(self) -> str:
+        return f"mysql://session2:{QUOTED}@127.0.0.1:{self.port}/session2"
+
+    def connect(self) -> pymysql.connections.Connection:
+        """Return a connection for the test's own use."""
+        return pymysql.connect(**self.arguments, autocommit=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for all tests of this run that leave it as it was."""
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaServer]:
+    """A MariaDB server for all tests of this run that leave it as it was."""
+    server = MariaServer()
+    yield server
+    server.close()
