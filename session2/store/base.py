@@ -370,8 +370,8 @@ class SessionStore(ABC):
             if outcome is not None:
                 return outcome
             payload = self._payload(session)
-            if self._is_unchanged(session, session.origin, payload):
-                return Outcome.SAVED
+            if self._is_unchanged(session, session.origin, payload):  # somebody stored the same
+                return Outcome.UNCHANGED
         raise SessionConflict("the session kept changing while it was to be saved; try again")
 
     def _catch_up(self, session: Session) -> Outcome | None:

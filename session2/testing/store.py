@@ -13,13 +13,14 @@ from .contract import ContractTests
 from .crash import CrashTests
 from .hostile import HostileTests
 from .kit import Clock, Recipe
+from .model import ModelTests
 from .races import RaceTests
 from .requests import RequestTests
 from .security import SecurityTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, SecurityTests, RaceTests, CrashTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, SecurityTests, RaceTests, CrashTests, ModelTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
