@@ -13,7 +13,6 @@ import logging
 import os
 import pickle
 import socket
-import stat
 import struct
 import threading
 from collections import deque
@@ -22,13 +21,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ConfigurationError, SessionError, StoreUnavailable
 
-log = logging.getLogger("session2")
-
 Place: TypeAlias = "str | tuple[str, int]"
 """Where a server listens: the path of a Unix socket, or host and port."""
 
-_SQLITE = ("Durus keeps what is not its own in SQLite files: after they are opened again, new objects overwrite old "
-           "ones.  Use a Durus FileStorage or server, or the sqlite store")
+SQLITE = ("Durus keeps what is not its own in SQLite files: after they are opened again, new objects overwrite old "
+          "ones.  Use a Durus FileStorage or server, or the sqlite store")
 
 
 class Driver(NamedTuple):
@@ -36,9 +33,9 @@ class Driver(NamedTuple):
 
     connection: Any
     client_storage: Any
+    file: Any
     file_storage: Any
     socket_address: Any
-    short_read: Any
     conflict: type[Exception]
     """Another transaction came between."""
     error: type[Exception]
@@ -54,15 +51,15 @@ def driver() -> Driver:
         from durus.client_storage import ClientStorage  # type: ignore[import-untyped]
         from durus.connection import Connection  # type: ignore[import-untyped]
         from durus.error import ConflictError, DurusError  # type: ignore[import-untyped]
+        from durus.file import File  # type: ignore[import-untyped]
         from durus.file_storage import FileStorage  # type: ignore[import-untyped]
         from durus.serialize import ObjectWriter  # type: ignore[import-untyped]
         from durus.storage_server import SocketAddress  # type: ignore[import-untyped]
-        from durus.utils import ShortRead  # type: ignore[import-untyped]
     except ImportError as error:
         raise ConfigurationError(f"a Durus store needs: pip install session2[durus] ({error})") from None
     check_pickler(ObjectWriter)
     failures = (OSError, DurusError, AssertionError, struct.error, pickle.UnpicklingError, EOFError)
-    return Driver(Connection, ClientStorage, FileStorage, SocketAddress, ShortRead, ConflictError, DurusError, failures)
+    return Driver(Connection, ClientStorage, File, FileStorage, SocketAddress, ConflictError, DurusError, failures)
 
 
 def _quiet() -> None:
@@ -186,7 +183,7 @@ def _connected_socket(place: Place, timeout: float) -> socket.socket:
     return connected
 
 
-class _SingleSource(Source):
+class SingleSource(Source):
     """One connection that everybody in one process takes in turn."""
 
     def __init__(self, timeout: float) -> None:
@@ -205,104 +202,13 @@ class _SingleSource(Source):
             self._mutex.release()
 
 
-class FileSource(_SingleSource):
-    """The connection to a database file, opened when it is first needed."""
-
-    def __init__(self, path: str, timeout: float, cache_size: int, durable: bool) -> None:
-        super().__init__(timeout)
-        self._path, self._cache_size, self._durable = path, cache_size, durable
-
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Any]:
-        if self._link is not None and self._link.pid != os.getpid():
-            raise ConfigurationError(f"{self._path} is open in the process that forked this one; use a Durus server "
-                                     "for several processes, or the store after the fork only")
-        with self._turn():
-            self._link = self._link or self._open()
-            try:
-                yield self._link.connection
-            except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
-                raise
-            except BaseException:
-                self._link = None
-                raise
-
-    def commit(self, connection: Any) -> None:
-        connection.commit()
-        if self._durable:
-            connection.storage.shelf.file.fsync()
-
-    def pack(self) -> None:
-        with self.lend() as connection:
-            mode = stat.S_IMODE(os.stat(self._path).st_mode)
-            _create(self._path + ".pack", mode)  # Durus would create it readable by everybody
-            connection.pack()
-            os.remove(self._path + ".prepack")  # what was ended should not lie about
-            _sync_folder(self._path)
-
-    def close(self) -> None:
-        if self._link is not None and self._link.pid == os.getpid():
-            with self._turn():
-                self._link = None
-
-    def _open(self) -> Link:
-        _check_file(self._path)
-        try:
-            return Link(driver().connection(_storage(self._path), cache_size=self._cache_size))
-        except BlockingIOError:
-            raise StoreUnavailable(f"another process has {self._path} open; "
-                                   "use a Durus server for several processes") from None
-
-
-def _check_file(path: str) -> None:
-    """Create the file if it is not there; refuse what is not ours to write."""
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            head = file.read(16)
-        if head.startswith(b"SQLite format"):
-            raise ConfigurationError(_SQLITE)
-        if head and not head.startswith(b"SHELF-1\n"):
-            raise ConfigurationError(f"{path} is not a Durus file; if it is one of an old version, open it yourself "
-                                     "and pass the durus Connection")
-        return
-    if os.path.exists(path + ".prepack"):  # an empty store in its place would lose every session
-        raise ConfigurationError(f"{path} was being packed when the machine stopped; "
-                                 f"rename {path}.prepack to {path}")
-    _create(path, 0o600)
-    _sync_folder(path)
-
-
-def _create(path: str, mode: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-
-
-def _sync_folder(path: str) -> None:
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _storage(path: str) -> Any:
-    """Open the file; a crash may have left half a transaction at its end, which nobody was told is stored."""
-    try:
-        return driver().file_storage(path)
-    except driver().short_read:
-        size = os.path.getsize(path)
-        storage = driver().file_storage(path, repair=True)
-        log.warning("%s ended in a broken transaction; cut off %d bytes", path, size - os.path.getsize(path))
-        return storage
-
-
-class GivenSource(_SingleSource):
+class GivenSource(SingleSource):
     """A connection of the application's."""
 
     def __init__(self, connection: Any, timeout: float) -> None:
         super().__init__(timeout)
         if any(base.__name__ == "SqliteStorage" for base in type(connection.storage).__mro__):
-            raise ConfigurationError(_SQLITE)
+            raise ConfigurationError(SQLITE)
         if isinstance(connection.storage, driver().client_storage) and connection.storage.s.gettimeout() is None:
             connection.storage.s.settimeout(timeout)
         self._connection = connection

@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
-from ._durus import FileSource, GivenSource, ServerSource, Source, driver
+from ._durus import GivenSource, ServerSource, Source, driver
+from ._durus_file import file_source
 from .base import SessionStore
 from .record import Record, Version
 
@@ -147,7 +148,7 @@ class DurusSessionStore(SessionStore):
 
         A server packs in the background and this returns at once; a file is packed here, and the store waits.
         """
-        self._source.pack()
+        self._again(self._source.pack)
 
     def close(self) -> None:
         self._source.close()
@@ -180,16 +181,22 @@ class DurusSessionStore(SessionStore):
         return self._transact(delete)
 
     def _transact(self, work: Callable[[Any], _T], create: bool = False, drop: bool = False) -> _T:
-        """Do `work` on the B-trees and commit, again and again until nothing came between; None if there are none."""
+        """Do `work` on the B-trees and commit, again until nothing comes between; it gets None if there are none."""
+        def attempt() -> _T:
+            with self._source.lend() as connection:
+                connection.abort()
+                result = work(_layout(connection, create, drop))
+                if connection.changed:
+                    self._source.commit(connection)
+                return result
+
+        return self._again(attempt)
+
+    def _again(self, attempt: Callable[[], _T]) -> _T:
         lost = False
         for _ in _attempts(self._timeout):
             try:
-                with self._source.lend() as connection:
-                    connection.abort()
-                    result = work(_layout(connection, create, drop))
-                    if connection.changed:
-                        self._source.commit(connection)
-                    return result
+                return attempt()
             except driver().conflict:
                 continue
             except driver().failures as error:
@@ -209,7 +216,7 @@ def _source(connection: Any, cache_size: int, timeout: float, durable: bool) -> 
     if place is not None:
         return ServerSource(place, timeout, cache_size)
     assert not isinstance(connection, tuple)
-    return FileSource(os.fspath(connection), timeout, cache_size, durable)
+    return file_source(os.fspath(connection), timeout, cache_size, durable)
 
 
 class _Path(os.PathLike[str]):

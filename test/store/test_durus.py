@@ -2,24 +2,61 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import signal
+import socket
+import stat
+import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from durus.client_storage import ClientStorage
+from durus.connection import Connection
+from durus.file_storage import FileStorage
+from durus.persistent_list import PersistentList
+from durus.sqlite_storage import SqliteStorage
 
+from session2 import ConfigurationError, LockTimeout, StoreUnavailable
+from session2.errors import Conflict
+from session2.store import from_url
+from session2.store._durus import check_pickler
 from session2.store.durus import DurusSessionStore
+from session2.store.record import Record, Version
 from session2.testing import StoreSuite
+from session2.testing.kit import Clock, contents, key_of, record_at
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from servers_durus import DurusServer
+
+KEY = key_of(0)
+RECORD = record_at(0.0, expires=None)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[DurusServer]:
     with DurusServer(tmp_path / "durus") as server:
         yield server
+
+
+@pytest.fixture
+def store(server: DurusServer) -> Iterator[DurusSessionStore]:
+    store = DurusSessionStore(server.address)
+    yield store
+    store.close()
+
+
+def python(program: str, *arguments: object) -> str:
+    """Run a program in a Python of its own, where a warning is an error; return all it printed."""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program, *map(str, arguments)], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 class TestServer(StoreSuite):
@@ -38,3 +75,578 @@ class TestFile(StoreSuite):
 
     def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (tmp_path / "sessions.durus",), {}
+
+
+class TestConnection(StoreSuite):
+    store_class = DurusSessionStore
+
+    @pytest.fixture(autouse=True)
+    def _storage(self, tmp_path: Path) -> Iterator[None]:
+        self.storage = FileStorage(str(tmp_path / "application.durus"))
+        yield
+        self.storage.close()
+
+    def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (Connection(self.storage),), {}
+
+
+# -- a server that comes and goes -------------------------------------------------------------------------------------
+
+
+def test_a_restarted_server_is_found_again(server: DurusServer, store: DurusSessionStore) -> None:
+    version = store.write(KEY, RECORD, None)
+    server.stop()
+    server.start()
+    found = store.read(KEY)
+    assert found is not None
+    assert found.version == version
+
+
+def test_no_dead_connection_is_left_after_a_restart(server: DurusServer, store: DurusSessionStore) -> None:
+    barrier = threading.Barrier(4)
+
+    def read_together(_: Any) -> None:
+        store._transact(lambda shards: barrier.wait(10))
+
+    store.write(KEY, RECORD, None)
+    in_threads(4, read_together)
+    server.stop()
+    server.start()
+    for _ in range(8):
+        assert store.read(KEY) is not None
+
+
+def test_a_server_that_is_away_is_unavailable_until_it_is_back(server: DurusServer, store: DurusSessionStore) -> None:
+    store.write(KEY, RECORD, None)
+    server.stop()
+    for act in (lambda: store.read(KEY), lambda: store.write(key_of(1), RECORD, None), lambda: list(store.scan()),
+                lambda: store.touch(KEY, 1.0, None), lambda: store.remove(KEY), store.purge, store.setup, store.pack):
+        with pytest.raises(StoreUnavailable):
+            act()
+    server.start()
+    assert contents(store) == {KEY: RECORD.data}
+
+
+def test_a_server_that_does_not_answer_is_unavailable(server: DurusServer) -> None:
+    store = DurusSessionStore(server.address, timeout=0.2)
+    store.write(KEY, RECORD, None)
+    server.send(signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable):  # on the connection there is
+            store.read(KEY)
+        with pytest.raises(StoreUnavailable):  # and on a new one, which the kernel accepts in its place
+            store.read(KEY)
+    finally:
+        server.send(signal.SIGCONT)
+    store = DurusSessionStore(server.address)
+    assert store.read(KEY) is not None
+    store.close()
+
+
+def test_something_else_that_listens_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        thread = threading.Thread(target=lambda: [answer_http(other) for _ in range(2)])
+        thread.start()
+        with pytest.raises(StoreUnavailable):
+            DurusSessionStore(f"127.0.0.1:{port}").read(KEY)
+        thread.join(10)
+
+
+def answer_http(listener: socket.socket) -> None:
+    connected = listener.accept()[0]
+    with connected:
+        connected.recv(100)
+        connected.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+
+def test_no_acknowledged_save_is_lost_when_the_server_is_killed(server: DurusServer, store: DurusSessionStore) -> None:
+    store.setup()
+    acknowledged = [0] * 4
+    progress = threading.Semaphore(0)
+    finish = threading.Event()
+
+    def keep_saving(worker: int) -> None:
+        version = None
+        while not finish.is_set():
+            record = RECORD._replace(data=b"%d" % (acknowledged[worker] + 1))
+            with contextlib.suppress(StoreUnavailable):
+                version = write_or_find(store, key_of(worker), record, version)
+                acknowledged[worker] += 1
+                progress.release()
+
+    def kill_again_and_again() -> None:
+        for _ in range(4):
+            for _ in range(50):
+                assert progress.acquire(timeout=30)
+            server.stop()
+            server.start()
+        for _ in range(50):
+            assert progress.acquire(timeout=30)
+
+    threads = [threading.Thread(target=keep_saving, args=(worker,)) for worker in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        kill_again_and_again()
+    finally:
+        finish.set()
+        for thread in threads:
+            thread.join()
+    for worker, count in enumerate(acknowledged):
+        assert int(contents(store)[key_of(worker)]) - count in (0, 1)
+
+
+def write_or_find(store: DurusSessionStore, key: str, record: Record, version: Version | None) -> Version:
+    """Save; a conflict can only mean that a save reported as failed arrived after all."""
+    try:
+        return store.write(key, record, version)
+    except Conflict:
+        found = store.read(key)
+        assert found is not None
+        assert found.data == record.data
+        return found.version
+
+
+def in_threads(count: int, work: Callable[[int], None]) -> None:
+    """Run `work` in threads and raise what any of them raised."""
+    errors: list[BaseException] = []
+
+    def run(number: int) -> None:
+        try:
+            work(number)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+
+# -- answers that get lost --------------------------------------------------------------------------------------------
+
+
+def lose_the_answer(store: DurusSessionStore, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Let the connection break when the next commit has arrived and before its answer has."""
+    source = store._source
+
+    def commit_and_break(connection: Any) -> None:
+        del source.commit  # the next one is the real one again
+        source.commit(connection)
+        meanwhile()
+        raise ConnectionResetError
+
+    source.commit = commit_and_break  # type: ignore[method-assign]
+
+
+def test_a_save_whose_answer_got_lost_is_done_once(store: DurusSessionStore) -> None:
+    lose_the_answer(store)
+    first = store.write(KEY, RECORD, None)
+    lose_the_answer(store)
+    second = store.write(KEY, RECORD._replace(data=b"new"), first)
+    assert store.read(KEY) == RECORD._replace(data=b"new", version=second)
+
+
+def test_a_save_whose_answer_got_lost_is_recognised_under_later_ones(server: DurusServer,
+                                                                     store: DurusSessionStore) -> None:
+    """Told that there was a conflict, the session would merge what is already in: a counter would count twice."""
+    other = DurusSessionStore(server.address)
+    first = store.write(KEY, RECORD, None)
+
+    def others_save() -> None:
+        for number in range(3):
+            found = other.read(KEY)
+            assert found is not None
+            other.write(KEY, RECORD._replace(data=b"other %d" % number), found.version)
+
+    lose_the_answer(store, others_save)
+    second = store.write(KEY, RECORD._replace(data=b"mine"), first)
+    assert contents(store) == {KEY: b"other 2"}
+    with pytest.raises(Conflict):
+        store.write(KEY, RECORD, second)
+
+
+def test_a_save_whose_answer_got_lost_does_not_undo_a_logout(server: DurusServer, store: DurusSessionStore) -> None:
+    first = store.write(KEY, RECORD, None)
+    lose_the_answer(store, lambda: DurusSessionStore(server.address).remove(KEY))
+    with pytest.raises(Conflict):
+        store.write(KEY, RECORD._replace(data=b"new"), first)
+    assert contents(store) == {}
+
+
+def test_a_removal_whose_answer_got_lost_is_no_error(store: DurusSessionStore) -> None:
+    version = store.write(KEY, RECORD, None)
+    lose_the_answer(store)
+    store.remove(KEY, version)
+    assert contents(store) == {}
+
+
+# -- processes --------------------------------------------------------------------------------------------------------
+
+FORK = """
+import os, sys
+from session2.errors import Conflict
+from session2.store.durus import DurusSessionStore
+from session2.testing.kit import key_of, record_at
+
+store = DurusSessionStore(sys.argv[1])
+store.write(key_of(0), record_at(0.0, b"0", expires=None), None)
+
+def count(times):
+    while times:
+        record = store.read(key_of(0))
+        try:
+            store.write(key_of(0), record._replace(data=b"%d" % (int(record.data) + 1)), record.version)
+            times -= 1
+        except Conflict:
+            pass
+
+children = []
+for _ in range(3):
+    child = os.fork()
+    if not child:
+        count(50)
+        sys.exit()
+    children.append(child)
+count(50)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+print(store.read(key_of(0)).data.decode())
+store.close()
+"""
+
+FORK_OF_ONE_PROCESS = """
+import os, sys
+from durus.connection import Connection
+from session2 import ConfigurationError
+from session2.store.durus import DurusSessionStore
+from session2.testing.kit import key_of, record_at
+
+store = DurusSessionStore(Connection(sys.argv[1]) if sys.argv[2] == "given" else sys.argv[1])
+version = store.write(key_of(0), record_at(0.0, expires=None), None)
+child = os.fork()
+if not child:
+    try:
+        store.read(key_of(0))
+    except ConfigurationError as error:
+        print(error)
+    store.close()
+    del store
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+store.write(key_of(0), record_at(0.0, b"parent", expires=None), version)
+store.close()
+"""
+
+HOLD = """
+import sys
+from session2.store.durus import DurusSessionStore
+store = DurusSessionStore(sys.argv[1])
+lease = store.lock(sys.argv[2], lease=60)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+QUIET = """
+import sys
+out, err = sys.stdout, sys.stderr
+from session2.store.durus import DurusSessionStore
+from session2.testing.kit import key_of, record_at
+store = DurusSessionStore(sys.argv[1])
+store.write(key_of(0), record_at(0.0), None)
+store.close()
+assert (sys.stdout, sys.stderr) == (out, err)
+"""
+
+
+def test_a_store_made_before_the_fork_serves_all_processes(server: DurusServer) -> None:
+    assert python(FORK, server.address) == "200\n"
+
+
+@pytest.mark.parametrize("how", ["file", "given"])
+def test_a_forked_process_keeps_its_hands_off(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "sessions.durus"
+    assert "forked this one" in python(FORK_OF_ONE_PROCESS, path, how)
+    store = DurusSessionStore(path)
+    assert contents(store) == {KEY: b"parent"}
+    store.close()
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(server: DurusServer) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, server.address, KEY], text=True, stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
+    clock = Clock()
+    store = DurusSessionStore(server.address, clock=clock)
+    with pytest.raises(LockTimeout):
+        store.lock(KEY, timeout=0)
+    clock.advance(61)
+    with store.lock(KEY, timeout=0) as lease:
+        assert lease.taken_over
+    store.close()
+
+
+def test_the_driver_prints_nothing(server: DurusServer, tmp_path: Path) -> None:
+    for where in (server.address, tmp_path / "sessions.durus"):
+        assert python(QUIET, where) == ""
+
+
+# -- a file -----------------------------------------------------------------------------------------------------------
+
+
+USE_FILE = """
+import sys
+from session2 import StoreUnavailable
+from session2.store.durus import DurusSessionStore
+store = DurusSessionStore(sys.argv[1])
+try:
+    print(len(list(store.scan())))
+except StoreUnavailable as error:
+    print(error)
+store.close()
+"""
+
+
+def test_a_file_serves_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.durus"
+    store, second = DurusSessionStore(path), DurusSessionStore(f"{tmp_path}/./sessions.durus")
+    store.write(KEY, RECORD, None)
+    assert second.read(KEY) is not None
+    assert "open elsewhere" in python(USE_FILE, path)
+    store.close()
+    assert python(USE_FILE, path) == "1\n"
+    assert second.read(KEY) is not None
+    second.close()
+
+
+def test_the_flags_are_true() -> None:
+    flags = {where: (store.is_thread_safe, store.is_multiprocess_safe)
+             for where, store in ((where, DurusSessionStore(where)) for where in ("localhost:1", "unix:a", "file"))}
+    assert flags == {"localhost:1": (True, True), "unix:a": (True, True), "file": (True, False)}
+
+
+def test_a_file_is_private_and_stays_so_when_packed(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.durus"
+    store = DurusSessionStore(path)
+    version = None
+    for _ in range(100):
+        version = store.write(KEY, RECORD._replace(data=os.urandom(1000)), version)
+    size = path.stat().st_size
+    before = contents(store)
+    store.pack()
+    assert path.stat().st_size < size / 10
+    assert [(file.name, stat.S_IMODE(file.stat().st_mode)) for file in tmp_path.iterdir()] == [(path.name, 0o600)]
+    assert contents(store) == before
+    store.write(KEY, RECORD, version)
+    store.close()
+    assert contents(store) == {KEY: RECORD.data}
+    store.close()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_half_a_transaction_at_the_end_is_cut_off(packed: bool, tmp_path: Path,
+                                                  caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "sessions.durus"
+    store = DurusSessionStore(path, durable=False)
+    version = store.write(KEY, RECORD, None)
+    if packed:
+        store.pack()
+    store.close()
+    whole = path.read_bytes()
+    store.write(KEY, RECORD._replace(data=b"the machine stops" * 20), version)
+    store.close()
+    more = path.read_bytes()
+    assert more.startswith(whole)
+    unfinished = whole + bytes(8) + more[len(whole) + 8:]
+    for torn in [*(more[:end] for end in range(len(whole) + 1, len(more), 7)),
+                 *(unfinished[:end] for end in range(len(whole) + 1, len(more) + 1, 7)), unfinished]:
+        path.write_bytes(torn)
+        assert store.read(KEY) == RECORD._replace(version=version)
+        store.write(key_of(1), RECORD, None)
+        store.close()
+        assert len(contents(store)) == 2
+        store.close()
+        assert path.read_bytes().startswith(whole)
+    assert "cut off" in caplog.text
+
+
+def test_an_interrupted_pack_is_not_mistaken_for_an_empty_store(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.durus"
+    store = DurusSessionStore(path)
+    store.write(KEY, RECORD, None)
+    store.close()
+    path.rename(f"{path}.prepack")
+    with pytest.raises(ConfigurationError, match="rename"):
+        store.read(KEY)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("head", "reason"), [(b"SQLite format 3\0", "overwrite"), (b"DFS20", "Connection"),
+                                              (b"hello", "not a Durus file")])
+def test_other_files_are_refused_and_left_alone(head: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    path.write_bytes(head)
+    with pytest.raises(ConfigurationError, match=reason):
+        DurusSessionStore(path).setup()
+    assert path.read_bytes() == head
+
+
+def test_a_file_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="missing"):
+        DurusSessionStore(tmp_path / "missing" / "sessions.durus").setup()
+
+
+# -- a connection of the application's --------------------------------------------------------------------------------
+
+
+def test_sqlite_storage_is_refused(tmp_path: Path) -> None:
+    storage = SqliteStorage(str(tmp_path / "durus.sqlite"))
+    with pytest.raises(ConfigurationError, match="overwrite"):
+        DurusSessionStore(Connection(storage))
+    storage._conn.close()
+
+
+def test_uncommitted_changes_of_the_application_stay_its_own(tmp_path: Path) -> None:
+    connection = Connection(str(tmp_path / "application.durus"))
+    store = DurusSessionStore(connection)
+    connection.get_root()["order"] = "half done"
+    for act in (lambda: store.read(KEY), lambda: store.write(KEY, RECORD, None), store.setup, store.pack):
+        with pytest.raises(ConfigurationError, match="uncommitted"):
+            act()
+    assert connection.get_root()["order"] == "half done"
+    connection.commit()
+    store.write(KEY, RECORD, None)
+    with pytest.raises(Conflict):
+        store.write(KEY, RECORD, None)
+    assert not connection.changed
+    assert connection.get_root()["order"] == "half done"
+    connection.storage.close()
+
+
+def test_a_given_connection_to_a_server_does_not_hang_and_is_not_used_again(server: DurusServer) -> None:
+    connection = Connection(ClientStorage(address=server.place))
+    store = DurusSessionStore(connection, timeout=0.2)
+    store.write(KEY, RECORD, None)
+    server.send(signal.SIGSTOP)
+    with pytest.raises(StoreUnavailable):
+        store.read(KEY)
+    server.send(signal.SIGCONT)
+    with pytest.raises(StoreUnavailable, match="broke"):  # the answer to the first question may still come
+        store.read(KEY)
+    connection.storage.s.close()
+
+
+def test_something_else_under_our_name_is_refused(tmp_path: Path) -> None:
+    connection = Connection(str(tmp_path / "application.durus"))
+    connection.get_root()["session2"] = "mine"
+    connection.commit()
+    for drop in (False, True):
+        with pytest.raises(ConfigurationError, match="something else"):
+            DurusSessionStore(connection).setup(drop=drop)
+    assert connection.get_root()["session2"] == "mine"
+    connection.storage.close()
+
+
+@pytest.mark.parametrize("junk", [[], [b"x"], [b"x", 1.0, 1.0, 1.0, None, None, 1],
+                                  ["text", 1.0, 1.0, 1.0, None, None, 1, ()]])
+def test_a_damaged_record_is_missing_and_can_be_replaced(junk: list[Any], tmp_path: Path,
+                                                         caplog: pytest.LogCaptureFixture) -> None:
+    connection = Connection(str(tmp_path / "application.durus"))
+    store = DurusSessionStore(connection)
+    store.write(key_of(1), RECORD, None)
+    store._transact(lambda shards: [shard.__setitem__(KEY, PersistentList(junk)) for shard in shards])
+    assert store.read(KEY) is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    store.touch(KEY, 5.0, None)
+    assert contents(store) == {key_of(1): RECORD.data}
+    store.write(KEY, RECORD, None)
+    assert store.read(KEY) is not None
+    connection.storage.close()
+
+
+def test_bytes_that_are_no_pickle_are_a_damaged_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "sessions.durus"
+    store = DurusSessionStore(path)
+    store.write(KEY, RECORD._replace(data=os.urandom(2000)), None)
+    store.close()
+    stored = path.read_bytes()
+    start = stored.rindex(b"PersistentList") + 100
+    path.write_bytes(stored[:start] + b"\xff" * 1000 + stored[start + 1000:])
+    assert store.read(KEY) is None
+    assert "corrupt record" in caplog.text
+    store.write(KEY, RECORD, None)
+    assert store.read(KEY) is not None
+    store.close()
+
+
+# -- where the database is --------------------------------------------------------------------------------------------
+
+
+def test_a_unix_socket_serves_as_well(tmp_path: Path) -> None:
+    with DurusServer(tmp_path / "durus", unix=True) as server:
+        store, by_path = from_url(server.url), DurusSessionStore(str(server.place))
+        store.write(KEY, RECORD, None)
+        assert contents(by_path) == {KEY: RECORD.data}
+        assert store.is_multiprocess_safe
+        assert by_path.is_multiprocess_safe
+        server.stop()
+        with pytest.raises(StoreUnavailable):
+            store.read(KEY)
+
+
+def test_urls(server: DurusServer, tmp_path: Path) -> None:
+    for url in (server.url, f"durus:{tmp_path}/sessions.durus?durable=false", f"durus:{tmp_path}/odd:123"):
+        store = from_url(url)
+        store.write(KEY, RECORD, None)
+        assert store.is_multiprocess_safe is (url == server.url)
+        store.close()
+    assert {"sessions.durus", "odd:123"} < {path.name for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("url", ["durus:", "durus://", "durus:///", "durus:///var/lib/x", "durus://host:port",
+                                 "durus://host:1/path", "durus+unix:", "durus:x?cache_size=big", "durus:x?colour=red"])
+def test_urls_that_cannot_work_are_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        from_url(url)
+
+
+@pytest.mark.parametrize("where", [None, 5, b"path", object()])
+def test_nonsense_is_refused(where: Any) -> None:
+    with pytest.raises(ConfigurationError, match=type(where).__name__):
+        DurusSessionStore(where)
+
+
+@pytest.mark.parametrize("where", [("127.0.0.1", 1), "127.0.0.1:1", "[::1]:1", "unix:/nowhere/socket"])
+def test_addresses_are_not_taken_for_files(where: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreUnavailable):
+        DurusSessionStore(where).read(KEY)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_python_on_which_durus_cannot_write_is_refused() -> None:
+    def writer(_: Any) -> None:
+        object().persistent_id = None  # type: ignore[attr-defined] # read-only, as the pickler's of Python 3.13.0
+
+    with pytest.raises(ConfigurationError, match=r"3\.13\.0"):
+        check_pickler(writer)
+
+
+def test_a_server_packs_while_it_serves(server: DurusServer, store: DurusSessionStore) -> None:
+    version = None
+    for _ in range(100):
+        version = store.write(KEY, RECORD._replace(data=os.urandom(1000)), version)
+    before = contents(store)
+    store.pack()
+    for number in range(1, 50):
+        store.write(key_of(number), RECORD, None)
+    assert contents(store) == {**before, **{key_of(number): RECORD.data for number in range(1, 50)}}
+    server.stop()
+    server.start()
+    assert len(contents(store)) == 50
