@@ -1,0 +1,355 @@
+"""A dbm file with a journal: changes are appended to the journal and now and then the file is made anew.
+
+The journal is ``FILE.journal``.  Its start names the generation of the dbm file, random bytes that every entry begins
+with.  All happens under a lock on the journal, which is therefore never replaced.  What a death in the middle leaves:
+
+- an entry that is not whole, at the end: it never happened, and the next writer cuts it off;
+- a new dbm file that is not whole: nothing refers to it, the journal still has everything;
+- a whole one (the last entry is `SWAP`) that is not, or only in parts, in its place: the next one here finishes that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import sqlite3
+import struct
+import threading
+import weakref
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from ..errors import Conflict, StoreUnavailable
+from . import dbmfile
+
+log = logging.getLogger("session2")
+
+PUT: Final = 1
+REMOVE: Final = 2
+TOUCH: Final = 3
+SWAP: Final = 4
+
+Entry = tuple[int, bytes, bytes]
+"""What is to be done, the key, and the value (`TOUCH`: what the store's own `patch` makes a new value with)."""
+
+_START: Final = struct.Struct("<8s8sI")  # magic, generation, checksum of both
+_MAGIC: Final = b"s2shelf\n"
+_HEAD: Final = struct.Struct("<8sBII")  # generation, what, length of the key, length of the value
+_SUMS: Final = struct.Struct("<II")  # checksums of the head with the key, and of the value
+_SMALLEST: Final = _HEAD.size + _SUMS.size
+
+SMALL_JOURNAL: Final = 1 << 18
+LARGE_JOURNAL: Final = 1 << 24
+"""The dbm file is made anew when the journal is as large as itself, within these bounds: a process keeps the journal's
+values in memory."""
+
+_FORK_PATIENCE: Final = 10.0
+
+
+class JournaledFile:
+    """A dbm file and its journal.  Use it with ``with``: inside, nobody else, thread or process, uses it.
+
+    :param path: the name of the dbm file, as `dbm.open` takes it.
+    :param flavour: how to make the file if there is none.
+    :param durable: have the disk confirm every change.
+    :param patch: makes the new value from the old one and what a `TOUCH` entry holds.
+    """
+
+    def __init__(self, path: str, flavour: str, durable: bool, patch: Callable[[bytes, bytes], bytes]) -> None:
+        self._path, self._flavour, self._durable, self._patch = path, flavour, durable, patch
+        self._mutex = threading.Lock()
+        self._abandoned: list[dbmfile.Reader] = []
+        self._journal: int | None = None
+        self._reader: dbmfile.Reader | None = None
+        self._forget()
+        _files.add(self)
+
+    def _forget(self) -> None:
+        self._start = b""
+        self._generation = b""
+        self._end = self._size = 0
+        self._changed: dict[bytes, bytes | None] = {}  # what the journal says; None: there is nothing
+        self._limit = SMALL_JOURNAL
+
+    # -- inside the lock -------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes) -> bytes | None:
+        if key in self._changed:
+            return self._changed[key]
+        return None if self._reader is None else self._reader.get(key)
+
+    def keys(self) -> list[bytes]:
+        kept = [] if self._reader is None else self._reader.keys()
+        return [key for key in kept if key not in self._changed] + [
+            key for key, value in self._changed.items() if value is not None]
+
+    def change(self, entries: Iterable[Entry]) -> None:
+        """Make the changes, all of them or, after a crash, the first few."""
+        entries = list(entries)
+        self._append(b"".join(self._encode(*entry) for entry in entries))
+        for entry in entries:
+            self._apply(*entry)
+        if self._end > self._limit:
+            self._try_to_compact()
+
+    def compact(self, empty: bool = False) -> None:
+        """Make the dbm file anew from itself and the journal, and the journal empty.
+
+        :param empty: leave everything out.
+        """
+        self._build(iter(()) if empty else self._items())
+        self._load()
+
+    def _build(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Make the new file; once the journal says so, `_load` puts it in its place."""
+        flavour = dbmfile.flavour_of(self._path) or self._flavour
+        dbmfile.build(self._path, flavour, items, self._durable)
+        self._append(self._encode(SWAP, b"", b""))
+
+    def _items(self) -> Iterator[tuple[bytes, bytes]]:
+        for key in self.keys():
+            value = self.get(key)
+            if value is not None:
+                yield key, value
+
+    def _try_to_compact(self) -> None:
+        """The change is safe already: a full disk, or a value too large for the flavour, must not fail it."""
+        try:
+            self._build(self._items())
+        except (OSError, sqlite3.Error, ValueError, OverflowError) as error:
+            self._limit = 2 * self._end
+            log.warning("%s cannot be made anew, its journal goes on growing: %s", self._path, error)
+        else:
+            self._load()
+
+    def _append(self, data: bytes) -> None:
+        """Append entries; if that fails half way, take back what is there of them."""
+        assert self._journal is not None
+        if self._size > self._end:
+            os.ftruncate(self._journal, self._end)
+        try:
+            _write(self._journal, data, self._end)
+            if self._durable:
+                os.fdatasync(self._journal)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._journal, self._end)
+            raise
+        self._size = self._end = self._end + len(data)
+
+    def _apply(self, what: int, key: bytes, value: bytes) -> None:
+        if what == PUT:
+            self._changed[key] = value
+        elif what == REMOVE:
+            self._changed[key] = None
+        elif what == TOUCH:
+            old = self.get(key)
+            if old is not None:
+                self._changed[key] = self._patch(old, value)
+
+    # -- the journal -----------------------------------------------------------------------------------------------
+
+    def _encode(self, what: int, key: bytes, value: bytes) -> bytes:
+        head = _HEAD.pack(self._generation, what, len(key), len(value)) + key
+        return head + _SUMS.pack(zlib.crc32(head), zlib.crc32(value)) + value
+
+    def _catch_up(self) -> None:
+        """Learn what others did since the last time."""
+        assert self._journal is not None
+        start = os.pread(self._journal, _START.size, 0)
+        if not start or start != self._start or self._size < self._end:
+            self._load()
+        elif self._size != self._end:
+            end, entries = self._parse(os.pread(self._journal, self._size - self._end, self._end))
+            self._replay(end, entries)
+
+    def _load(self) -> None:
+        """Read everything, after what was left undone is done."""
+        assert self._journal is not None
+        self._forget()
+        self._close_reader()
+        self._size = os.fstat(self._journal).st_size
+        if self._size < _START.size:
+            self._restart()
+        self._start = os.pread(self._journal, _START.size, 0)
+        magic, self._generation, check = _START.unpack(self._start)
+        if magic != _MAGIC or check != zlib.crc32(self._start[:-4]):
+            raise StoreUnavailable(f"{self._path}.journal is damaged or not a journal; restore it, or remove it and "
+                                   f"lose what was saved since {self._path} was last made anew")
+        self._end = _START.size
+        end, entries = self._parse(os.pread(self._journal, self._size - self._end, self._end))
+        if not _ends_with_swap(entries):  # until it is finished the file may be in parts of two
+            self._open_reader()
+        self._replay(end, entries)
+
+    def _open_reader(self) -> None:
+        flavour = dbmfile.flavour_of(self._path)
+        if flavour is None:
+            return
+        self._limit = min(max(dbmfile.size(self._path), SMALL_JOURNAL), LARGE_JOURNAL)
+        self._reader = dbmfile.open_reader(self._path, flavour)
+
+    def _replay(self, end: int, entries: list[Entry]) -> None:
+        if _ends_with_swap(entries):
+            self._close_reader()
+            dbmfile.swap(self._path, self._durable)
+            self._restart()
+            self._load()
+            return
+        for entry in entries:
+            self._apply(*entry)
+        self._end += end
+
+    def _parse(self, data: bytes) -> tuple[int, list[Entry]]:
+        """Return where the last whole entry ends, and the entries up to there.
+
+        Damage in the middle costs the entry it is in: the next one is found by the generation, which no value can
+        hold by chance or design.
+        """
+        entries: list[Entry] = []
+        position = end = 0
+        while position >= 0:
+            entry, length = self._decode(data, position)
+            if entry is None:
+                position = data.find(self._generation, position + 1)
+                continue
+            if end != position:
+                log.warning("corrupt: %d bytes of %s.journal are skipped", position - end, self._path)
+            entries.append(entry)
+            position = end = position + length
+        return end, entries
+
+    def _decode(self, data: bytes, position: int) -> tuple[Entry | None, int]:
+        """Return the entry at this position and its length, no entry if none is whole there."""
+        if len(data) - position < _SMALLEST:
+            return None, 0
+        generation, what, key_length, value_length = _HEAD.unpack_from(data, position)
+        sums = position + _HEAD.size + key_length
+        value = sums + _SUMS.size
+        end = value + value_length
+        if generation != self._generation or end > len(data):
+            return None, 0
+        view = memoryview(data)
+        head_sum, value_sum = _SUMS.unpack_from(data, sums)
+        if zlib.crc32(data[position:sums]) != head_sum:
+            return None, 0
+        key = data[position + _HEAD.size:sums]
+        if zlib.crc32(view[value:end]) == value_sum:
+            return (what, key, data[value:end]), end - position
+        if end == len(data):  # the machine may have died while it was written
+            return None, 0
+        log.warning("corrupt record %.8r in %s.journal is treated as missing", key, self._path)
+        return (REMOVE, key, b""), end - position
+
+    def _restart(self) -> None:
+        """Make the journal empty.  What a death half way leaves in it are entries of another generation."""
+        assert self._journal is not None
+        start = _MAGIC + os.urandom(8)
+        _write(self._journal, start + struct.pack("<I", zlib.crc32(start)), 0)
+        os.ftruncate(self._journal, _START.size)
+        if self._durable:
+            os.fsync(self._journal)
+        self._size = _START.size
+
+    # -- the lock --------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> JournaledFile:
+        self._mutex.acquire()
+        try:
+            self._lock()
+            self._catch_up()
+        except BaseException as error:
+            self._start = b""
+            self._unlock()
+            self._raise(error)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not isinstance(error, Conflict):
+            self._start = b""  # whatever was cut short in memory, the journal knows: read it again
+        self._unlock()
+        if error is not None:
+            self._raise(error)
+
+    def _raise(self, error: BaseException) -> None:
+        if isinstance(error, (OSError, sqlite3.Error)):
+            raise StoreUnavailable(f"{self._path} cannot be used: {error}") from error
+
+    def _lock(self) -> None:
+        while True:
+            if self._journal is None:
+                self._journal = os.open(self._path + ".journal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._journal, fcntl.LOCK_EX)
+            status = os.fstat(self._journal)
+            self._size = status.st_size
+            if status.st_nlink:
+                return
+            self._close()  # removed meanwhile: there may be a new one
+
+    def _unlock(self) -> None:
+        try:
+            if self._journal is not None:
+                fcntl.flock(self._journal, fcntl.LOCK_UN)
+        finally:
+            self._mutex.release()
+
+    def close(self) -> None:
+        """Close the files; they are opened again when needed."""
+        with self._mutex:
+            self._close()
+
+    def _close(self) -> None:
+        self._close_reader()
+        self._forget()
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            os.close(journal)
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            reader, self._reader = self._reader, None
+            reader.close()
+
+    # -- forks -----------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        self._mutex.acquire(timeout=_FORK_PATIENCE)
+
+    def after_fork_in_parent(self) -> None:
+        with contextlib.suppress(RuntimeError):  # not acquired: a thread held it for all of the time
+            self._mutex.release()
+
+    def after_fork_in_child(self) -> None:
+        """Share nothing with the parent: a lock taken through an inherited file would be the parent's own."""
+        self._mutex = threading.Lock()
+        if self._reader is not None:
+            self._abandoned.append(self._reader)
+            self._reader = None
+        self._close()
+
+
+def _ends_with_swap(entries: list[Entry]) -> bool:
+    return bool(entries) and entries[-1][0] == SWAP
+
+
+def _write(file: int, data: bytes, position: int) -> None:
+    while data:
+        count = os.pwrite(file, data, position)
+        data, position = data[count:], position + count
+
+
+def _call_all(method: str) -> Callable[[], None]:
+    def call() -> None:
+        for file in list(_files):
+            getattr(file, method)()
+    return call
+
+
+# What a fork needs to know: the files of this process.
+_files: weakref.WeakSet[JournaledFile] = weakref.WeakSet()
+os.register_at_fork(before=_call_all("before_fork"), after_in_parent=_call_all("after_fork_in_parent"),
+                    after_in_child=_call_all("after_fork_in_child"))
