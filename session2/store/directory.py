@@ -117,11 +117,11 @@ class DirectorySessionStore(SessionStore):
                 return self._put(fd, path, image, record)
             finally:
                 _release(fd)
-        except FileNotFoundError:
+        except OSError as error:
+            if expected is None or not isinstance(error, FileNotFoundError):
+                raise self._unavailable(error) from error
             self._absent()
             raise Conflict(f"the record {key:.8} is gone") from None
-        except OSError as error:
-            raise self._unavailable(error) from error
 
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
         path = self._path(key)

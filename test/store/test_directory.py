@@ -1,0 +1,367 @@
+"""The directory store: the suite, and what only files can suffer."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session2 import tokens
+from session2.errors import ConfigurationError, Conflict, StoreUnavailable
+from session2.serializers import PickleSerializer
+from session2.session import DictSession
+from session2.store import directory, from_url
+from session2.store.directory import DirectorySessionStore
+from session2.store.record import Record
+from session2.testing import StoreSuite
+
+HERE = Path(__file__).parent
+KEY = "ab" * 32
+OLD, NEW = b"old " * 100, b"new " * 120
+LARGE = b"large " * 5000
+HOUR = 3600.0
+
+
+class TestDirectory(StoreSuite):
+    store_class = DirectorySessionStore
+
+    def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (tmp_path / "sessions",), {"create": True}
+
+
+class TestDirectoryWithFsync(StoreSuite):
+    store_class = DirectorySessionStore
+    scale = 0.1
+
+    def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (tmp_path / "sessions",), {"create": True, "fsync": True}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectorySessionStore:
+    return DirectorySessionStore(tmp_path / "sessions", create=True, clock=lambda: 1000.0)
+
+
+def record(data: bytes, accessed: float = 900.0, expires: float | None = 2000.0) -> Record:
+    return Record(data, 800.0, 900.0, accessed, expires, "anna")
+
+
+def file_of(store: DirectorySessionStore, key: str = KEY) -> Path:
+    return Path(store.directory, key[-2:], key)
+
+
+def files(store: DirectorySessionStore) -> list[str]:
+    return sorted(str(path.relative_to(store.directory)) for path in Path(store.directory).rglob("*")
+                  if not path.is_dir())
+
+
+def data_of(store: DirectorySessionStore, key: str = KEY) -> bytes | None:
+    found = store.read(key)
+    return None if found is None else found.data
+
+
+def make_old(path: Path) -> None:
+    past = path.lstat().st_mtime - 2 * HOUR
+    os.utime(path, (past, past), follow_symlinks=False)
+
+
+# -- the directory and the names in it ---------------------------------------------------------------------------------
+
+
+class TestNames:
+    def test_missing_directory_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="create=True"):
+            DirectorySessionStore(tmp_path / "none")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_file_is_no_directory(self, tmp_path: Path) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(b"")
+        with pytest.raises(FileNotFoundError, match="is not a directory"):
+            DirectorySessionStore(path)
+        with pytest.raises(StoreUnavailable):
+            DirectorySessionStore(path, True)
+
+    def test_made_with_its_parents(self, tmp_path: Path) -> None:
+        DirectorySessionStore(str(tmp_path / "a" / "b"), True).write(KEY, record(OLD, expires=None), None)
+        assert DirectorySessionStore(tmp_path / "a" / "b").read(KEY) is not None
+
+    def test_only_the_owner_may_look(self, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            store = DirectorySessionStore(tmp_path / "sessions", create=True)
+            version = store.write(KEY, record(OLD, expires=None), None)
+            modes = [stat.S_IMODE(path.stat().st_mode) for path in
+                     (Path(store.directory), file_of(store).parent, file_of(store))]
+            store.write(KEY, record(LARGE, expires=None), version)
+        finally:
+            os.umask(before)
+        assert modes == [0o700, 0o700, 0o600]
+        assert stat.S_IMODE(file_of(store).stat().st_mode) == 0o600
+
+    def test_url(self, tmp_path: Path) -> None:
+        store = from_url(f"directory:{tmp_path}/sessions?create=true&fsync=1&hash_ids=false")
+        assert isinstance(store, DirectorySessionStore)
+        assert (store.directory, store.fsync, store.hash_ids) == (f"{tmp_path}/sessions", True, False)
+
+    def test_relative_path_survives_a_change_of_directory(self, tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        store = DirectorySessionStore("sessions", create=True)
+        monkeypatch.chdir("/")
+        store.write(KEY, record(OLD, expires=None), None)
+        assert files(store) == [f"ab/{KEY}"]
+        assert (tmp_path / "sessions" / "ab" / KEY).is_file()
+
+    @pytest.mark.parametrize("key", ["", ".", "..", "../x", "a/b", "/etc/passwd", "a\0", "a\n", "a b", "é" * 5, "x.tmp",
+                                     "x" * 81, "\N{ARABIC-INDIC DIGIT THREE}" * 43, "a" * 5000], ids=ascii)
+    def test_hostile_key_reaches_no_file(self, store: DirectorySessionStore, key: str,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(directory, "os", None)
+        calls: list[Callable[[], Any]] = [
+            lambda: store.read(key), lambda: store.write(key, record(OLD), None),
+            lambda: store.write(key, record(OLD), 5), lambda: store.touch(key, 1.0, None), lambda: store.remove(key)]
+        for call in calls:
+            with pytest.raises(ConfigurationError, match="key"):
+                call()
+
+    def test_foreign_files_are_left_alone(self, store: DirectorySessionStore) -> None:
+        store.write(KEY, record(OLD, expires=1500.0), None)
+        folder = file_of(store).parent
+        strangers = [Path(store.directory, "README"), folder / ".hidden", folder / "notes.txt", folder / "no-such-folder",
+                     folder / f"{KEY}.bak", folder / f"{KEY}.0123.tmp", Path(store.directory, "zz-long", KEY)]
+        strangers[-1].parent.mkdir()
+        for path in strangers:
+            path.write_bytes(file_of(store).read_bytes())
+            make_old(path)
+        (folder / ("cd" * 31 + "ab")).write_bytes(b"our name, but nothing we wrote")
+        make_old(folder / ("cd" * 31 + "ab"))
+        assert [key for key, _ in store.scan()] == [KEY]
+        assert store.purge(3000.0) == 1
+        store.setup(drop=True)
+        assert len(files(store)) == len(strangers) + 1
+
+    def test_no_live_id_in_any_file(self, tmp_path: Path) -> None:
+        store = DirectorySessionStore(tmp_path / "sessions", create=True)
+        session = DictSession(tokens.new_id())
+        session["text"] = "x"
+        first = str(session.id)
+        store.save(session)
+        store.move(session, tokens.new_id(), grace=60.0)
+        session["text"] = "y" * 9000
+        store.save(session)
+        store.refresh(session)
+        lease = store.lock(str(session.key))
+        everything = b"".join(path.read_bytes() + bytes(path) for path in Path(store.directory).rglob("*")
+                              if path.is_file())
+        lease.release()
+        assert str(session.key).encode() in everything
+        for id in (first, str(session.id)):
+            assert id.encode() not in everything
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def one_line_for_none(caplog: pytest.LogCaptureFixture) -> Iterator[list[bytes | None]]:
+    """Collect what is read, and see that each damaged record is one line of log."""
+    caplog.clear()
+    found: list[bytes | None] = []
+    yield found
+    assert caplog.messages == ["corrupt record abababab is treated as missing: its file is damaged"] * found.count(None)
+
+
+class TestDamage:
+    @pytest.fixture
+    def whole(self, store: DirectorySessionStore) -> bytes:
+        """The bytes of a file with an old record, a new one, and touches of both."""
+        version = store.write(KEY, record(OLD), None)
+        store.touch(KEY, 950.0, 2100.0)
+        store.write(KEY, record(NEW), version)
+        store.touch(KEY, 960.0, 2200.0)
+        assert data_of(store) == NEW
+        return file_of(store).read_bytes()
+
+    def allowed(self, store: DirectorySessionStore) -> list[Record | None]:
+        """What a damaged file may be read as: each record with or without its touch, or nothing."""
+        old, new = record(OLD), record(NEW)
+        return [None, old, old._replace(accessed=950.0, expires=2100.0), new,
+                new._replace(accessed=960.0, expires=2200.0)]
+
+    def look(self, store: DirectorySessionStore, data: bytes | None = None) -> Record | None:
+        if data is not None:
+            file_of(store).write_bytes(data)
+        found = store.read(KEY)
+        return None if found is None else found._replace(version=None)
+
+    @pytest.mark.parametrize("flip", [0xFF, 0x01, 0x80])
+    def test_flipped_at_every_offset(self, store: DirectorySessionStore, whole: bytes, flip: int,
+                                     caplog: pytest.LogCaptureFixture) -> None:
+        allowed = self.allowed(store)
+        seen = set()
+        with one_line_for_none(caplog) as found:
+            for at in range(len(whole)):
+                with file_of(store).open("r+b", buffering=0) as file:
+                    os.pwrite(file.fileno(), bytes([whole[at] ^ flip]), at)
+                    result = self.look(store)
+                    os.pwrite(file.fileno(), whole[at:at + 1], at)
+                assert result in allowed, at
+                seen.add(allowed.index(result))
+                found.append(None if result is None else result.data)
+        assert seen == {0, 1, 3, 4}  # the head damaged, the new slot damaged, its touch damaged, anything else
+
+    def test_cut_at_every_length(self, store: DirectorySessionStore, whole: bytes,
+                                 caplog: pytest.LogCaptureFixture) -> None:
+        allowed = self.allowed(store)
+        with one_line_for_none(caplog) as found:
+            for length in range(len(whole)):
+                result = self.look(store, whole[:length])
+                assert result in allowed, length
+                found.append(None if result is None else result.data)
+        assert set(found) == {None, OLD, NEW}
+
+    def test_half_written_at_every_length(self, store: DirectorySessionStore, whole: bytes) -> None:
+        """A save that is stopped after any byte leaves the record before it, and the next save is not in its way."""
+        before = self.look(store, whole)
+        found = store.read(KEY)
+        assert found is not None
+        store.write(KEY, record(LARGE[:500]), found.version)
+        after = file_of(store).read_bytes()
+        start = next(at for at in range(96, len(whole)) if whole[at] != after[at])
+        for length in range(600):
+            torn = whole[:start] + after[start:start + length] + whole[start + length:]
+            result = self.look(store, torn)
+            assert result == (before if torn != after else record(LARGE[:500])), length
+            version = (store.read(KEY) or record(b"")).version
+            store.write(KEY, record(b"next"), version)
+            assert data_of(store) == b"next"
+
+    @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"garbage", b"s2 slots", b"s2 pickle\n" + b"x" * 9000],
+                             ids=["empty", "zeros", "garbage", "magic only", "another format"])
+    def test_foreign_content_is_missing_and_replaced(self, store: DirectorySessionStore, data: bytes,
+                                                     caplog: pytest.LogCaptureFixture) -> None:
+        file_of(store).parent.mkdir()
+        file_of(store).write_bytes(data)
+        with one_line_for_none(caplog) as found:
+            found.append(data_of(store))
+        with pytest.raises(Conflict):
+            store.write(KEY, record(NEW), 5)
+        store.touch(KEY, 1000.0, None)
+        assert file_of(store).read_bytes() == data
+        store.write(KEY, record(NEW), None)
+        assert data_of(store) == NEW
+        assert len(file_of(store).read_bytes()) == 4096
+
+    def test_both_slots_damaged_are_replaced(self, store: DirectorySessionStore, whole: bytes) -> None:
+        newest = (store.read(KEY) or record(b"")).version
+        ruined = bytearray(whole)
+        ruined[96 + 60] ^= 1
+        ruined[2048 + 60] ^= 1
+        assert self.look(store, bytes(ruined)) is None
+        version = store.write(KEY, record(NEW), None)
+        assert isinstance(version, int)
+        assert isinstance(newest, int)
+        assert version > newest
+        assert data_of(store) == NEW
+
+    def test_damaged_record_can_be_removed(self, store: DirectorySessionStore) -> None:
+        file_of(store).parent.mkdir()
+        file_of(store).write_bytes(b"garbage")
+        store.remove(KEY, 5)
+        assert files(store) == []
+
+    @pytest.mark.parametrize("make", [
+        lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to("/nowhere"),
+        lambda path: os.mkfifo(path)], ids=["link", "dead link", "pipe"])
+    def test_no_regular_file_is_missing_and_replaced(self, store: DirectorySessionStore, make: Callable[[Path], None],
+                                                     caplog: pytest.LogCaptureFixture) -> None:
+        path = file_of(store)
+        path.parent.mkdir()
+        make(path)
+        mode = path.lstat().st_mode
+        assert list(store.scan()) == []
+        with one_line_for_none(caplog) as found:
+            found.append(data_of(store))
+        with pytest.raises(Conflict):
+            store.write(KEY, record(NEW), 5)
+        store.touch(KEY, 1000.0, None)
+        store.remove(KEY)
+        assert store.purge() == 0
+        assert path.lstat().st_mode == mode
+        store.write(KEY, record(NEW), None)
+        assert data_of(store) == NEW
+
+    def test_folder_in_the_place_of_a_session(self, store: DirectorySessionStore,
+                                              caplog: pytest.LogCaptureFixture) -> None:
+        file_of(store).mkdir(parents=True)
+        with one_line_for_none(caplog) as found:
+            found.append(data_of(store))
+        with pytest.raises(StoreUnavailable):
+            store.write(KEY, record(NEW), None)
+
+    def test_dead_link_in_the_place_of_a_folder(self, store: DirectorySessionStore) -> None:
+        file_of(store).parent.symlink_to("/nowhere")
+        assert store.read(KEY) is None
+        with pytest.raises(StoreUnavailable):
+            store.write(KEY, record(NEW), None)
+
+
+# -- slots -------------------------------------------------------------------------------------------------------------
+
+
+class TestSlots:
+    def test_save_and_touch_keep_the_file(self, store: DirectorySessionStore) -> None:
+        version = store.write(KEY, record(OLD), None)
+        before = file_of(store).stat()
+        for number in range(20):
+            version = store.write(KEY, record(b"%d" % number), version)
+            store.touch(KEY, 901.0 + number, 2000.0)
+        after = file_of(store).stat()
+        assert (after.st_ino, after.st_size, after.st_blocks) == (before.st_ino, before.st_size, before.st_blocks)
+        assert data_of(store) == b"19"
+
+    def test_outgrown_slot(self, store: DirectorySessionStore) -> None:
+        version = store.write(KEY, record(b""), None)
+        sizes = set()
+        for size in range(0, 200_000, 3001):
+            version = store.write(KEY, record(b"x" * size), version)
+            found = store.read(KEY)
+            assert found is not None
+            assert (found.data, found.version) == (b"x" * size, version)
+            sizes.add(file_of(store).stat().st_size)
+        assert len(sizes) < 25  # room to grow: not every save makes a new file
+        assert files(store) == [f"ab/{KEY}"]
+
+    def test_file_shrinks_again(self, store: DirectorySessionStore) -> None:
+        version = store.write(KEY, record(b"x" * 1_000_000), None)
+        store.write(KEY, record(NEW), version)
+        assert file_of(store).stat().st_size == 4096
+        assert data_of(store) == NEW
+
+    def test_clock_that_stands_still_gives_new_versions(self, store: DirectorySessionStore,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(directory.time, "time_ns", lambda: 5)
+        first = store.write(KEY, record(OLD), None)
+        second = store.write(KEY, record(OLD), first)
+        third = store.write(KEY, record(LARGE), second)
+        assert len({first, second, third}) == 3
+        assert data_of(store) == LARGE
+
+    def test_clock_set_back_gives_new_versions(self, store: DirectorySessionStore,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+        first = store.write(KEY, record(OLD), None)
+        monkeypatch.setattr(directory.time, "time_ns", lambda: 5)
+        store.write(KEY, record(NEW), first)
+        assert data_of(store) == NEW
