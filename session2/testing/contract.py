@@ -24,14 +24,15 @@ KEYS = {
 DATA = {
     "empty": b"",
     "zero": b"\0",
-    "line ends": b"\r\n\n\r\x1a",
+    "line ends": b"\n\r\x1a\r\n",
+    "padded": b"  text  \0\0",
     "all bytes": bytes(range(256)) * 5,
     "half MB": random.Random(1).randbytes(500_000),
 }
 USERS = ["anna", "", "\N{SNOWMAN} \N{GRINNING FACE} e\N{COMBINING ACUTE ACCENT}", "u" * 300, "O'Hara\"\\%_:;--\n\t",
          "None", "../anna"]
 NOT_ANNA = ["Anna", "anna ", " anna", "ann", "annaa", "%", "ann_", "\N{LATIN SMALL LETTER A WITH ACUTE}nna", "*"]
-HOSTILE_KEYS = ["../" * depth + "escaped" for depth in range(1, 7)] + [
+HOSTILE_KEYS = ["../" * depth + "escaped" for depth in range(1, 4)] + [
     "", ".", "..", "/", "a\0b", "x" * 5000, "\N{SNOWMAN}", "*", "%", "a b\r\nc", "lock-../../../escaped", "CON"]
 
 
@@ -156,31 +157,32 @@ class ReadWriteTests(Sized):
         assert len(set(versions)) == len(versions)
 
     def test_stale_writer_does_not_hit_a_successor(self, store: SessionStore, clock: Clock) -> None:
+        """Not even one that looks the same."""
         stale = store.write(KEY, record_at(clock.now), None)
         store.remove(KEY)
-        store.write(KEY, record_at(clock.now, b"successor"), None)
+        store.write(KEY, record_at(clock.now), None)
         with pytest.raises(Conflict):
             store.write(KEY, record_at(clock.now, b"stale"), stale)
         with pytest.raises(Conflict):
             store.remove(KEY, stale)
-        assert contents(store) == {KEY: b"successor"}
+        assert contents(store) == {KEY: b"state"}
 
-    def test_hostile_keys_are_refused_or_kept_apart(self, store: SessionStore, clock: Clock, tmp_path: Path) -> None:
-        outside = {path.name for folder in list(tmp_path.parents)[:3] for path in folder.iterdir()}
+    @pytest.mark.parametrize("key", HOSTILE_KEYS, ids=range(len(HOSTILE_KEYS)))
+    def test_hostile_key_is_refused_or_kept_apart(self, store: SessionStore, clock: Clock, tmp_path: Path,
+                                                  key: str) -> None:
         store.write(KEY, record_at(clock.now, b"innocent"), None)
-        for number, key in enumerate(HOSTILE_KEYS):
-            with contextlib.suppress(ValueError, SessionError):
-                assert store.read(key) is None
-                store.write(key, record_at(clock.now, b"%d" % number), None)
-                found = store.read(key)
-                assert found is not None
-                assert found.data == b"%d" % number
-            with contextlib.suppress(ValueError, SessionError):
-                store.touch(key, clock.now + 1, None)
-                store.remove(key)
-                assert store.read(key) is None
+        outside = {path for folder in tmp_path.parents for path in folder.glob("*escaped*")}
+        with contextlib.suppress(ValueError, SessionError):
+            assert store.read(key) is None
+        with contextlib.suppress(ValueError, SessionError):
+            store.write(key, record_at(clock.now, b"hostile"), None)
+            assert contents(store) == {KEY: b"innocent", key: b"hostile"}
+        assert {path for folder in tmp_path.parents for path in folder.glob("*escaped*")} == outside
+        with contextlib.suppress(ValueError, SessionError):
+            store.touch(key, clock.now + 1, None)
+        with contextlib.suppress(ValueError, SessionError):
+            store.remove(key)
         assert contents(store) == {KEY: b"innocent"}
-        assert {path.name for folder in list(tmp_path.parents)[:3] for path in folder.iterdir()} == outside
 
 
 class ExpiryTests:

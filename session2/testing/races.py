@@ -81,7 +81,7 @@ class RaceTests(Claims):
         assert (removed | replaced, removed & replaced) == (set(versions), set())
 
     def test_logout_is_final(self, store: SessionStore, together: Together, racers: int) -> None:
-        ids = [saved(store, n=number).id for number in range(self.times(50))]
+        ids = [saved(store, n=number).id for number in range(self.times(25))]
         together([(work.delete_all, ids), *[(work.change_all, ids)] * (racers - 1)])
         assert contents(store) == {}
 

@@ -10,63 +10,42 @@ import pytest
 
 from .. import tokens
 from ..errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
-from ..exchange import Exchange
 from ..manager import Concurrency, SessionManager
 from ..store.base import SessionStore
+from .exchange import FakeExchange
 from .kit import Clock, Sized, contents
 from .sessions import Shop
 
 Manager = SessionManager[Shop]
 
 
-class Visit(Exchange):
-    """One request of a browser, as far as sessions are concerned."""
+class Visit(FakeExchange):
+    """One request of a browser."""
 
     session: Any
 
-    def __init__(self, cookie: str | None) -> None:
-        self.cookie = cookie
-        self.sent: list[str] = []
-
-    def get_cookie(self, name: str) -> str | None:
-        return self.cookie
-
-    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
-        self.sent.append(value)
-
-    def add_header(self, name: str, value: str) -> None:
-        """No test here looks at headers."""
-
     @property
-    def remote_address(self) -> str:
-        return "192.0.2.1"
-
-    @property
-    def is_secure(self) -> bool:
-        return False
-
-    @property
-    def script_name(self) -> str:
-        return ""
+    def cookie_sent(self) -> str | None:
+        """The value of the cookie it was answered with, "" where it was told to forget it."""
+        return self.sent["session2"][0] if self.sent else None
 
 
 class Browser:
-    """Remembers the cookie."""
+    """Keeps the session cookie from one request to the next."""
 
-    cookie: str | None = None
-
-    def __init__(self, manager: Manager) -> None:
+    def __init__(self, manager: Manager, cookie: str | None = None) -> None:
         self.manager = manager
+        self.cookie = cookie
 
     def begin(self, concurrency: Concurrency | None = None) -> Visit:
-        visit = Visit(self.cookie)
+        visit = Visit({"session2": self.cookie} if self.cookie else None)
         self.manager.start_request(visit, concurrency)
         return visit
 
     def end(self, visit: Visit) -> None:
         self.manager.finish_successful_request(visit)
         if visit.sent:
-            self.cookie = visit.sent[-1] or None
+            self.cookie = visit.cookies.get("session2")
 
     @contextmanager
     def visit(self, concurrency: Concurrency | None = None) -> Iterator[Shop]:
@@ -165,8 +144,8 @@ class ClockTests(Sized):
         assert (browser.cookie, calls, contents(store)) == (None, [], {})
 
     def test_unknown_cookie_is_not_adopted(self, store: SessionStore) -> None:
-        browser = Browser(manage(store))
-        browser.cookie = planted = tokens.new_id()
+        planted = tokens.new_id()
+        browser = Browser(manage(store), planted)
         with browser.visit() as session:
             session["n"] = 1
         assert browser.cookie not in (None, planted)
@@ -216,9 +195,7 @@ class LoginTests:
         assert browser.cookie not in (None, old)
         assert browser.manager.load(old) is None
         assert browser.look() == {"n": 1}
-        thief = Browser(browser.manager)
-        thief.cookie = old
-        assert thief.look() == {}
+        assert Browser(browser.manager, old).look() == {}
 
     def test_change_of_user_changes_the_id(self, store: SessionStore) -> None:
         browser = logged_in(manage(store), "anna", n=1)
@@ -238,7 +215,7 @@ class LoginTests:
         assert browser.cookie != old
         late.session["late"] = 1
         browser.manager.finish_successful_request(late)
-        assert late.sent == [browser.cookie]
+        assert late.cookie_sent == browser.cookie
         assert browser.look() == {"n": 1, "late": 1}
         clock.advance(20)
         assert browser.manager.load(old) is None
@@ -252,7 +229,7 @@ class LoginTests:
         assert browser.cookie is None
         slow.session["n"] = 2
         browser.manager.finish_successful_request(slow)
-        assert slow.sent == [""]
+        assert slow.cookie_sent == ""
         assert contents(store) == {}
 
     def test_login_during_a_slow_request(self, store: SessionStore) -> None:
@@ -263,7 +240,7 @@ class LoginTests:
             session.set_user("bert")
         slow.session["n"] = 2
         browser.manager.finish_successful_request(slow)
-        assert slow.sent == []
+        assert slow.cookie_sent is None
         assert browser.look() == {"n": 1}
 
     def test_revoke_user(self, store: SessionStore) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,11 @@ from .requests import Browser
 from .sessions import Shop
 
 
+def give_way() -> None:
+    """Let others do what they may not do now: a race that goes wrong once in a million is not a test."""
+    time.sleep(0)
+
+
 def load(store: SessionStore, id: str) -> Shop:
     session = store.load(id, Shop)
     if session is None:
@@ -33,6 +39,7 @@ def increment(store: SessionStore, id: str, times: int) -> None:
     for _ in range(times):
         session = load(store, id)
         session["visits"] += 1
+        give_way()
         assert store.save(session) is Outcome.SAVED
 
 
@@ -62,6 +69,7 @@ def count(store: SessionStore, key: str, times: int) -> list[Version]:
     while len(versions) < times:
         found = store.read(key)
         assert found is not None
+        give_way()
         try:
             versions.append(store.write(key, found._replace(data=b"%d" % (int(found.data) + 1)), found.version))
         except Conflict:
@@ -70,19 +78,22 @@ def count(store: SessionStore, key: str, times: int) -> list[Version]:
 
 
 def change_all(store: SessionStore, ids: Sequence[str]) -> None:
-    """Load, then save and touch, sessions that others delete meanwhile."""
-    for session in [store.load(id, Shop) for id in ids]:
+    """Save and touch each session again and again, until somebody else has deleted it."""
+    for id, turn in itertools.product(ids, range(50)):
+        session = store.load(id, Shop)
         if session is not None:
-            session["changed"] = True
+            give_way()
+            session["changed"] = turn
             store.save(session)
             session.access_time += 1
             store.refresh(session)
 
 
 def delete_all(store: SessionStore, ids: Sequence[str]) -> None:
-    for session in [store.load(id, Shop) for id in ids]:
-        if session is not None:
-            store.delete(session)
+    for id in ids:
+        session = load(store, id)
+        give_way()
+        store.delete(session)
 
 
 def remove_each(store: SessionStore, versions: dict[str, Version]) -> set[str]:
@@ -133,11 +144,12 @@ def take_lock(store: SessionStore, key: str) -> None:
 
 def count_in_requests(store: SessionStore, cookie: str, times: int) -> None:
     """Add to a counter without a merge rule, in requests that take the lock."""
-    browser = Browser(SessionManager(store, Shop, concurrency="lock"))
-    browser.cookie = cookie
+    browser = Browser(SessionManager(store, Shop, concurrency="lock"), cookie)
     for _ in range(times):
         with browser.visit() as session:
-            session["plain"] += 1
+            plain = session["plain"]
+            give_way()
+            session["plain"] = plain + 1
 
 
 def checksummed(number: int) -> bytes:

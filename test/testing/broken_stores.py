@@ -1,0 +1,410 @@
+"""Stores that each break one promise, and a suite for each; `test_store_suite.py` runs them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import pickle
+import time
+from pathlib import Path
+
+from session2.errors import Conflict
+from session2.session import DictSession
+from session2.store.base import SessionStore
+from session2.store.lock import Lease
+from session2.store.volatile import VolatileSessionStore
+from session2.testing import StoreSuite
+
+
+class TestSound(StoreSuite):
+    """The promise kept, for comparison."""
+
+    store_class = VolatileSessionStore
+
+
+class TestForgetsToCompare(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def _compare(self, key, expected):
+            pass
+
+
+class TestResurrects(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def _compare(self, key, expected):
+            if self.read(key) is not None:
+                super()._compare(key, expected)
+
+
+class TestOverwritesOnInsert(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def _compare(self, key, expected):
+            if expected is not None:
+                super()._compare(key, expected)
+
+
+class TestAdopts(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def load(self, session_id, session_class):
+            session = super().load(session_id, session_class)
+            if session is None:
+                session = session_class(session_id)
+                self.save(session)
+            return session
+
+
+class TestTearsWrites(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            return super().write(key, record._replace(data=record.data[:65535]), expected)
+
+
+class TestStripsData(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            return super().write(key, record._replace(data=record.data.rstrip(b"\0\r\n")), expected)
+
+
+class TestNeverExpires(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def read(self, key):
+            return self._records.get(key)
+
+
+class TestTouchesBackwards(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def touch(self, key, accessed, expires):
+            with self._mutex:
+                record = self.read(key)
+                if record is not None:
+                    self._records[key] = record._replace(accessed=accessed, expires=expires)
+
+
+class TestTouchRecreates(StoreSuite):
+    class store_class(VolatileSessionStore):
+        removed = None
+
+        def remove(self, key, expected=None):
+            self.removed = self.read(key) or self.removed
+            super().remove(key, expected)
+
+        def touch(self, key, accessed, expires):
+            if self.read(key) is None and self.removed is not None:
+                self._records[key] = self.removed._replace(accessed=accessed, expires=expires)
+            super().touch(key, accessed, expires)
+
+
+class TestTouchRevives(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def touch(self, key, accessed, expires):
+            record = self._records.get(key)
+            if record is not None and accessed > record.accessed:
+                self._records[key] = record._replace(accessed=accessed, expires=expires)
+
+
+class TestTouchChangesTheVersion(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def touch(self, key, accessed, expires):
+            super().touch(key, accessed, expires)
+            if self.read(key) is not None:
+                self._records[key] = self._records[key]._replace(version=next(self._versions))
+
+
+class TestTouchUndoesWrites(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def touch(self, key, accessed, expires):
+            record = self.read(key)
+            time.sleep(0)
+            if record is not None and accessed > record.accessed and self.read(key) is not None:
+                self._records[key] = record._replace(accessed=accessed, expires=expires)
+
+
+class TestWriteKeepsTheOldTimes(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            old = self.read(key)
+            return super().write(key, record if old is None else record._replace(expires=old.expires), expected)
+
+
+class TestTouchesOnRead(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def load(self, session_id, session_class):
+            session = super().load(session_id, session_class)
+            if session is not None:
+                self.touch(session.key, self.clock() + 1, session.expires)
+            return session
+
+
+class TestRemovesUnasked(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def remove(self, key, expected=None):
+            super().remove(key)
+
+
+class TestRestartsVersions(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            with self._mutex:
+                self._compare(key, expected)
+                version = (expected or 0) + 1
+                self._records[key] = record._replace(version=version)
+                return version
+
+
+class TestVersionIsOfTheContents(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            with self._mutex:
+                self._compare(key, expected)
+                version = hashlib.sha256(record.data).digest()
+                self._records[key] = record._replace(version=version)
+                return version
+
+
+class TestScansTheExpired(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def scan(self):
+            return iter(list(self._records.items()))
+
+
+class TestScanBreaks(StoreSuite):
+    """The dict changes size during iteration."""
+
+    class store_class(VolatileSessionStore):
+        def scan(self):
+            return ((key, record) for key, record in self._records.items() if record.is_live(self.clock()))
+
+
+class TestPurgesTheLive(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000):
+            return super().purge(self.clock() + 15 if now is None else now, batch)
+
+
+class TestPurgesOneBatch(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000):
+            now = self.clock() if now is None else now
+            expired = [key for key, record in self._records.items() if not record.is_live(now)][:batch]
+            for key in expired:
+                self._records.pop(key, None)
+            return len(expired)
+
+
+class TestPurgesWhatIsNew(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000):
+            now = self.clock() if now is None else now
+            expired = [key for key, record in list(self._records.items()) if not record.is_live(now)]
+            for key in expired:
+                time.sleep(0)
+                self._records.pop(key, None)
+            return len(expired)
+
+
+class TestThreadsMeet(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self._mutex = contextlib.nullcontext()
+
+        def _compare(self, key, expected):
+            super()._compare(key, expected)
+            time.sleep(0)
+
+
+class TestIgnoresTheUser(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def records_of(self, user):
+            return ((key, record) for key, record in self.scan() if record.user is not None)
+
+
+class TestFoldsCaseOfUsers(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def records_of(self, user):
+            return ((key, record) for key, record in self.scan() if (record.user or "").lower() == user.lower())
+
+
+class TestForgetsToUnlistUsers(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.listed = {}
+
+        def write(self, key, record, expected):
+            version = super().write(key, record, expected)
+            self.listed[record.user, key] = record
+            return version
+
+        def records_of(self, user):
+            return ((key, record) for (owner, key), record in list(self.listed.items()) if owner == user)
+
+
+class TestLosesTheUser(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            return super().write(key, record._replace(user=None), expected)
+
+
+class TestCutsTheUser(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            return super().write(key, record._replace(user=record.user and record.user[:255]), expected)
+
+
+class TestRoundsTimes(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            return super().write(key, record._replace(accessed=round(record.accessed, 3)), expected)
+
+
+class TestFoldsCaseOfKeys(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def read(self, key):
+            return super().read(key.lower())
+
+        def write(self, key, record, expected):
+            return super().write(key.lower(), record, expected)
+
+
+class TestLeaksLiveObjects(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.live = {}
+
+        def session_from(self, key, record, session_class, session_id=None):
+            session = super().session_from(key, record, session_class, session_id)
+            if isinstance(session, DictSession):
+                session.data = self.live.setdefault((key, record.version), session.data)
+            return session
+
+
+class TestKeepsIds(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def key(self, session_id):
+            return session_id
+
+
+class TestRaisesOnDamage(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def session_from(self, key, record, session_class, session_id=None):
+            self.serializer.loads(self.serializer.open(record.data, key))
+            return super().session_from(key, record, session_class, session_id)
+
+
+class TestSetupDrops(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def setup(self, drop=False):
+            super().setup(drop=True)
+
+
+class TestDropKeepsTheExpired(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def setup(self, drop=False):
+            if drop:
+                for key, _ in self.scan():
+                    self.remove(key)
+
+
+class TestCloseIsFinal(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def close(self):
+            self._records.clear()
+
+
+class TestLockNeverExcludes(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def lock(self, key, *, timeout=30.0, lease=60.0):
+            return Lease(self, key, b"", None, lease, taken_over=False)
+
+
+class TestLockNeverLapses(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def lock(self, key, *, timeout=30.0, lease=60.0):
+            return super().lock(key, timeout=timeout, lease=1e6)
+
+
+class TestLockIsLeftBehind(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def remove(self, key, expected=None):
+            record = self.read(key)
+            if record is not None and record.data.startswith(b"s2 lock"):
+                self._records[key] = record._replace(modified=0.0)
+            else:
+                super().remove(key, expected)
+
+
+class TestLockTakeoverIsUnfenced(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def supersede(self, session):
+            pass
+
+
+class NaiveFileStore(SessionStore):
+    """A pickle per record, in a file of the key's name, written in place and without a lock."""
+
+    is_thread_safe = True
+    is_multiprocess_safe = True
+
+    def __init__(self, folder: Path, **options) -> None:
+        super().__init__(**options)
+        self.folder = folder
+        self.versions = (time.time_ns() + number for number in itertools.count())
+        folder.mkdir(exist_ok=True)
+
+    def read(self, key):
+        try:
+            with open(os.path.join(self.folder, key), "rb") as file:
+                record = pickle.load(file)
+        except (OSError, ValueError, EOFError, pickle.UnpicklingError, KeyError):
+            return None
+        return record if record.is_live(self.clock()) else None
+
+    def write(self, key, record, expected):
+        found = self.read(key)
+        if (found and found.version) != expected:
+            raise Conflict(key)
+        return self._put(key, record._replace(version=next(self.versions)))
+
+    def _put(self, key, record):
+        data = pickle.dumps(record)
+        with open(os.path.join(self.folder, key), "wb", buffering=0) as file:
+            for start in range(0, len(data), 100 + len(data) // 5):
+                file.write(data[start:start + 100 + len(data) // 5])
+        return record.version
+
+    def touch(self, key, accessed, expires):
+        found = self.read(key)
+        if found is not None and accessed > found.accessed:
+            self._put(key, found._replace(accessed=accessed, expires=expires))
+
+    def remove(self, key, expected=None):
+        found = self.read(key)
+        if expected is not None and found is not None and found.version != expected:
+            raise Conflict(key)
+        (self.folder / key).unlink(missing_ok=True)
+
+    def scan(self):
+        for key in os.listdir(self.folder):
+            record = self.read(key)
+            if record is not None:
+                yield key, record
+
+    def purge(self, now=None, batch=1000):
+        return 0
+
+
+class TestNaiveFiles(StoreSuite):
+    store_class = NaiveFileStore
+
+    def arguments(self, tmp_path):
+        return (tmp_path / "sessions",), {}
+
+
+class TestClaimsProcessesWrongly(StoreSuite):
+    """A store in memory is another one in each process."""
+
+    class store_class(VolatileSessionStore):
+        is_multiprocess_safe = True
