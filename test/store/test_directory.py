@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-import signal
 import stat
-import subprocess
-import sys
-from collections import Counter
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,18 +14,16 @@ import pytest
 
 from session2 import tokens
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
-from session2.serializers import PickleSerializer
 from session2.session import DictSession
 from session2.store import directory, from_url
 from session2.store.directory import DirectorySessionStore
 from session2.store.record import Record
 from session2.testing import StoreSuite
 
-HERE = Path(__file__).parent
 KEY = "ab" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
 LARGE = b"large " * 5000
-HOUR = 3600.0
+TWO_HOURS = 7200.0
 
 
 class TestDirectory(StoreSuite):
@@ -72,7 +65,7 @@ def data_of(store: DirectorySessionStore, key: str = KEY) -> bytes | None:
 
 
 def make_old(path: Path) -> None:
-    past = path.lstat().st_mtime - 2 * HOUR
+    past = path.lstat().st_mtime - TWO_HOURS
     os.utime(path, (past, past), follow_symlinks=False)
 
 
@@ -139,7 +132,7 @@ class TestNames:
     def test_foreign_files_are_left_alone(self, store: DirectorySessionStore) -> None:
         store.write(KEY, record(OLD, expires=1500.0), None)
         folder = file_of(store).parent
-        strangers = [Path(store.directory, "README"), folder / ".hidden", folder / "notes.txt", folder / "no-such-folder",
+        strangers = [Path(store.directory, "README"), folder / ".hidden", folder / "notes.txt", folder / "no-key",
                      folder / f"{KEY}.bak", folder / f"{KEY}.0123.tmp", Path(store.directory, "zz-long", KEY)]
         strangers[-1].parent.mkdir()
         for path in strangers:
@@ -352,7 +345,7 @@ class TestSlots:
 
     def test_clock_that_stands_still_gives_new_versions(self, store: DirectorySessionStore,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(directory.time, "time_ns", lambda: 5)
+        monkeypatch.setattr(time, "time_ns", lambda: 5)
         first = store.write(KEY, record(OLD), None)
         second = store.write(KEY, record(OLD), first)
         third = store.write(KEY, record(LARGE), second)
@@ -362,6 +355,6 @@ class TestSlots:
     def test_clock_set_back_gives_new_versions(self, store: DirectorySessionStore,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
         first = store.write(KEY, record(OLD), None)
-        monkeypatch.setattr(directory.time, "time_ns", lambda: 5)
+        monkeypatch.setattr(time, "time_ns", lambda: 5)
         store.write(KEY, record(NEW), first)
         assert data_of(store) == NEW
