@@ -1,6 +1,7 @@
 # make demo    the demonstration application, at http://localhost:8080/
 # make test    everything that must hold, in one pytest run
 # make bench   how fast the stores are
+# make soak    ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
 #
 # Nothing but make and Python 3.10 or later need be there before; all else goes into .venv.
 
@@ -26,7 +27,9 @@ STORE_EXTRA := $(EXTRA_$(SCHEME))
 CAN_COMPILE := $(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes)
 SERVED_BY := $(if $(CAN_COMPILE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
 
-.PHONY: demo test bench
+ARGS ?=
+
+.PHONY: demo test bench soak
 .DEFAULT_GOAL := demo
 
 demo: .venv/with-$(SERVED_BY) $(STORE_EXTRA:%=.venv/with-%)
@@ -39,7 +42,10 @@ test: .venv/with-all,dev
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 bench: .venv/with-all,dev
-	.venv/bin/python -m test.bench
+	.venv/bin/python test/bench $(ARGS)
+
+soak: .venv/with-all,dev
+	.venv/bin/python -W error test/soak $(ARGS)
 
 # -- how the environment is made; what is up to date is not made again ------------------------------------------------
 

@@ -1,0 +1,149 @@
+"""``make soak``: processes that use, revoke and kill each other on every store, and a check of what they saw.
+
+Workers of each store change sessions at random, one of them is killed with -9 every second or so, and the servers are
+restarted now and then.  Each worker keeps a journal of what it was told had been done.  Afterwards the check reads the
+journals and the stores: no acknowledged change may be missing, and no session may have been seen after its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
+
+from check import Report, check  # noqa: E402 (the folders of the scripts are put on the path first)
+from worker import SLOTS, prepare, work  # noqa: E402
+
+WORKERS = 3
+
+
+class Subject(NamedTuple):
+    """A store to be soaked."""
+
+    name: str
+    url: str
+    restart: Callable[[], None] | None
+
+
+def files(folder: Path) -> Iterator[Subject]:
+    """The stores that need no server."""
+    yield Subject("directory", f"directory:{folder}/directory?create=true", None)
+    yield Subject("shelve", f"shelve:{folder}/shelve", None)
+    yield Subject("sqlite", f"sqlite:{folder}/sqlite.db", None)
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[list[Subject]]:
+    """The stores on servers of their own, which are killed and started again in the middle of the work."""
+    from servers_durus import DurusServer
+    from servers_sql import MariaServer, PostgresServer
+
+    with contextlib.ExitStack() as stack:
+        found = []
+        for name, make in (("postgres", PostgresServer), ("mysql", MariaServer)):
+            server: Any = make()
+            stack.callback(server.close)
+            found.append(Subject(name, server.url, _restarter(server)))
+        durus = stack.enter_context(DurusServer(folder / "durus"))
+        found.append(Subject("durus", durus.url, _restarter(durus)))
+        yield found
+
+
+def _restarter(server: Any) -> Callable[[], None]:
+    def restart() -> None:
+        server.stop()
+        time.sleep(random.uniform(0, 1))
+        server.start()
+
+    return restart
+
+
+class Crew:
+    """The workers of one subject."""
+
+    def __init__(self, subject: Subject, folder: Path) -> None:
+        self.subject = subject
+        self.folder = folder
+        self.hired = self.killed = self.restarts = 0
+        self._context = multiprocessing.get_context("spawn")
+        self._workers = []
+        folder.mkdir()
+        prepare(subject.url, folder)
+        for _ in range(WORKERS):
+            self.hire()
+
+    def hire(self) -> None:
+        process = self._context.Process(target=work, args=(self.subject.url, self.folder, self.hired), daemon=True)
+        process.start()
+        self._workers.append(process)
+        self.hired += 1
+
+    def kill_one(self) -> None:
+        victim = self._workers.pop(random.randrange(len(self._workers)))
+        if not victim.is_alive():
+            raise SystemExit(f"a worker of {self.subject.name} ended by itself; its journal is in {self.folder}")
+        victim.kill()
+        victim.join()
+        self.killed += 1
+        self.hire()
+
+    def restart(self) -> None:
+        if self.subject.restart is not None:
+            self.subject.restart()
+            self.restarts += 1
+
+    def dismiss(self) -> None:
+        (self.folder / "stop").touch()
+        for process in self._workers:
+            process.join(60)
+            if process.exitcode != 0:
+                raise SystemExit(f"a worker of {self.subject.name} ended with {process.exitcode}")
+
+
+def soak(subjects: list[Subject], folder: Path, seconds: float) -> list[Report]:
+    """Let all crews work, disturb them until the time is over, and check what they left."""
+    crews = [Crew(subject, folder / f"journals-{subject.name}") for subject in subjects]
+    end = time.monotonic() + seconds
+    next_restart = time.monotonic() + 15
+    while time.monotonic() < end:
+        time.sleep(random.uniform(0.1, 0.5))
+        random.choice(crews).kill_one()
+        if time.monotonic() > next_restart:
+            random.choice(crews).restart()
+            next_restart = time.monotonic() + 5
+    for crew in crews:
+        crew.dismiss()
+    return [check(crew.subject.name, crew.subject.url, crew.folder, crew.killed, crew.restarts) for crew in crews]
+
+
+def main() -> None:
+    """Print one line a store; exit with 1 if anything was lost or came back."""
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--stores", nargs="*", help="names of stores (default: all)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="session2-soak-") as name, servers(Path(name)) as on_servers:
+        subjects = [subject for subject in [*files(Path(name)), *on_servers]
+                    if not arguments.stores or subject.name in arguments.stores]
+        reports = soak(subjects, Path(name), arguments.seconds)
+    print(f"{SLOTS} sessions and {WORKERS} workers a store, {arguments.seconds:g} seconds\n")
+    print(Report.heading())
+    for report in reports:
+        print(report.line())
+    failures = [failure for report in reports for failure in report.failures]
+    print("\n".join(failures[:20]) or "\nnothing lost, nothing came back")
+    sys.exit(bool(failures))
+
+
+if __name__ == "__main__":
+    main()
