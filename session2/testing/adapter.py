@@ -26,14 +26,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from .. import tokens
-from .site import Browser, Gate, Site, in_parallel
+from .pages import NOTHING
+from .site import Answer, Browser, Gate, Site, in_parallel
 
 MANY = 40
 
@@ -69,6 +70,12 @@ class AdapterSuite:
 
     threads: ClassVar[int] = 1
     """How many requests one server answers at a time."""
+
+    conflict_status: ClassVar[int] = 500
+    """What the framework's application answers when the session of a request is in conflict (`SessionConflict`)."""
+
+    unavailable_status: ClassVar[int] = 500
+    """What it answers when the store fails at the end of a request."""
 
     @property
     def workers(self) -> int:
@@ -201,7 +208,7 @@ class AdapterSuite:
             assert set(first.cookies) == {"one", "two"}
             assert (first.get("/user").text, second.get("/user").text) == ("ada", "bob")
             second.get("/logout")
-            assert (first.get("/user").text, second.get("/user").text) == ("ada", "")
+            assert (first.get("/user").text, second.get("/user").text) == ("ada", NOTHING)
 
     # -- cookies that are not ours ---------------------------------------------------------------------------------
 
@@ -252,7 +259,7 @@ class AdapterSuite:
                 assert browser.get("/get", key="a").text == "1"
             site.clock.advance(601)
             old = browser.id
-            assert browser.get("/get", key="a").text == ""
+            assert browser.get("/get", key="a").text == NOTHING
             browser.get("/set", key="a", value="2")
             assert browser.id != old
 
@@ -263,7 +270,7 @@ class AdapterSuite:
             site.clock.advance(501)
             assert browser.get("/get", key="a").text == "1"
             site.clock.advance(500)
-            assert browser.get("/get", key="a").text == ""
+            assert browser.get("/get", key="a").text == NOTHING
 
     def test_login_gives_a_new_id(self, browser: Browser) -> None:
         browser.get("/set", key="a", value="1")
@@ -318,7 +325,7 @@ class AdapterSuite:
     def test_crash_cancels_a_login(self, browser: Browser) -> None:
         browser.get("/set", key="a", value="1")
         browser.get("/login-fail", status=500, user="ada")
-        assert browser.get("/user").text == ""
+        assert browser.get("/user").text == NOTHING
         assert browser.get("/get", key="a").text == "1"
 
     def test_crash_cancels_a_logout(self, browser: Browser) -> None:
@@ -353,8 +360,10 @@ class AdapterSuite:
         with self.start(tmp_path) as site:
             browser = site.browser()
             browser.get("/login", user="ada")
-            with self.slow(browser.copy(), f"{path}&gate={{}}", status=500) as (gate, _), site.unavailable():
+            status = self.unavailable_status
+            with self.slow(browser.copy(), f"{path}&gate={{}}", status) as (gate, sent), site.unavailable():
                 gate.open()
+                sent.result()
             assert browser.get("/user").text == "ada"
             assert browser.get("/items").json() == {}
 
@@ -388,7 +397,7 @@ class AdapterSuite:
         with self.start(tmp_path, 2, concurrency="strict") as site:
             browser = site.browser()
             browser.get("/set", key="a", value="1")
-            with self.slow(browser.copy(), "/set?key=b&value=late&gate={}", status=500) as (gate, _):
+            with self.slow(browser.copy(), "/set?key=b&value=late&gate={}", self.conflict_status) as (gate, _):
                 browser.get("/set", server=1, key="b", value="early")
                 gate.open()
             assert browser.get("/items").json() == {"a": "1", "b": "early"}
@@ -413,10 +422,10 @@ class AdapterSuite:
     def test_login_during_a_slow_request(self, browser: Browser) -> None:
         browser.get("/set", key="a", value="1")
         late = browser.copy()
-        with self.slow(late, "/set?key=a&value=late&gate={}") as (gate, answers):
+        with self.slow(late, "/set?key=a&value=late&gate={}") as (gate, sent):
             browser.get("/login", server=1, user="ada")
             gate.open()
-        assert late.sent(answers[0]) is None, "the answer to the old id disturbs the new cookie"
+        assert late.sent(sent.result()) is None, "the answer to the old id disturbs the new cookie"
         assert browser.get("/user").text == "ada"
         self.assert_dead(late)
 
@@ -461,16 +470,15 @@ class AdapterSuite:
         """Check that what the browser holds leads to no session."""
         other = browser.copy()
         assert other.get("/items").json() == {}
-        assert other.get("/user").text == ""
+        assert other.get("/user").text == NOTHING
 
     @contextlib.contextmanager
-    def slow(self, browser: Browser, path: str, status: int = 200) -> Iterator[tuple[Gate, list[Any]]]:
+    def slow(self, browser: Browser, path: str, status: int = 200) -> Iterator[tuple[Gate, Future[Answer]]]:
         """Send a request whose page waits at a gate (``{}`` in `path` is its port); done when the block is left."""
-        answers: list[Any] = []
         with ThreadPoolExecutor(1) as pool, Gate() as gate:
-            sent = pool.submit(lambda: answers.append(browser.get(path.format(gate.port), status=status)))
+            sent = pool.submit(browser.get, path.format(gate.port), status=status)
             gate.wait_for(1)
-            yield gate, answers
+            yield gate, sent
             gate.open()
             sent.result()
 

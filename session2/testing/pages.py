@@ -16,6 +16,9 @@ from typing import Any, Final
 from .. import merge
 from ..session import DictSession
 
+NOTHING: Final = "nothing"
+"""What a page says of what is not there: some servers do not know how to end an empty answer."""
+
 
 class PageSession(DictSession):
     """The session class of the pages."""
@@ -73,7 +76,7 @@ def _hello(call: Call) -> str:
 
 
 def _get(call: Call) -> str:
-    value = str(call.session().get(call.arguments["key"], ""))
+    value = str(call.session().get(call.arguments["key"], NOTHING))
     call.wait()
     return value
 
@@ -123,7 +126,7 @@ def _logout(call: Call) -> str:
 def _user(call: Call) -> str:
     user = call.user()
     call.wait()
-    return "" if user is None else str(user)
+    return NOTHING if user is None else str(user)
 
 
 def _logout_twice(call: Call) -> str:
@@ -170,7 +173,7 @@ PAGES: Final[dict[str, Callable[[Call], str]]] = {
     "/increment": _increment,  # "count", without a merge rule; ?gate=
     "/visit": _visit,  # "visits", which merges by adding; ?gate=
     "/login": _login,  # ?user=, &gate=
-    "/user": _user,  # the user, empty for nobody; ?gate=
+    "/user": _user,  # the user; ?gate=
     "/logout": _logout,
     "/logout-twice": _logout_twice,
     "/relogin": _relogin,  # ?user=; logs out and in again in one request

@@ -1,6 +1,6 @@
-"""What runs in each server process of an `AdapterSuite`: ``python -m session2.testing.serve OPTIONS``.
+"""What runs in each server process of an `AdapterSuite`: `main`.
 
-OPTIONS is the JSON form of `Setting`.  The process prints its port when it serves, and ends when its standard input
+The process prints its port when it serves, and ends when its standard input
 is closed, so that it never outlives the test run.
 """
 
@@ -40,6 +40,7 @@ class Setting:
     https: bool = False
 
     def to_json(self) -> str:
+        """Return what `main` takes."""
         return json.dumps(asdict(self))
 
 
@@ -62,6 +63,7 @@ class FileClock:
 
 
 def main(options: str) -> None:
+    """Serve as a `Setting`, given as JSON, says."""
     setting = Setting(**json.loads(options))
     store = from_url(setting.store_url, clock=FileClock(setting.clock))
     manager = SessionManager(store, PageSession, cookie=CookiePolicy(**setting.cookie), **setting.manager)
@@ -96,7 +98,3 @@ def _end_with_parent() -> None:
     while os.read(0, 4096):
         pass
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -25,6 +25,8 @@ PATIENCE = 60
 """Seconds after which a request, a start or a wait counts as hanging."""
 
 
+_COMMAND = "import sys; from session2.testing.serve import main; main(sys.argv[1])"
+
 STORE_URL = "directory:{}/store?create=true"
 
 
@@ -219,7 +221,7 @@ class Site:
         self._running = []
 
     def _spawn(self, log: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "session2.testing.serve", self.setting.to_json()]
+        command = [sys.executable, "-c", _COMMAND, self.setting.to_json()]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         return subprocess.Popen(command, env=environment, cwd=self.folder, stdin=subprocess.PIPE,  # noqa: S603
                                 stdout=subprocess.PIPE, stderr=log)
