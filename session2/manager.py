@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeVar, cast, get_args
 
 from . import tokens
-from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
+from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict, StoreUnavailable
 from .events import tell
 from .exchange import CookiePolicy, Exchange
 from .mapping import SessionMapping
@@ -49,10 +49,14 @@ class Visit:
         self.unlock()
 
     def unlock(self) -> None:
-        """Release the lock; the request goes on."""
+        """Release the lock; the request goes on.  It goes on too where the store is down: leases end by themselves."""
         lease, self.lease = self.lease, None
-        if lease is not None:
+        if lease is None:
+            return
+        try:
             lease.release()
+        except StoreUnavailable as error:
+            log.warning("the lock of %.8s could not be released and ends with its lease: %s", lease.key, error)
 
 
 class SessionManager(SessionMapping[_S], Generic[_S]):
@@ -125,6 +129,7 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
             self._settle(exchange, visit)
         finally:
             visit.close()
+        exchange.add_header("Vary", "Cookie")  # again: a framework may have begun another response, for a 404 say
 
     def finish_failed_request(self, exchange: Exchange | None = None) -> None:
         """Forget what the request did to its session, a logout included."""

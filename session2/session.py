@@ -44,7 +44,7 @@ class Session:
                  "origin")
 
     MAX_FORM_TOKENS: ClassVar[int] = 16
-    CSRF_TOKEN_NAME: ClassVar[str] = "_csrf_token"  # noqa: S105 (the name of a form field)
+    CSRF_TOKEN_NAME: ClassVar[str] = "csrf_token"  # noqa: S105 (the name of a form field)
 
     merge_rules: ClassVar[Mapping[str, Any]] = {}
     """Rules of `session2.merge` by attribute (in a `DictSession`: by key)."""

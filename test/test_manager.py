@@ -443,7 +443,7 @@ def test_a_posted_csrf_token_is_checked(site: Site) -> None:
     site.visit(put("token"))
     site.visit(lambda session: session.get_csrf_token())
     token = site.manager.load(site.id).get_csrf_token()
-    for form, valid in (({"_csrf_token": token}, True), ({"_csrf_token": "x" + token}, False), ({}, False)):
+    for form, valid in (({"csrf_token": token}, True), ({"csrf_token": "x" + token}, False), ({}, False)):
         request = FakeExchange(dict(site.cookies), form=form)
         site.manager.start_request(request)
         assert request.session.valid_csrf_token() is valid
