@@ -20,7 +20,8 @@ from .security import SecurityTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, SecurityTests, RaceTests, CrashTests, ModelTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, SecurityTests, RaceTests, CrashTests,
+                 ModelTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):

@@ -55,6 +55,7 @@ def insert_each(store: SessionStore, keys: Sequence[str], data: bytes) -> set[st
     """Try to be the first at each key; return where it succeeded."""
     won = set()
     for key in keys:
+        give_way()
         try:
             store.write(key, record_at(store.clock(), data), None)
         except Conflict:
@@ -100,6 +101,7 @@ def remove_each(store: SessionStore, versions: dict[str, Version]) -> set[str]:
     """Remove the records that still have these versions; return where it succeeded."""
     won = set()
     for key, version in versions.items():
+        give_way()
         try:
             store.remove(key, version)
         except Conflict:
@@ -112,6 +114,7 @@ def replace_each(store: SessionStore, versions: dict[str, Version]) -> set[str]:
     """Replace the records that still have these versions; return where it succeeded."""
     won = set()
     for key, version in versions.items():
+        give_way()
         try:
             store.write(key, record_at(store.clock(), b"replaced"), version)
         except Conflict:
@@ -185,6 +188,7 @@ def rewrite(store: SessionStore, key: str, times: int) -> None:
     version = found.version
     for number in range(times):
         version = store.write(key, found._replace(data=b"%d" % number), version)
+        give_way()
         seen = store.read(key)
         assert seen is not None
         assert (seen.data, seen.version) == (b"%d" % number, version)

@@ -61,8 +61,9 @@ CAUGHT_BY = {
     "LockNeverLapses": ["lapsed_lock_is_taken_over[new holder]", "lapsed_lock_is_taken_over[stale holder]"],
     "LockIsLeftBehind": ["lock_is_released", "lock_excludes[threads]"],
     "LockTakeoverIsUnfenced": ["lapsed_lock_is_taken_over[stale holder]"],
-    "NaiveFiles": ["increments_add_up[processes]", "compare_and_set_loses_nothing[processes]", "readers_see_whole_records[processes]",
-                   "killed_in_the_middle_of_saves[killed]", "hostile_key_is_refused_or_kept_apart[0]"],
+    "NaiveFiles": ["increments_add_up[processes]", "compare_and_set_loses_nothing[processes]",
+                   "readers_see_whole_records[processes]", "killed_in_the_middle_of_saves[killed]",
+                   "hostile_key_is_refused_or_kept_apart[0]"],
     "ClaimsProcessesWrongly": ["increments_add_up[processes]", "everybody_sets_a_key[processes]",
                                "lock_excludes[processes]", "killed_in_the_middle_of_saves[killed]"],
 }
