@@ -14,9 +14,11 @@ import contextlib
 import fcntl
 import logging
 import os
+import random
 import sqlite3
 import struct
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -41,12 +43,7 @@ _HEAD: Final = struct.Struct("<8sBII")  # generation, what, length of the key, l
 _SUMS: Final = struct.Struct("<II")  # checksums of the head with the key, and of the value
 _SMALLEST: Final = _HEAD.size + _SUMS.size
 
-SMALL_JOURNAL: Final = 1 << 18
-LARGE_JOURNAL: Final = 1 << 24
-"""The dbm file is made anew when the journal is as large as itself, within these bounds: a process keeps the journal's
-values in memory."""
-
-_FORK_PATIENCE: Final = 10.0
+_LARGE_JOURNAL: Final = 1 << 24  # every process keeps the journal's values in memory
 
 
 class JournaledFile:
@@ -55,11 +52,16 @@ class JournaledFile:
     :param path: the name of the dbm file, as `dbm.open` takes it.
     :param flavour: how to make the file if there is none.
     :param durable: have the disk confirm every change.
+    :param journal_size: how large a journal, in bytes, is no reason yet to make the dbm file anew, even if that is
+        smaller; 0: it is made anew after every change.
+    :param timeout: how long to wait for others, in seconds, before `StoreUnavailable`.
     :param patch: makes the new value from the old one and what a `TOUCH` entry holds.
     """
 
-    def __init__(self, path: str, flavour: str, durable: bool, patch: Callable[[bytes, bytes], bytes]) -> None:
+    def __init__(self, path: str, flavour: str, durable: bool, journal_size: int, timeout: float,
+                 patch: Callable[[bytes, bytes], bytes]) -> None:
         self._path, self._flavour, self._durable, self._patch = path, flavour, durable, patch
+        self._journal_size, self._timeout = journal_size, timeout
         self._mutex = threading.Lock()
         self._abandoned: list[dbmfile.Reader] = []
         self._journal: int | None = None
@@ -72,7 +74,7 @@ class JournaledFile:
         self._generation = b""
         self._end = self._size = 0
         self._changed: dict[bytes, bytes | None] = {}  # what the journal says; None: there is nothing
-        self._limit = SMALL_JOURNAL
+        self._limit = self._journal_size
 
     # -- inside the lock -------------------------------------------------------------------------------------------
 
@@ -189,7 +191,8 @@ class JournaledFile:
         flavour = dbmfile.flavour_of(self._path)
         if flavour is None:
             return
-        self._limit = min(max(dbmfile.size(self._path), SMALL_JOURNAL), LARGE_JOURNAL)
+        if self._journal_size:
+            self._limit = max(self._journal_size, min(dbmfile.size(self._path), _LARGE_JOURNAL))
         self._reader = dbmfile.open_reader(self._path, flavour)
 
     def _replay(self, end: int, entries: list[Entry]) -> None:
@@ -257,9 +260,11 @@ class JournaledFile:
     # -- the lock --------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> JournaledFile:
-        self._mutex.acquire()
+        end = time.monotonic() + self._timeout
+        if not self._mutex.acquire(timeout=self._timeout):
+            raise self._busy()
         try:
-            self._lock()
+            self._lock(end)
             self._catch_up()
         except BaseException as error:
             self._start = b""
@@ -279,16 +284,31 @@ class JournaledFile:
         if isinstance(error, (OSError, sqlite3.Error)):
             raise StoreUnavailable(f"{self._path} cannot be used: {error}") from error
 
-    def _lock(self) -> None:
+    def _busy(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._path} was in use by others for more than {self._timeout:g} s")
+
+    def _lock(self, end: float) -> None:
         while True:
             if self._journal is None:
                 self._journal = os.open(self._path + ".journal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._journal, fcntl.LOCK_EX)
+            self._wait_for_lock(self._journal, end)
             status = os.fstat(self._journal)
             self._size = status.st_size
             if status.st_nlink:
                 return
             self._close()  # removed meanwhile: there may be a new one
+
+    def _wait_for_lock(self, journal: int, end: float) -> None:
+        """Not for ever: its holder may have been stopped."""
+        pause = 0.0001
+        while True:
+            try:
+                return fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise self._busy() from None
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, 0.005)
 
     def _unlock(self) -> None:
         try:
@@ -317,7 +337,7 @@ class JournaledFile:
     # -- forks -----------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        self._mutex.acquire(timeout=_FORK_PATIENCE)
+        self._mutex.acquire(timeout=self._timeout)
 
     def after_fork_in_parent(self) -> None:
         with contextlib.suppress(RuntimeError):  # not acquired: a thread held it for all of the time

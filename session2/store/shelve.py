@@ -37,18 +37,21 @@ class ShelveSessionStore(SessionStore):
     :param flavour: how to make a new file: "sqlite3", "gnu", "ndbm" or "dumb"; default what `dbm.open` prefers.  An
         existing file keeps its flavour.
     :param fsync: have the disk confirm each save, so that not even a power failure loses one; slow.
+    :param journal_size: the dbm file is made anew when the journal is larger than itself and than this, in bytes; 0: at
+        every save, for small shelves that other programs look into.
+    :param timeout: how long to wait for other threads and processes, in seconds, before `StoreUnavailable`.
     """
 
     is_thread_safe = True
     is_multiprocess_safe = True
 
     def __init__(self, filename: str | os.PathLike[str], *, flavour: str | None = None, fsync: bool = False,
-                 **options: Any) -> None:
+                 journal_size: int = 1 << 18, timeout: float = 10.0, **options: Any) -> None:
         super().__init__(**options)
         if not os.fspath(filename):
             raise ConfigurationError("the shelve store needs the name of a file")
         path = os.path.abspath(os.fspath(filename))
-        self._file = JournaledFile(path, default_flavour(flavour), fsync, _patch)
+        self._file = JournaledFile(path, default_flavour(flavour), fsync, journal_size, timeout, _patch)
         weakref.finalize(self, self._file.close)
 
     # -- primitives ------------------------------------------------------------------------------------------------
