@@ -28,10 +28,8 @@ class QuixoteExchange(Exchange):
     Refers to the request weakly: a session refers to its exchange, and would keep uploads and pages alive with it.
     """
 
-    def __init__(self, request: Any, config: Any) -> None:
+    def __init__(self, request: Any) -> None:
         self._request = weakref.ref(request)
-        self.cookie_policy = _configured(config.session_cookie_name, config.session_cookie_path or None,
-                                         config.session_cookie_domain or None, bool(config.session_cookie_secure))
 
     @property
     def request(self) -> Any:
@@ -100,8 +98,9 @@ def current_exchange() -> QuixoteExchange:
         raise ConfigurationError("no Quixote request is being processed: give the manager an exchange")
     exchange: QuixoteExchange | None = getattr(request, "session2_exchange", None)
     if exchange is None:
-        exchange = request.session2_exchange = QuixoteExchange(request, publisher.config)
+        exchange = request.session2_exchange = QuixoteExchange(request)
         _close_previous(publisher, exchange)
+        exchange.cookie_policy = _policy(publisher.config)
     return exchange
 
 
@@ -118,11 +117,16 @@ def _close_previous(publisher: Any, exchange: QuixoteExchange) -> None:
         previous.visit.close()
 
 
+def _policy(config: Any) -> CookiePolicy:
+    return _checked_policy(config.session_cookie_name, config.session_cookie_path or None,
+                           config.session_cookie_domain or None, bool(config.session_cookie_secure))
+
+
 @functools.lru_cache(maxsize=16)
-def _configured(name: str, path: str | None, domain: str | None, secure: bool) -> CookiePolicy:
+def _checked_policy(name: str, path: str | None, domain: str | None, secure: bool) -> CookiePolicy:
     """Return the policy of Quixote's configuration.
 
-    Its defaults for Secure and HttpOnly cannot be told from a wish to go without: they are taken for the default, which
-    is Secure over HTTPS, and HttpOnly.
+    That a setting is off cannot be told from its never having been thought of.  So the cookie is Secure over HTTPS
+    and HttpOnly in any case; who wants to go without gives the manager a policy.
     """
     return CookiePolicy(name=name, path=path, domain=domain, secure=True if secure else None)
