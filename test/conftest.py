@@ -1,6 +1,16 @@
-"""Settings for all tests."""
+"""Settings for all tests, and the database servers they share."""
 
+import sys
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests of several folders share these modules.
+sys.path.insert(0, str(Path(__file__).parent))
+pytest.register_assert_rewrite("sql_cases")
+
+from servers_sql import mariadb, postgres  # noqa: E402, F401 (fixtures)
 
 # The machines are shared and noisy: how long an example takes says nothing about the code.
 settings.register_profile("session2", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -44,11 +45,13 @@ class Server:
     """
 
     account: str
-    stop_signal = signal.SIGINT
+    stop_signal: signal.Signals
+    crash_signal: signal.Signals
 
     def __init__(self) -> None:
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="s2-"))
+        self.log = self.folder / "log"
         if os.geteuid() == 0:
             shutil.chown(self.folder, self.account)
         self._process: UnixSocketExecutor | None = None
@@ -76,10 +79,33 @@ class Server:
         """Make what is missing on a server that is up."""
 
     def start(self) -> None:
-        self._process = UnixSocketExecutor(self._unprivileged(self.command()), socket_name=self.socket(), timeout=60,
-                                           sleep=0.05, cwd=self.folder, stdout=subprocess.DEVNULL,
-                                           stderr=(self.folder / "log").open("ab"))
-        self._process.start()
+        with self.log.open("ab") as log:
+            self._process = UnixSocketExecutor(self._unprivileged(self.command()), socket_name=self.socket(),
+                                               timeout=60, sleep=0.05, cwd=self.folder, stdout=log, stderr=log)
+            self._process.start()
+        self._wait_until(self.answers, 60)
+
+    def answers(self) -> bool:
+        """Tell whether the server is ready; the socket is there a moment earlier."""
+        try:
+            self.open().close()
+        except (psycopg.Error, pymysql.err.Error):
+            return False
+        return True
+
+    def open(self) -> psycopg.Connection | pymysql.connections.Connection:
+        """Return any connection."""
+        raise NotImplementedError
+
+    def _wait_until(self, holds: Callable[[], bool], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.02)
+
+    def crash(self) -> None:
+        """End without saving anything."""
+        self.stop(self.crash_signal)
 
     def stop(self, number: int | None = None) -> None:
         if self._process is not None:
@@ -89,10 +115,13 @@ class Server:
     def send(self, number: int) -> None:
         """Send a signal to all processes of the server."""
         assert self._process is not None
-        os.killpg(self._process.process.pid, number)
+        main = self._process.process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for pid in [main, *map(int, children)]:
+            os.kill(pid, number)
 
     def close(self) -> None:
-        self.stop(signal.SIGQUIT if self.stop_signal == signal.SIGINT else signal.SIGKILL)
+        self.crash()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _unprivileged(self, command: list[str]) -> list[str]:
@@ -112,6 +141,7 @@ class PostgresServer(Server):
 
     account = "postgres"
     stop_signal = signal.SIGINT
+    crash_signal = signal.SIGQUIT
 
     def prepare(self) -> None:
         (self.folder / "password").write_text(PASSWORD)
@@ -132,6 +162,10 @@ class PostgresServer(Server):
     def url(self) -> str:
         return f"postgresql://session2:{QUOTED}@127.0.0.1:{self.port}/postgres"
 
+    def open(self) -> psycopg.Connection:
+        return psycopg.connect(host=str(self.folder), port=self.port, user="session2", password=PASSWORD,
+                               dbname="postgres")
+
     def connect(self) -> psycopg.Connection:
         """Return a connection for the test's own use."""
         return psycopg.connect(self.url, autocommit=True)
@@ -142,6 +176,7 @@ class MariaServer(Server):
 
     account = "mysql"
     stop_signal = signal.SIGTERM
+    crash_signal = signal.SIGKILL
 
     def prepare(self) -> None:
         self.run(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",
@@ -155,8 +190,11 @@ class MariaServer(Server):
     def socket(self) -> str:
         return str(self.folder / "socket")
 
+    def open(self) -> pymysql.connections.Connection:
+        return pymysql.connect(unix_socket=self.socket(), user="root")
+
     def welcome(self) -> None:
-        with pymysql.connect(unix_socket=self.socket(), user="root") as connection, connection.cursor() as cursor:
+        with self.open() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE DATABASE session2")
             cursor.execute("CREATE USER session2@'%%' IDENTIFIED BY %s", (PASSWORD,))
             cursor.execute("CREATE USER session2@localhost IDENTIFIED BY %s", (PASSWORD,))

@@ -29,6 +29,9 @@ class Bounded(psycopg.Connection[Any]):
     def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
         return super().wait(_until(gen, time.monotonic() + self.patience, self.patience), *args, **options)
 
+    def __del__(self, *_: Any) -> None:
+        """Say nothing: pooled connections end with the program, and those of a parent are not the child's to close."""
+
 
 def _until(steps: Generator[Any, Any, Any], end: float, patience: float) -> Generator[Any, Any, Any]:
     """Pass the steps of a statement on; fail when the server is silent beyond `end`."""

@@ -59,7 +59,9 @@ def _place(connection: Any) -> dict[str, Any]:
     names = ("host", "port", "unix_socket", "user", "password", "charset", "bind_address")
     place = {name: getattr(connection, name) for name in names}
     database = connection.db.decode() if isinstance(connection.db, bytes) else connection.db
-    return {**place, "database": database, "ssl": connection.ctx if connection.ssl else None}
+    # Encryption that was demanded is demanded again; what the driver tries by itself it tries again by itself.
+    demanded = getattr(connection, "_ssl_required", connection.ssl)
+    return {**place, "database": database, **({"ssl": connection.ctx} if demanded else {})}
 
 
 def _driver(place: Mapping[str, Any], connect_timeout: float, timeout: float) -> Driver[Any]:
@@ -110,7 +112,7 @@ def _from_pool(pool: Any) -> Callable[[], AbstractContextManager[Any]]:
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
     try:
-        with outside_transactions(connection), connection.cursor(Cursor) as cursor:
+        with connection.cursor(Cursor) as cursor, _committed(connection, cursor):
             count = cursor.execute(text, arguments)
             return Result(count, list(cursor.fetchall()) if cursor.description else [])
     except (pymysql.err.Error, OSError) as error:
@@ -134,14 +136,12 @@ def alone(connections: Connections, name: str) -> Iterator[Any]:
 
 
 @contextmanager
-def outside_transactions(connection: Any) -> Iterator[None]:
-    """Commit what is done inside, if the server would not do so by itself."""
-    if connection.get_autocommit():
-        yield
-        return
+def _committed(connection: Any, cursor: Any) -> Iterator[None]:
+    """Commit what is done inside, if the server does not do so by itself."""
     try:
         yield
-        connection.commit()
+        if not cursor.connection.get_autocommit():
+            connection.commit()
     except BaseException:
         with contextlib.suppress(pymysql.err.Error, OSError):
             connection.rollback()

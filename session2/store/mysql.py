@@ -88,10 +88,10 @@ class MySQLSessionStore(SQLSessionStore):
         """
         with self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}") as cursor:
             schema = self._schema(cursor)
+            refuse_newer(schema, len(_STEPS), self.table)
             if drop and schema:
                 cursor.execute(f"DROP TABLE {self._table}")
                 schema = 0
-            refuse_newer(schema, len(_STEPS), self.table)
             for number, step in list(enumerate(_STEPS, 1))[schema:]:
                 cursor.execute(step.format(table=self._table, key="`key`", user="`user`", comment=comment_of(number)))
 
@@ -121,7 +121,7 @@ class MySQLSessionStore(SQLSessionStore):
         size = len(arguments.get("data", b""))
         if size > 1_000_000:  # the server drops the connection then, and says why only sometimes
             limit = self._execute("packet").rows[0][0]
-            if size > limit / 2:
-                return (f"the session has {size} bytes, the server takes statements of up to {limit}: raise "
-                        "max_allowed_packet, or keep less in the session")
+            if 2 * size + 1000 > limit:  # PyMySQL sends bytes as hexadecimal digits
+                return (f"a session of {size} bytes needs a max_allowed_packet of twice that, the server has {limit}: "
+                        "raise it, or keep less in the session")
         return super()._explain(failure, arguments)

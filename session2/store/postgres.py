@@ -88,10 +88,10 @@ class PostgresSessionStore(SQLSessionStore):
         with self._driver.transaction(self._connections) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
             schema = self._schema(cursor)
+            refuse_newer(schema, len(_STEPS), self.table)
             if drop and schema:
                 cursor.execute(f"DROP TABLE {self._table}")
                 schema = 0
-            refuse_newer(schema, len(_STEPS), self.table)
             for statement in [statement for step in _STEPS[schema:] for statement in step]:
                 cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
             if schema < len(_STEPS):

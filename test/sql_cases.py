@@ -1,0 +1,423 @@
+"""What holds for the PostgreSQL and the MySQL store alike, beyond what holds for every store."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from session2 import ConfigurationError, DictSession, StoreUnavailable
+from session2.errors import Conflict
+from session2.store import _pool, _sql, from_url
+from session2.store._sql import Fault, SQLSessionStore, StatementFailed
+from session2.testing.kit import Clock, contents, key_of, record_at
+from session2.testing.sessions import Shop, again, saved
+from session2.tokens import new_id
+
+KEY = key_of(0)
+
+FORKING = """
+import os, sys
+from session2.store import from_url
+from session2.testing.kit import key_of, record_at
+
+url, table, whoami = sys.argv[1:]
+store = from_url(url, table=table, pool_size=2)
+
+def connection():
+    with store._connections.connection() as lent:
+        return store._send(lent, whoami, {}).rows
+
+store.write(key_of(1), record_at(store.clock()), None)
+mine = connection()
+child = os.fork()
+if not child:
+    assert connection() != mine
+    store.write(key_of(2), record_at(store.clock()), None)
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
+assert store.read(key_of(2))
+assert connection() == mine, "the child ended a connection of its parent"
+store.close()
+"""
+
+
+class Visitor(threading.Thread):
+    """Counts in a session of its own until it is over, whatever becomes of the server."""
+
+    def __init__(self, store: SQLSessionStore, over: threading.Event) -> None:
+        super().__init__()
+        self.store, self.over, self.session = store, over, saved(store, n=0)
+        self.acknowledged = self.failures = 0
+        self._served = threading.Semaphore(0)
+
+    def run(self) -> None:
+        while not self.over.is_set():
+            try:
+                session = again(self.store, self.session)
+                session["n"] += 1
+                self.store.save(session)
+            except StoreUnavailable:
+                self.failures += 1
+                self.over.wait(0.01)
+            else:
+                self.acknowledged = session["n"]
+                self._served.release()
+
+    def wait_for(self, saves: int) -> None:
+        """Wait for so many more saves."""
+        for _ in range(saves):
+            assert self._served.acquire(timeout=30)
+
+
+class SQLTests:
+    """A test class adds the fixtures `server`, `table`, `scheme` (of its URLs) and `lent` (a connection or a pool)."""
+
+    store_class: type[SQLSessionStore]
+    whoami: str
+    """The statement that asks for the number of the connection."""
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        return Clock()
+
+    @pytest.fixture
+    def make(self, server: Any, table: str) -> Callable[..., SQLSessionStore]:
+        """A function that makes another store on the same table."""
+        stores = []
+
+        def make(**options: Any) -> SQLSessionStore:
+            stores.append(self.store_class(server.url, table, **options))
+            return stores[-1]
+
+        yield make
+        for store in stores:
+            store.close()
+
+    def execute(self, server: Any, statement: str) -> list[Any]:
+        """Execute a statement on a connection of the test's own and return what rows it returns."""
+        with server.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    # -- round trips -----------------------------------------------------------------------------------------------
+
+    def test_one_statement_to_load_save_and_touch(self, make: Any, statements: Callable[[], int]) -> None:
+        store = make()
+        session = saved(store, n=0)
+        for action in (lambda: again(store, session), lambda: store.save(session), lambda: store.refresh(session),
+                       lambda: saved(store, n=1), lambda: store.delete(session)):
+            session["n"] += 1
+            session.access_time += 100
+            before = statements()
+            action()
+            assert statements() - before == 1
+
+    # -- trouble ---------------------------------------------------------------------------------------------------
+
+    def test_connection_killed_between_load_and_save(self, server: Any, lent: Any, table: str) -> None:
+        store = self.store_class(lent, table)
+        session = saved(store, n=0)
+        loaded = again(store, session)
+        self.kill_connections(server)
+        loaded["n"] = 1
+        store.save(loaded)
+        assert again(store, session)["n"] == 1
+        store.close()
+
+    def test_all_pooled_connections_killed(self, server: Any, make: Any) -> None:
+        store = make(pool_size=8)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda number: store.write(key_of(number), record_at(store.clock()), None), range(100)))
+            self.kill_connections(server)
+            assert all(threads.map(store.read, map(key_of, range(100))))
+
+    def test_server_away_and_back(self, server: Any, make: Any) -> None:
+        store = make()
+        session = saved(store, n=0)
+        server.stop()
+        try:
+            for call in (lambda: again(store, session), lambda: saved(store), store.purge, lambda: contents(store),
+                         store.setup, lambda: store.lock(KEY)):
+                with pytest.raises(StoreUnavailable):
+                    call()
+        finally:
+            server.start()
+        assert again(store, session).data == {"n": 0}
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("connected", [True, False])
+    def test_server_that_hangs(self, server: Any, make: Any, connected: bool) -> None:
+        store = make(connect_timeout=1, timeout=0.2)
+        session = saved(store, n=0)
+        if not connected:
+            store.close()
+        server.send(signal.SIGSTOP)
+        try:
+            with pytest.raises(StoreUnavailable):
+                again(store, session)
+        finally:
+            server.send(signal.SIGCONT)
+        assert again(store, session).data == {"n": 0}
+
+    @pytest.mark.timeout(120)
+    def test_restart_in_mid_load_loses_no_acknowledged_save(self, server: Any, make: Any) -> None:
+        store, over = make(pool_size=4), threading.Event()
+        visitors = [Visitor(store, over) for _ in range(8)]
+        for visitor in visitors:
+            visitor.start()
+        for end in (server.stop, server.crash):
+            for visitor in visitors:
+                visitor.wait_for(20)
+            end()
+            server.start()
+        for visitor in visitors:
+            visitor.wait_for(20)
+        over.set()
+        for visitor in visitors:
+            visitor.join()
+            assert again(store, visitor.session)["n"] >= visitor.acknowledged
+        assert any(visitor.failures for visitor in visitors), "the restarts came when nobody looked"
+
+    def test_write_whose_answer_was_lost(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = make()
+        version = store.write(KEY, record_at(store.clock(), b"old"), None)
+        send, lost = store._send, []
+
+        def lose_first_answer(connection: Any, text: str, arguments: Any) -> Any:
+            result = send(connection, text, arguments)
+            if not lost:
+                lost.append(text)
+                raise StatementFailed(Fault.BROKEN, "gone")
+            return result
+
+        monkeypatch.setattr(store, "_send", lose_first_answer)
+        version = store.write(KEY, record_at(store.clock(), b"new"), version)
+        assert lost
+        assert store.read(KEY).version == version
+        assert contents(store) == {KEY: b"new"}
+        lost.clear()
+        store.write(key_of(1), record_at(store.clock(), b"first"), None)
+        assert contents(store) == {KEY: b"new", key_of(1): b"first"}
+
+    def test_broken_connection_is_tried_again_once_only(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, tries = make(), []
+
+        def fail(*_: Any) -> Any:
+            tries.append(1)
+            raise StatementFailed(Fault.BROKEN, "gone")
+
+        monkeypatch.setattr(store, "_send", fail)
+        with pytest.raises(StoreUnavailable, match="gone"):
+            store.read(KEY)
+        assert len(tries) == 2
+
+    def test_deadlock_is_tried_again(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        store, tries = make(), []
+        send = store._send
+
+        def deadlock(*call: Any) -> Any:
+            tries.append(1)
+            if len(tries) < 4:
+                raise StatementFailed(Fault.BUSY, "deadlock")
+            return send(*call)
+
+        monkeypatch.setattr(store, "_send", deadlock)
+        assert store.read(KEY) is None
+        assert len(tries) >= 4
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def test_64_threads_on_4_connections(self, server: Any, make: Any) -> None:
+        store = make(pool_size=4)
+        session = saved(store, visits=0)
+        mine = [saved(store, n=0) for _ in range(64)]
+
+        def work(number: int) -> None:
+            for _ in range(10):
+                loaded = again(store, mine[number])
+                loaded["n"] += 1
+                store.save(loaded)
+            loaded = again(store, session)
+            loaded["visits"] += 1
+            store.save(loaded)
+
+        with ThreadPoolExecutor(64) as threads:
+            list(threads.map(work, range(64)))
+        assert [again(store, session)["n"] for session in mine] == [10] * 64
+        assert again(store, session)["visits"] == 64
+        assert len(store._connections._idle) <= 4
+
+    def test_all_connections_busy(self, make: Any) -> None:
+        make().setup()
+        store = make(pool_size=1, timeout=0.5)
+        with store._connections.connection(), pytest.raises(StoreUnavailable, match="pool_size"):
+            store.read(KEY)
+        assert store.read(KEY) is None
+
+    def test_fork_after_the_store_was_made(self, server: Any, table: str) -> None:
+        done = subprocess.run([sys.executable, "-W", "error", "-c", FORKING, server.url, table, self.whoami],
+                              capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_silent_connection_is_replaced(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = make()
+
+        def connection() -> Any:
+            with store._connections.connection() as lent:
+                return store._send(lent, self.whoami, {}).rows
+
+        assert connection() == connection()
+        monkeypatch.setattr(_pool, "_MAX_IDLE", -1)
+        assert connection() != connection()
+
+    def test_everything_lent_serves(self, lent: Any, table: str, clock: Clock) -> None:
+        store = self.store_class(lent, table, clock=clock)
+        session = saved(store, visits=0)
+
+        def work(_: int) -> None:
+            for _ in range(10):
+                loaded = again(store, session)
+                loaded["visits"] += 1
+                store.save(loaded)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(work, range(4)))
+        assert again(store, session)["visits"] == 40
+        version = store.write(KEY, record_at(clock.now, user="anna", expires=clock.now + 10), None)
+        assert [key for key, _ in store.records_of("anna")] == [KEY]
+        with pytest.raises(Conflict):
+            store.write(KEY, record_at(clock.now), None)
+        store.touch(KEY, clock.now, clock.now + 20)
+        clock.advance(20)
+        assert store.purge() == 1
+        with pytest.raises(Conflict):
+            store.write(KEY, record_at(clock.now), version)
+        store.close()
+
+    # -- the table -------------------------------------------------------------------------------------------------
+
+    def test_table_is_made_on_first_use_by_many(self, server: Any, table: str) -> None:
+        stores = [self.store_class(server.url, table) for _ in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda number: stores[number].write(key_of(number), record_at(1e10), None), range(8)))
+        assert len(contents(stores[0])) == 8
+        for store in stores:
+            store.close()
+
+    @pytest.mark.parametrize("name", ["", "a b", 'a"b', "a`b", "a;b", "1a", "a.b.c", "a-b", "\N{SNOWMAN}", "x" * 64])
+    def test_hostile_table_name(self, server: Any, name: str) -> None:
+        with pytest.raises(ConfigurationError, match="table"):
+            self.store_class(server.url, name)
+
+    def test_foreign_table_is_left_alone(self, server: Any, make: Any, table: str) -> None:
+        store = make()
+        self.execute(server, f"CREATE TABLE {store._table} (id VARCHAR(255) NOT NULL PRIMARY KEY, "
+                             "pickle TEXT NOT NULL, modify_time TIMESTAMP)")
+        self.execute(server, f"INSERT INTO {store._table} (id, pickle) VALUES ('an id', 'a pickle')")
+        for call in (store.setup, lambda: store.setup(drop=True), lambda: store.read(KEY), store.purge,
+                     lambda: store.write(KEY, record_at(0), None)):
+            with pytest.raises(ConfigurationError, match=table):
+                call()
+        assert [row[:2] for row in self.execute(server, f"SELECT * FROM {store._table}")] == [("an id", "a pickle")]
+
+    def test_table_of_a_newer_version_is_left_alone(self, server: Any, make: Any) -> None:
+        store = make()
+        store.setup()
+        self.comment(server, store, "session2 sessions, schema 1000")
+        for drop in (True, False):
+            with pytest.raises(ConfigurationError, match="newer"):
+                store.setup(drop)
+
+    @pytest.mark.parametrize("trigger", [lambda store: store.setup(), lambda store: store.purge()])
+    def test_older_table_is_upgraded(self, server: Any, make: Any, clock: Clock, trigger: Any) -> None:
+        store = make(clock=clock)
+        self.make_schema_1(server, store)
+        written = record_at(clock.now, user="anna")
+        version = store.write(KEY, written, None)
+        store.write(key_of(1), record_at(clock.now, expires=clock.now + 5), None)
+        trigger(store)
+        assert store.read(KEY) == written._replace(version=version)
+        clock.advance(5)
+        assert store.purge() == 1
+        assert contents(store) == {KEY: b"state"}
+        assert self.indexes(server, store) == self.indexes_of_a_new_table(server, make)
+
+    def indexes_of_a_new_table(self, server: Any, make: Any) -> Any:
+        store = make()
+        store.setup(drop=True)
+        return self.indexes(server, store)
+
+    # -- clean-up --------------------------------------------------------------------------------------------------
+
+    def test_several_hosts_purge_at_once(self, make: Any, clock: Clock) -> None:
+        stores = [make(clock=clock, pool_size=2) for _ in range(4)]
+        for number in range(600):
+            stores[0].write(key_of(number), record_at(clock.now, expires=clock.now + number * 30), None)
+        clock.advance(500 * 30)
+        with ThreadPoolExecutor(4) as threads:
+            counts = list(threads.map(lambda store: store.purge(batch=7), stores))
+        assert sum(counts) == 501
+        assert len(contents(stores[0])) == 99
+
+    def test_delete_old_sessions_by_strides(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = make(clock=clock)
+        monkeypatch.setattr(_sql, "_STRIDE", 3)
+        for minutes in range(20):
+            session = Shop(new_id())
+            session["n"] = minutes
+            session.access_time = clock.now - minutes * 60
+            store.save(session)
+        store.move(session, new_id(), grace=30)
+        with store.lock(KEY):
+            assert store.delete_old_sessions(9.5) == (10, 10)
+        assert sorted(session["n"] for session in store.sessions(DictSession)) == list(range(10))
+
+    def test_iteration_over_several_pages(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = make(clock=clock)
+        monkeypatch.setattr(_sql, "_PAGE", 3)
+        for number in range(20):
+            expires = clock.now + (10 if number % 3 else 0)
+            store.write(key_of(number), record_at(clock.now, user="ab"[number % 2], expires=expires), None)
+        assert set(contents(store)) == {key_of(number) for number in range(20) if number % 3}
+        assert {key for key, _ in store.records_of("a")} == {
+            key_of(number) for number in range(0, 20, 2) if number % 3}
+
+    # -- arguments -------------------------------------------------------------------------------------------------
+
+    def test_url(self, server: Any, table: str, scheme: str) -> None:
+        store = from_url(f"{scheme}:{server.url.partition(':')[2]}?table={table}&pool_size=3&timeout=5")
+        assert type(store) is self.store_class
+        store.write(KEY, record_at(1e10), None)
+        assert [count for count, in self.execute(server, f"SELECT count(*) FROM {table}")] == [1]
+        store.close()
+
+    def test_url_without_a_place(self) -> None:
+        with pytest.raises(ConfigurationError, match="host"):
+            self.store_class.from_location("scheme:")
+
+    def test_something_else_than_a_connection(self) -> None:
+        with pytest.raises(ConfigurationError, match="not object"):
+            self.store_class(object())
+
+    def test_wrong_password_is_not_told(self, server: Any) -> None:
+        store = self.store_class(server.url.replace("p%40ss", "secret"))
+        with pytest.raises(StoreUnavailable) as caught:
+            store.read(KEY)
+        assert "secret" not in str(caught.value)
+
+    def test_user_whose_name_is_too_long(self, make: Any) -> None:
+        with pytest.raises(ConfigurationError, match="user_key"):
+            make().write(KEY, record_at(0, user="\N{SNOWMAN}" * 334), None)
+
+    @pytest.mark.parametrize("user", ["a\0b", "\ud800", "\N{SNOWMAN}" * 333, "anna "], ids=ascii)
+    def test_strange_users(self, make: Any, clock: Clock, user: str) -> None:
+        store = make(clock=clock)
+        store.write(KEY, record_at(clock.now, user=user), None)
+        assert [(key, record.user) for key, record in store.records_of(user)] == [(KEY, user)]

@@ -1,0 +1,211 @@
+"""MySQLSessionStore against a private MariaDB."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pymysql
+import pytest
+from dbutils.pooled_db import PooledDB
+from pymysql.constants import CLIENT
+from pymysql.cursors import DictCursor
+from servers_sql import PASSWORD, MariaServer
+from sql_cases import KEY, SQLTests
+
+import session2.store
+from session2 import ConfigurationError, StoreUnavailable
+from session2.errors import Conflict
+from session2.store import from_url
+from session2.store._pymysql import is_free
+from session2.store._sql import SQLSessionStore, comment_of
+from session2.store.mysql import _STEPS, MySQLSessionStore
+from session2.testing import StoreSuite
+from session2.testing.kit import Clock, Recipe, contents, key_of, record_at
+from session2.testing.sessions import again, saved
+
+
+@pytest.fixture
+def table(mariadb: MariaServer) -> Iterator[str]:
+    """A name for a table that nobody else uses."""
+    name = f"s_{uuid.uuid4().hex}"
+    yield name
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS `{name}`")
+
+
+@pytest.fixture
+def server(mariadb: MariaServer) -> MariaServer:
+    return mariadb
+
+
+class TestMySQL(StoreSuite):
+    store_class = MySQLSessionStore
+    largest = 8_000_000  # bytes travel as hexadecimal digits, and max_allowed_packet is 16 MB
+
+    @pytest.fixture
+    def recipe(self, mariadb: MariaServer, table: str) -> Recipe:
+        return Recipe(MySQLSessionStore, (mariadb.arguments, table))
+
+
+class TestMySQLMore(SQLTests):
+    store_class = MySQLSessionStore
+    whoami = "SELECT connection_id()"
+
+    @pytest.fixture(params=["mysql", "mariadb"])
+    def scheme(self, request: Any) -> str:
+        return request.param
+
+    @pytest.fixture(params=["connection", "autocommit", "odd", "pool"])
+    def lent(self, request: Any, server: MariaServer) -> Iterator[Any]:
+        kinds = {
+            "connection": lambda: pymysql.connect(**server.arguments),
+            "autocommit": server.connect,
+            "odd": lambda: pymysql.connect(**server.arguments, cursorclass=DictCursor, client_flag=CLIENT.FOUND_ROWS,
+                                           charset="latin1"),
+            "pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, **server.arguments),
+        }
+        lent = kinds[request.param]()
+        yield lent
+        if not isinstance(lent, pymysql.connections.Connection) or lent.open:
+            lent.close()
+
+    @pytest.fixture
+    def statements(self, server: MariaServer) -> Iterator[Callable[[], int]]:
+        """A function that tells how many statements the server has been sent so far, besides its own."""
+        own = itertools.count(1)
+        with server.connect() as connection, connection.cursor() as cursor:
+            def count() -> int:
+                cursor.execute("SHOW GLOBAL STATUS LIKE 'Questions'")
+                return int(cursor.fetchone()[1]) - next(own)
+
+            yield count
+
+    def kill_connections(self, server: MariaServer) -> None:
+        own = "SELECT id FROM information_schema.processlist WHERE user = 'session2' AND id <> connection_id()"
+        for number, in self.execute(server, own):
+            self.execute(server, f"KILL {number}")
+
+    def comment(self, server: MariaServer, store: SQLSessionStore, text: str) -> None:
+        self.execute(server, f"ALTER TABLE {store._table} COMMENT = '{text}'")
+
+    def make_schema_1(self, server: MariaServer, store: SQLSessionStore) -> None:
+        self.execute(server, _STEPS[0].format(table=store._table, key="`key`", user="`user`", comment=comment_of(1)))
+
+    def indexes(self, server: MariaServer, store: SQLSessionStore) -> set[Any]:
+        return {(row[2], row[4]) for row in self.execute(server, f"SHOW INDEX FROM {store._table}")}
+
+    @pytest.mark.parametrize("autocommit", [True, False])
+    def test_transaction_of_the_application_stays_its_own(self, server: MariaServer, table: str,
+                                                          autocommit: bool) -> None:
+        connection = pymysql.connect(**server.arguments, autocommit=autocommit)
+        cursor = connection.cursor()
+        store = MySQLSessionStore(connection, table)
+        session = saved(store, n=0)
+        assert is_free(connection)
+        assert connection.get_autocommit() is autocommit
+        cursor.execute("CREATE TEMPORARY TABLE articles (n int) ENGINE = InnoDB")
+        connection.begin()
+        cursor.execute("INSERT INTO articles VALUES (1)")
+        loaded = again(store, session)
+        loaded["n"] = 1
+        store.save(loaded)
+        store.setup()
+        assert not is_free(connection)
+        connection.rollback()
+        cursor.execute("SELECT count(*) FROM articles")
+        assert cursor.fetchone() == (0,)
+        connection.rollback()
+        assert again(store, session)["n"] == 1
+        store.close()
+        connection.close()
+
+    @pytest.mark.parametrize("mode", ["", "TRADITIONAL", "STRICT_ALL_TABLES", "ANSI", "ANSI_QUOTES",
+                                      "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH", "ORACLE"])
+    def test_sql_modes(self, server: MariaServer, table: str, clock: Clock, mode: str) -> None:
+        place = {**server.arguments, "init_command": f"SET SESSION sql_mode = '{mode}'"}
+        store = MySQLSessionStore(place, table, clock=clock)
+        data = bytes(range(256)) * 3
+        written = record_at(clock.now, data, user="O'Hara\\\" \N{SNOWMAN} ")
+        version = store.write(KEY, written, None)
+        assert store.read(KEY) == written._replace(version=version)
+        assert dict(store.records_of("O'Hara\\\" \N{SNOWMAN} ")) == {KEY: written._replace(version=version)}
+        with pytest.raises(Conflict):
+            store.write(KEY, written, None)
+        version = store.write(KEY, written._replace(data=b"new", expires=clock.now + 1), version)
+        store.touch(KEY, clock.now, clock.now + 2)
+        assert store.delete_old_sessions(1) == (0, 1)
+        clock.advance(2)
+        store.write(KEY, written, None)
+        clock.advance(2000)
+        assert store.purge() == 1
+        store.close()
+
+    @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
+    def test_isolation_of_a_lent_connection(self, server: MariaServer, table: str, isolation: str) -> None:
+        """What another writes is seen at once, whatever snapshots the connection would keep."""
+        connection = pymysql.connect(**server.arguments,
+                                     init_command=f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation}")
+        mine, theirs = MySQLSessionStore(connection, table), MySQLSessionStore(server.arguments, table)
+        session = saved(mine, visits=0)
+        for turn in range(5):
+            for store in (mine, theirs):
+                loaded = again(store, session)
+                assert loaded["visits"] == turn * 2 + (store is theirs)
+                loaded["visits"] += 1
+                store.save(loaded)
+        mine.close()
+        theirs.close()
+        connection.close()
+
+    def test_session_larger_than_the_server_takes(self, make: Any) -> None:
+        store = make()
+        version = store.write(KEY, record_at(store.clock(), b"small"), None)
+        for size in (10_000_000, 40_000_000):
+            with pytest.raises(StoreUnavailable, match="max_allowed_packet"):
+                store.write(KEY, record_at(store.clock(), random.randbytes(size)), version)
+        assert contents(store) == {KEY: b"small"}
+        store.write(KEY, record_at(store.clock(), b"still works"), version)
+
+    def test_socket(self, server: MariaServer, table: str) -> None:
+        path = server.socket().replace("/", "%2F")
+        for store in (from_url(f"mysql://session2:p%40ss%3Aw%2Frd@{path}/session2?table={table}"),
+                      MySQLSessionStore({"unix_socket": server.socket(), "user": "session2", "password": PASSWORD,
+                                         "database": "session2"}, table)):
+            assert store.read(KEY) is None
+            store.close()
+
+    def test_table_in_another_database(self, server: MariaServer) -> None:
+        self.execute(server, "CREATE DATABASE app")
+        store = MySQLSessionStore(server.url, "app.sessions")
+        store.write(KEY, record_at(1e10), None)
+        store.setup()
+        assert self.execute(server, "SELECT count(*) FROM app.sessions") == [(1,)]
+        store.close()
+        self.execute(server, "DROP DATABASE app")
+
+    def test_not_durable(self, server: MariaServer) -> None:
+        with pytest.raises(ConfigurationError, match="innodb_flush_log_at_trx_commit"):
+            from_url(f"{server.url}?durable=false")
+
+    def test_port_that_is_no_number(self) -> None:
+        with pytest.raises(ConfigurationError, match="port"):
+            from_url("mysql://anna@localhost:port/database")
+
+    def test_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pymysql", None)
+        monkeypatch.delitem(sys.modules, "session2.store._pymysql")
+        monkeypatch.delattr(session2.store, "_pymysql")
+        with pytest.raises(ConfigurationError, match=r"session2\[mysql\]"):
+            MySQLSessionStore({})
+
+    def test_ids_that_differ_by_case(self, server: MariaServer, make: Any, clock: Clock) -> None:
+        store = make(clock=clock, hash_ids=False)
+        for key in ("a" * 43, "A" * 43):
+            store.write(key, record_at(clock.now, key.encode()), None)
+        assert contents(store) == {"a" * 43: b"a" * 43, "A" * 43: b"A" * 43}
+        assert self.execute(server, f"SELECT count(*) FROM {store._table} WHERE `key` = '{key_of(0)}'") == [(0,)]

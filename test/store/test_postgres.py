@@ -1,0 +1,184 @@
+"""PostgresSessionStore against a private PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool
+from servers_sql import PostgresServer
+from sql_cases import KEY, SQLTests
+
+import session2.store
+from session2 import ConfigurationError
+from session2.store import from_url
+from session2.store._sql import SQLSessionStore, comment_of
+from session2.store.postgres import _STEPS, PostgresSessionStore
+from session2.testing import StoreSuite
+from session2.testing.kit import Clock, Recipe, key_of, record_at
+from session2.testing.sessions import again, saved
+
+
+@pytest.fixture
+def table(postgres: PostgresServer) -> Iterator[str]:
+    """A name for a table that nobody else uses."""
+    name = f"s_{uuid.uuid4().hex}"
+    yield name
+    with postgres.connect() as connection:
+        connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+
+
+@pytest.fixture
+def server(postgres: PostgresServer) -> PostgresServer:
+    return postgres
+
+
+class TestPostgres(StoreSuite):
+    store_class = PostgresSessionStore
+
+    @pytest.fixture
+    def recipe(self, postgres: PostgresServer, table: str) -> Recipe:
+        return Recipe(PostgresSessionStore, (postgres.url, table))
+
+
+class TestPostgresMore(SQLTests):
+    store_class = PostgresSessionStore
+    whoami = "SELECT pg_backend_pid()"
+
+    @pytest.fixture(params=["postgresql", "postgres"])
+    def scheme(self, request: Any) -> str:
+        return request.param
+
+    @pytest.fixture(params=["connection", "autocommit", "dict_row", "pool"])
+    def lent(self, request: Any, server: PostgresServer) -> Iterator[Any]:
+        kinds = {
+            "connection": lambda: psycopg.connect(server.url),
+            "autocommit": server.connect,
+            "dict_row": lambda: psycopg.connect(server.url, row_factory=dict_row),
+            "pool": lambda: ConnectionPool(server.url, min_size=1, max_size=4, open=True),
+        }
+        lent = kinds[request.param]()
+        yield lent
+        lent.close()
+
+    @pytest.fixture
+    def statements(self, server: PostgresServer) -> Iterator[Callable[[], int]]:
+        """A function that tells how many statements the server has been sent so far."""
+        self.execute(server, "ALTER ROLE session2 SET log_statement = 'all'")
+        yield lambda: len(re.findall("LOG:  (?:statement:|execute) ", server.log.read_text()))
+        self.execute(server, "ALTER ROLE session2 RESET log_statement")
+
+    def kill_connections(self, server: PostgresServer) -> None:
+        self.execute(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                             "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
+
+    def comment(self, server: PostgresServer, store: SQLSessionStore, text: str) -> None:
+        self.execute(server, f"COMMENT ON TABLE {store._table} IS '{text}'")
+
+    def make_schema_1(self, server: PostgresServer, store: SQLSessionStore) -> None:
+        for statement in _STEPS[0]:
+            self.execute(server, statement.format(table=store._table, key='"key"', user='"user"'))
+        self.comment(server, store, comment_of(1))
+
+    def indexes(self, server: PostgresServer, store: SQLSessionStore) -> set[str]:
+        rows = self.execute(server, f"SELECT indexdef FROM pg_indexes WHERE tablename = '{store.table}'")
+        return {definition for definition, in rows}
+
+    @pytest.mark.parametrize("autocommit", [True, False])
+    def test_transaction_of_the_application_stays_its_own(self, server: PostgresServer, table: str,
+                                                          autocommit: bool) -> None:
+        connection = psycopg.connect(server.url, autocommit=autocommit)
+        store = PostgresSessionStore(connection, table)
+        session = saved(store, n=0)
+        assert connection.info.transaction_status == TransactionStatus.IDLE
+        assert connection.autocommit is autocommit
+        connection.execute("CREATE TEMPORARY TABLE articles (n int)")
+        connection.commit()
+        if autocommit:
+            connection.execute("BEGIN")
+        connection.execute("INSERT INTO articles VALUES (1)")
+        loaded = again(store, session)
+        loaded["n"] = 1
+        store.save(loaded)
+        store.setup()
+        assert connection.info.transaction_status == TransactionStatus.INTRANS
+        connection.rollback()
+        assert connection.execute("SELECT count(*) FROM articles").fetchone() == (0,)
+        connection.rollback()
+        assert again(store, session)["n"] == 1
+        store.close()
+        connection.close()
+
+    def test_updates_are_heap_only(self, server: PostgresServer, make: Any, table: str) -> None:
+        """An update that need not touch an index leaves no garbage in any."""
+        clock = Clock()
+        store = make(clock=clock)
+        sessions = [saved(store, n=0, text="x" * 1000) for _ in range(200)]
+        for turn in range(1, 31):
+            for session in sessions:
+                clock.advance(0.01)
+                session.access_time, session.expires = clock(), clock() + 1800
+                session["n"] = turn
+                store.save(session)
+                session.access_time, session.expires = clock() + 0.001, clock() + 1800
+                store.refresh(session)
+        store.close()
+        self.execute(server, "SELECT pg_stat_force_next_flush()")
+        [(updates, heap_only)] = self.execute(
+            server, f"SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = '{table}'")
+        assert updates == 12000
+        assert heap_only / updates > 0.9
+
+    def test_not_durable(self, server: PostgresServer, table: str) -> None:
+        store = from_url(f"{server.url}?table={table}&durable=false")
+        with store._connections.connection() as connection:
+            assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
+        store.close()
+        with server.connect() as connection, pytest.raises(ConfigurationError, match="synchronous_commit"):
+            PostgresSessionStore(connection, table, durable=False)
+
+    def test_table_in_a_schema(self, server: PostgresServer) -> None:
+        self.execute(server, "CREATE SCHEMA app")
+        store = PostgresSessionStore(server.url, "app.sessions")
+        store.write(KEY, record_at(1e10), None)
+        assert self.execute(server, "SELECT count(*) FROM app.sessions") == [(1,)]
+        store.close()
+        self.execute(server, "DROP SCHEMA app CASCADE")
+
+    def test_conninfo(self, server: PostgresServer, table: str) -> None:
+        conninfo = f"host={server.folder} port={server.port} user=session2 password=p@ss:w/rd dbname=postgres"
+        store = PostgresSessionStore(conninfo, table)
+        assert store.read(KEY) is None
+        store.close()
+
+    def test_serialisable_by_default(self, server: PostgresServer, make: Any, clock: Clock) -> None:
+        """A server set to the strictest isolation refuses concurrent statements; the store repeats them."""
+        self.execute(server, "ALTER ROLE session2 SET default_transaction_isolation = 'serializable'")
+        try:
+            self.test_64_threads_on_4_connections(server, make)
+        finally:
+            self.execute(server, "ALTER ROLE session2 RESET default_transaction_isolation")
+
+    def test_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+        monkeypatch.delitem(sys.modules, "session2.store._psycopg")
+        monkeypatch.delattr(session2.store, "_psycopg")
+        with pytest.raises(ConfigurationError, match=r"session2\[postgres\]"):
+            PostgresSessionStore("")
+
+    def test_purge_passes_over_what_is_in_use(self, server: PostgresServer, make: Any, clock: Clock,
+                                              table: str) -> None:
+        store = make(clock=clock)
+        for number in range(3):
+            store.write(key_of(number), record_at(clock.now, expires=clock.now), None)
+        with psycopg.connect(server.url) as connection:
+            connection.execute(f'SELECT 1 FROM "{table}" WHERE key = %s FOR UPDATE', [key_of(1)])
+            assert store.purge() == 2
+        assert store.purge() == 1
