@@ -184,6 +184,7 @@ class TestDamage:
         store.touch(KEY, 950.0, 2100.0)
         store.write(KEY, record(NEW), version)
         store.touch(KEY, 960.0, 2200.0)
+        store.touch(KEY, 970.0, 2300.0)
         assert data_of(store) == NEW
         return file_of(store).read_bytes()
 
@@ -191,7 +192,7 @@ class TestDamage:
         """What a damaged file may be read as: each record with or without its touch, or nothing."""
         old, new = record(OLD), record(NEW)
         return [None, old, old._replace(accessed=950.0, expires=2100.0), new,
-                new._replace(accessed=960.0, expires=2200.0)]
+                new._replace(accessed=960.0, expires=2200.0), new._replace(accessed=970.0, expires=2300.0)]
 
     def look(self, store: DirectorySessionStore, data: bytes | None = None) -> Record | None:
         if data is not None:
@@ -213,7 +214,7 @@ class TestDamage:
                 assert result in allowed, at
                 seen.add(allowed.index(result))
                 found.append(None if result is None else result.data)
-        assert seen == {0, 1, 3, 4}  # the head damaged, the new slot damaged, its touch damaged, anything else
+        assert seen == {0, 1, 4, 5}  # the head damaged, the new slot damaged, its last touch damaged, anything else
 
     def test_cut_at_every_length(self, store: DirectorySessionStore, whole: bytes,
                                  caplog: pytest.LogCaptureFixture) -> None:
