@@ -48,6 +48,10 @@ class Visit:
         self.finished = True
         self.unlock()
 
+    def has_lock_of(self, session: Session) -> bool:
+        """Tell whether the request took the lock of this session."""
+        return self.lease is not None and self.lease.key == session.key
+
     def unlock(self) -> None:
         """Release the lock; the request goes on.  It goes on too where the store is down: leases end by themselves."""
         lease, self.lease = self.lease, None
@@ -161,15 +165,14 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
             return
         if visit.concurrency == "merge":
             visit.concurrency = "lock"
-        while visit.lease is None:
+        while not visit.has_lock_of(session):
+            visit.unlock()
             visit.lease = self.lock(session)
             try:
                 self._take_in(session, visit.lease)
             except BaseException:
                 visit.unlock()
                 raise
-            if session.key != visit.lease.key:  # renewed while this request waited
-                visit.unlock()
 
     def unlock_request(self, exchange: Exchange | None = None) -> None:
         """Release the lock of a request under way; what it changes from here on is merged."""
@@ -203,15 +206,15 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
     def _open(self, visit: Visit) -> _S | None:
         assert visit.cookie is not None
         session = self.load(visit.cookie)
-        if session is None or visit.concurrency != "lock":
-            return session
-        assert session.key is not None
-        visit.lease = self.store.lock(session.key, timeout=self.lock_timeout, lease=self.lock_lease)
-        try:
-            return self._fenced(visit.cookie, visit.lease)
-        except BaseException:
-            visit.close()
-            raise
+        while visit.concurrency == "lock" and session is not None and not visit.has_lock_of(session):
+            visit.unlock()  # of an id that was renewed while this request waited
+            visit.lease = self.lock(session)
+            try:
+                session = self._fenced(visit.cookie, visit.lease)
+            except BaseException:
+                visit.close()
+                raise
+        return session
 
     def _fenced(self, session_id: str, lease: Lease) -> _S | None:
         """Load under the lock.  If its last holder let the lease lapse, a new version keeps that one from writing."""
@@ -236,12 +239,12 @@ class SessionManager(SessionMapping[_S], Generic[_S]):
             self.revoke_session_cookie(exchange)
 
     def _drop(self, session: Session) -> None:
-        self.store.delete(session)
+        self.delete(session)
         session.id = session.key = session.origin = None
 
     def _settle_late(self, session: Session | None, visit: Visit) -> None:
         for old in visit.ended:
-            self.store.delete(old)
+            self.delete(old)
         if session is None or (session.origin is None and not session.has_info()):
             return
         if not session.has_info():
