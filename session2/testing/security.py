@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import pickle
 from collections.abc import Callable
@@ -60,6 +61,17 @@ class SecurityTests:
         assert not Canary.sang
         PickleSerializer().loads(planted)
         assert Canary.sang, "this canary cannot sing, so its silence meant nothing"
+
+    def test_unpickling_needs_a_record_of_the_store(self, store: SessionStore) -> None:
+        """CVE-2016-3957 (web2py): what a client sent was unpickled."""
+        Canary.sang = False
+        manager = manage(store)
+        planted = pickle.dumps({"data": Canary()}, 0).decode("ascii")
+        for cookie in (planted, "s2 pickle\n" + planted, base64.urlsafe_b64encode(planted.encode()).decode("ascii")):
+            browser = Browser(manager)
+            browser.cookie = cookie
+            assert browser.look() == {}
+        assert not Canary.sang
 
     def test_failed_decryption_falls_back_to_nothing(self, recipe: Recipe, clock: Clock) -> None:
         """CVE-2026-39324 (Rack::Session): what could not be decrypted was read unencrypted."""
