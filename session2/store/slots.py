@@ -18,8 +18,9 @@ goes into the other slot and a touch into the other touch, so whatever is interr
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from math import isnan, nan
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from .record import Record
@@ -36,6 +37,8 @@ _TOUCHES: Final = (32, 64)
 _FIRST: Final = 96
 _NO_USER: Final = 0xFFFF_FFFF
 _BLANK: Final = bytes(_SLOT.size)
+_UNUSED: Final = _SLOT.unpack(_BLANK)
+_TORN: Final = (-1, *_UNUSED[1:])
 
 # Half of the smallest disk block: every file takes one anyway.
 _UNIT: Final = 2048
@@ -60,25 +63,26 @@ class Image(NamedTuple):
 
 def parse(data: bytes) -> Image:
     """Return what the bytes of a file mean; anything is accepted."""
-    half = _half(data)
-    if not half:
+    half = _half(data[:_FILE.size])
+    if not half or len(data) < _FIRST:
         return Image(None, len(data), 0, 0, 0, 0, doubt=True, torn=True)
-    if len(data) < 2 * half:  # the insert was stopped, or is under way
+    length = len(data)
+    if length < 2 * half:  # the insert was stopped, or is under way
         data = data.ljust(2 * half, b"\0")
-    first, second = _version(data, _FIRST), _version(data, half)
-    slot, spare = (_FIRST, half) if first > second else (half, _FIRST)
-    newest = max(first, second)
-    torn = first < 0 or second < 0
-    record = _record(data, slot) if newest > 0 else None
-    if record is None and newest > 0:
+    slot, header, spare, other = _FIRST, _header(data, _FIRST), half, _header(data, half)
+    if header[0] < other[0]:
+        slot, header, spare, other = spare, other, slot, header
+    newest = max(header[0], 0)
+    torn = header[0] < 0 or other[0] < 0
+    record = _record(data, slot, header)
+    if record is None and newest:
         torn = True
-        if min(first, second) > 0:
-            slot, spare = spare, slot
-            record = _record(data, slot)
+        slot, spare = spare, slot
+        record = _record(data, slot, other)
     if record is None:
-        return Image(None, len(data), half, max(newest, 0), _FIRST, 0, data[DOUBT_AT] != 0, torn=True)
+        return Image(None, length, half, newest, _FIRST, 0, data[DOUBT_AT] != 0, torn=True)
     record, spare_touch, touch_torn = _touched(data, slot, record)
-    return Image(record, len(data), half, newest, spare, spare_touch, data[DOUBT_AT] != 0, torn or touch_torn)
+    return Image(record, length, half, newest, spare, spare_touch, data[DOUBT_AT] != 0, torn or touch_torn)
 
 
 def pack_slot(record: Record, version: int) -> bytes:
@@ -116,24 +120,27 @@ def _half_for(size: int) -> int:
     return -(-(_FIRST + size + size // 4) // _UNIT) * _UNIT
 
 
-def _half(data: bytes) -> int:
-    if len(data) < _FIRST or not data.startswith(MAGIC):
+@lru_cache(64)
+def _half(head: bytes) -> int:
+    if len(head) < _FILE.size or not head.startswith(MAGIC):
         return 0
-    _, half, crc = _FILE.unpack_from(data)
-    return half if crc == crc32(data[:_FILE.size - _CRC.size]) else 0
+    _, half, crc = _FILE.unpack(head)
+    return int(half) if crc == crc32(head[:-_CRC.size]) and half >= _UNIT else 0
 
 
-def _version(data: bytes, at: int) -> int:
-    """Return the version of a slot, 0 if it was never used, -1 if its header is torn."""
-    header = data[at:at + _SLOT.size]
-    if crc32(header[:-_CRC.size]) == _CRC.unpack_from(header, _SLOT.size - _CRC.size)[0]:
-        return int.from_bytes(header[:8], "little")
-    return 0 if header == _BLANK else -1
+def _header(data: bytes, at: int) -> tuple[Any, ...]:
+    """Return the header of a slot; its version is 0 if it was never used and -1 if it is torn."""
+    header = _SLOT.unpack_from(data, at)
+    if crc32(data[at:at + _SLOT.size - _CRC.size]) == header[-1]:
+        return header
+    return _UNUSED if data[at:at + _SLOT.size] == _BLANK else _TORN
 
 
-def _record(data: bytes, at: int) -> Record | None:
-    """Return the record of a slot whose header is whole, None if its body is not."""
-    version, created, modified, accessed, expires, user_size, size, crc, _ = _SLOT.unpack_from(data, at)
+def _record(data: bytes, at: int, header: tuple[Any, ...]) -> Record | None:
+    """Return the record of a slot, None if there is none or it is not whole."""
+    version, created, modified, accessed, expires, user_size, size, crc, _ = header
+    if version <= 0:
+        return None
     named = user_size != _NO_USER
     start = at + _SLOT.size
     body = data[start:start + size + (user_size if named else 0)]
