@@ -1,0 +1,616 @@
+"""CherryPy's session tool with `StoreSession`: settings, laziness, the mapping, and every way a request can end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import cherrypy
+import pytest
+
+import session2_cherrypy
+from session2 import CookiePolicy, DictSession, Session, SessionConflict, SessionManager, StoreUnavailable
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.kit import Clock
+from session2_cherrypy import settings as tool
+
+Serve = Callable[..., Any]
+
+
+class CountingStore(VolatileSessionStore):
+    """Notes every call of a primitive; raises `StoreUnavailable` while it is down."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.calls: list[str] = []
+        self.down = False
+
+    def _note(self, call: str, key: str) -> None:
+        self.calls.append(call + (" lock" if key.startswith("lock-") else ""))
+        if self.down:
+            raise StoreUnavailable("the plug was pulled")
+
+    def read(self, key: str) -> Any:
+        self._note("read", key)
+        return super().read(key)
+
+    def write(self, key: str, record: Any, expected: Any) -> Any:
+        self._note("write", key)
+        self.calls.append("(")
+        version = super().write(key, record, expected)
+        del self.calls[len(self.calls) - self.calls[::-1].index("(") - 1:]  # how it looks at itself does not count
+        return version
+
+    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        self._note("touch", key)
+        super().touch(key, accessed, expires)
+
+    def remove(self, key: str, expected: Any = None) -> None:
+        self._note("remove", key)
+        calls = list(self.calls)
+        super().remove(key, expected)
+        self.calls = calls
+
+
+def visit() -> str:
+    cherrypy.session["n"] = cherrypy.session.get("n", 0) + 1
+    return str(cherrypy.session["n"])
+
+
+def look() -> str:
+    return str(cherrypy.session.get("n"))
+
+
+def hello() -> str:
+    return "hello"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> CountingStore:
+    return CountingStore(clock=clock)
+
+
+@pytest.fixture
+def manager(store: CountingStore) -> SessionManager[DictSession]:
+    return SessionManager(store, DictSession)
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("locking", [{}, {"locking": "implicit"}, {"locking": "explicit"}, {"locking": "merge"}])
+def test_request_that_does_not_look_costs_nothing(serve: Serve, manager: Any, store: Any, locking: Any) -> None:
+    site = serve({"index": hello, "visit": visit}, manager=manager, **locking)
+    cookie = site.cookie("/visit")
+    store.calls.clear()
+    answer = site.get("/", cookie)
+    assert (answer.all("Set-Cookie"), answer.all("Vary"), answer.all("Cache-Control")) == ([], [], [])
+    assert store.calls == []
+
+
+def test_look_without_a_cookie_costs_nothing(serve: Serve, manager: Any, store: Any) -> None:
+    answer = serve({"look": look}, manager=manager).get("/look")
+    assert (answer.text, answer.all("Set-Cookie"), answer.all("Vary")) == ("None", [], ["Cookie"])
+    assert store.calls == []
+
+
+def test_look_is_one_read(serve: Serve, manager: Any, store: Any) -> None:
+    site = serve({"look": look, "visit": visit}, manager=manager, locking="merge")
+    cookie = site.cookie("/visit")
+    store.calls.clear()
+    assert site.get("/look", cookie).text == "1"
+    assert store.calls == ["read"]
+    site.get("/visit", cookie)
+    assert store.calls == ["read", "read", "write"]
+
+
+def test_look_under_the_lock_writes_no_session(serve: Serve, manager: Any, store: Any) -> None:
+    site = serve({"look": look, "visit": visit}, manager=manager)
+    cookie = site.cookie("/visit")
+    store.calls.clear()
+    assert site.get("/look", cookie).text == "1"
+    assert sorted(store.calls) == ["read", "read", "remove lock", "write lock"]
+
+
+def test_early_locks_before_the_body_is_read(serve: Serve, manager: Any, store: Any) -> None:
+    calls: list[list[str]] = []
+
+    def before_body() -> None:
+        calls.append(list(store.calls))
+
+    site = serve({"index": hello, "visit": visit}, manager=manager, locking="early",
+                 config={"hooks.before_request_body": cherrypy._cprequest.Hook(before_body, priority=70)})
+    cookie = site.cookie("/visit")
+    store.calls.clear()
+    site.get("/", cookie, method="POST", body=b"a=1")
+    assert "write lock" in calls[-1]
+    assert store.calls[-1] == "remove lock"
+
+
+# -- settings ----------------------------------------------------------------------------------------------------------
+
+
+def attributes(site: Any, path: str = "/visit", **request: Any) -> dict[str, str]:
+    (header,) = site.get(path, **request).all("Set-Cookie")
+    pairs = (part.strip().partition("=") for part in header.split(";"))
+    return {name: value for name, _, value in pairs}
+
+
+def test_cookie_by_default(serve: Serve, manager: Any) -> None:
+    sent = attributes(serve({"visit": visit}, manager=manager))
+    assert sent.pop("expires").endswith("GMT")
+    assert len(sent.pop("session_id")) == 43
+    assert sent == {"Path": "/", "HttpOnly": "", "SameSite": "Lax", "Max-Age": str(14 * 86400)}
+
+
+@pytest.mark.parametrize(("settings", "expected"), [
+    ({"persistent": False}, {"Path": "/", "HttpOnly": "", "SameSite": "Lax"}),
+    ({"persistent": False, "httponly": False}, {"Path": "/", "SameSite": "Lax"}),
+    ({"persistent": False, "httponly": True}, {"Path": "/", "HttpOnly": "", "SameSite": "Lax"}),
+    ({"persistent": False, "samesite": None}, {"Path": "/", "HttpOnly": ""}),
+    ({"persistent": False, "samesite": "None", "secure": True},
+     {"Path": "/", "HttpOnly": "", "SameSite": "None", "Secure": ""}),
+    ({"persistent": False, "domain": "shop.example"},
+     {"Path": "/", "HttpOnly": "", "SameSite": "Lax", "Domain": "shop.example"}),
+    ({"persistent": False, "path": "/shop"}, {"Path": "/shop", "HttpOnly": "", "SameSite": "Lax"}),
+    ({"persistent": False, "path_header": "X-Path"}, {"Path": "/sent", "HttpOnly": "", "SameSite": "Lax"}),
+    ({"persistent": False, "path_header": "X-None"}, {"Path": "/", "HttpOnly": "", "SameSite": "Lax"}),
+])
+def test_cookie_settings(serve: Serve, manager: Any, settings: Any, expected: Any) -> None:
+    site = serve({"visit": visit}, manager=manager, name="shop", **settings)
+    sent = attributes(site, headers={"X-Path": "/sent"})
+    assert len(sent.pop("shop")) == 43
+    assert sent == expected
+
+
+@pytest.mark.parametrize("path", ["/a; Domain=evil.example", "/\x7f"])
+def test_path_header_cannot_add_attributes(serve: Serve, manager: Any, path: str) -> None:
+    site = serve({"visit": visit}, manager=manager, path_header="X-Path")
+    assert site.get("/visit", headers={"X-Path": path}, status=400).all("Set-Cookie") == []
+
+
+def test_cookie_is_secure_behind_a_proxy_with_tls(serve: Serve, manager: Any) -> None:
+    site = serve({"visit": visit}, {"tools.proxy.on": True}, manager=manager)
+    assert "Secure" in attributes(site, headers={"X-Forwarded-Proto": "https"})
+    assert "Secure" not in attributes(site)
+
+
+def test_policy_of_the_manager_comes_first(serve: Serve, store: Any) -> None:
+    policy = CookiePolicy("mine", samesite="Strict")
+    site = serve({"visit": visit}, manager=SessionManager(store, cookie=policy), name="other")
+    sent = attributes(site)
+    assert len(sent.pop("mine")) == 43
+    assert sent == {"Path": "/", "HttpOnly": "", "SameSite": "Strict"}
+    assert site.get("/visit", site.cookie("/visit")).text == "2"
+
+
+def expiry(store: Any) -> float:
+    ((_, record),) = store.scan()
+    return float(record.expires - record.accessed)
+
+
+def test_clocks_of_the_manager_rule(serve: Serve, store: Any) -> None:
+    manager = SessionManager(store, idle_timeout=77)
+    sent = attributes(serve({"visit": visit}, manager=manager))
+    assert (expiry(store), sent["Max-Age"]) == (77, "77")
+
+
+@pytest.mark.parametrize(("minutes", "seconds", "max_age"), [(2, 120, "120"), (0.025, 1.5, "2")])
+def test_timeout_is_in_minutes(serve: Serve, manager: Any, store: Any, clock: Clock, minutes: float,
+                               seconds: float, max_age: str) -> None:
+    site = serve({"visit": visit, "look": look}, manager=manager, timeout=minutes)
+    (header,) = site.get("/visit").all("Set-Cookie")
+    assert f"Max-Age={max_age};" in header
+    assert expiry(store) == pytest.approx(seconds)
+    clock.advance(seconds - 0.01)
+    assert site.get("/look", header.partition(";")[0]).text == "1"
+    clock.advance(seconds + 0.01)
+    assert site.get("/look", header.partition(";")[0]).text == "None"
+    assert manager.idle_timeout == 14 * 86400
+
+
+def test_store_by_url_has_the_timeout_of_cherrypy(serve: Serve, tmp_path: Path) -> None:
+    url = f"directory:{tmp_path}/sessions?create=true"
+    sent = attributes(serve({"visit": visit}, store_url=url))
+    assert sent["Max-Age"] == "3600"
+    assert expiry(tool._by_url[url].store) == 3600
+
+
+def test_store_by_url_is_made_once(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    original = tool.from_url
+
+    def from_url(url: str) -> Any:
+        made.append(url)
+        return original(url)
+
+    monkeypatch.setattr(tool, "from_url", from_url)
+    site = serve({"visit": visit}, store_url=f"directory:{tmp_path}/sessions?create=true")
+    threads = [threading.Thread(target=site.get, args=("/visit",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+
+
+def test_configuration_file(tmp_path: Path, serve: Serve) -> None:
+    file = tmp_path / "site.conf"
+    file.write_text("[/]\ntools.sessions.on = True\n"
+                    "tools.sessions.storage_class = session2_cherrypy.StoreSession\n"
+                    f'tools.sessions.store_url = "directory:{tmp_path}/sessions?create=true"\n'
+                    "tools.sessions.timeout = 1.5\ntools.sessions.clean_freq = 0\n")
+    site = serve({"visit": visit})
+    site.app.config.clear()
+    site.app.merge(str(file))
+    assert site.app.config["/"]["tools.sessions.storage_class"] is session2_cherrypy.StoreSession
+    cookie = site.cookie("/visit")
+    assert site.get("/visit", cookie).text == "2"
+    assert list((tmp_path / "sessions").rglob("*"))
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({}, "set tools.sessions.manager"),
+    ({"store_url": "nowhere:"}, "no store is called"),
+    ({"manager": object()}, "must be a session2.SessionManager"),
+    ({"manager": SessionManager(VolatileSessionStore(), type("Visitor", (Session,), {}))},
+     "derive Visitor from DictSession"),
+    ({"manager": SessionManager(VolatileSessionStore()), "timeout": -1}, "positive number of minutes"),
+    ({"manager": SessionManager(VolatileSessionStore()), "samesite": "None"}, "needs secure=True"),
+])
+def test_settings_that_cannot_work(serve: Serve, settings: Any, message: str) -> None:
+    answer = serve({"visit": visit}, **settings).get("/visit", status=500)
+    assert message in answer.text
+    assert answer.all("Set-Cookie") == []
+
+
+# -- the session as the application sees it ----------------------------------------------------------------------------
+
+
+def test_mapping(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        session = cherrypy.session
+        assert isinstance(session, MutableMapping)
+        assert session
+        session.update({"a": 1, "b": 2}, c=3)
+        assert list(session) == list(session.keys()) == ["a", "b", "c"]
+        assert sorted(session.values()) == [1, 2, 3]
+        assert dict(session) == dict(session.items()) == {"a": 1, "b": 2, "c": 3} == session._data
+        assert ("a" in session, "x" in session) == (True, False)
+        assert len(session.keys()) == len(session.items()) == 3
+        assert (session.pop("a"), session.pop("x", None), session.setdefault("b", 9)) == (1, None, 2)
+        assert session.popitem() == ("b", 2)
+        del session["c"]
+        assert list(session) == []
+        session["d"] = 4
+        session.clear()
+        return "as it should be"
+
+    answer = serve({"page": page}, manager=manager).get("/page")
+    assert answer.text == "as it should be"
+    assert answer.all("Set-Cookie") == []
+
+
+def test_length_is_the_number_of_sessions(serve: Serve, manager: Any) -> None:
+    site = serve({"visit": visit, "count": lambda: str(len(cherrypy.session))}, manager=manager)
+    assert site.get("/count").text == "0"
+    site.get("/visit")
+    assert site.get("/count", site.cookie("/visit")).text == "2"
+
+
+def test_attributes_of_the_session(serve: Serve, store: Any) -> None:
+    class Shopper(DictSession):
+        greeting = "hello"
+
+    def page() -> str:
+        assert type(cherrypy.session.session) is Shopper
+        cherrypy.session.session.seen = True
+        return str(cherrypy.session.session.greeting)
+
+    site = serve({"page": page, "seen": lambda: str(cherrypy.session.session.seen), "visit": visit},
+                 manager=SessionManager(store, Shopper))
+    cookie = site.cookie("/visit")
+    assert site.get("/page", cookie).text == "hello"
+    assert site.get("/seen", cookie).text == "True"
+
+
+def test_id_is_what_the_cookie_carries(serve: Serve, manager: Any) -> None:
+    def begin() -> str:
+        early = str(cherrypy.session.id)
+        visit()
+        assert cherrypy.session.id == early
+        return early
+
+    site = serve({"begin": begin, "id": lambda: cherrypy.session.id}, manager=manager)
+    (header,) = (answer := site.get("/begin")).all("Set-Cookie")
+    assert header.startswith(f"session_id={answer.text};")
+    assert site.get("/id", header.partition(";")[0]).text == answer.text
+    assert site.get("/id").all("Set-Cookie") == []
+
+
+def test_what_the_request_brought(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        session = cherrypy.session
+        loaded = session.loaded
+        return f"{session.originalid} {loaded} {session.missing} {session.loaded}"
+
+    site = serve({"page": page, "visit": visit}, manager=manager)
+    cookie = site.cookie("/visit")
+    assert site.get("/page").text == "None False False True"
+    assert site.get("/page", cookie).text == f"{cookie.partition('=')[2]} False False True"
+    assert site.get("/page", "session_id=made-up").text == "made-up False True True"
+
+
+def test_user(serve: Serve, manager: Any) -> None:
+    def login() -> str:
+        cherrypy.session.user = "ada"
+        return str(cherrypy.session.get_user())
+
+    def switch() -> str:
+        cherrypy.session.set_user("bob")
+        return str(cherrypy.session.user)
+
+    site = serve({"login": login, "switch": switch, "who": lambda: str(cherrypy.session.user)}, manager=manager)
+    ada = site.cookie("/login")
+    bob = site.cookie("/switch", ada)
+    assert (site.get("/who", ada).text, site.get("/who", bob).text) == ("None", "bob")
+    assert [session.user for session in manager.sessions_of("bob")] == ["bob"]
+
+
+def test_csrf_token_of_a_form(serve: Serve, manager: Any) -> None:
+    site = serve({"form": lambda: cherrypy.session.session.get_csrf_token(),
+                  "send": lambda **_: str(cherrypy.session.session.valid_csrf_token())}, manager=manager)
+    answer = site.get("/form")
+    cookie = answer.all("Set-Cookie")[0].partition(";")[0]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+
+    def send(token: str, method: str = "POST") -> str:
+        body = f"{DictSession.CSRF_TOKEN_NAME}={token}".encode()
+        return str(site.get("/send", cookie, method=method, headers=form, body=body).text)
+
+    assert (send(answer.text), send("wrong"), send(answer.text, "GET")) == ("True", "False", "False")
+
+
+# -- how a request ends ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [cherrypy.HTTPError(402, "pay"), cherrypy.HTTPRedirect("/look"), cherrypy.NotFound()])
+def test_answers_that_are_exceptions_store_the_session(serve: Serve, manager: Any, error: Exception) -> None:
+    def page() -> str:
+        visit()
+        raise error
+
+    status = {"HTTPError": 402, "HTTPRedirect": 303, "NotFound": 404}[type(error).__name__]
+    site = serve({"page": page, "look": look}, manager=manager)
+    answer = site.get("/page", status=status)
+    assert answer.all("Vary") == ["Cookie"]
+    assert site.get("/look", answer.all("Set-Cookie")[0].partition(";")[0]).text == "1"
+
+
+@pytest.mark.parametrize("end", ["delete", "expire", "login", "regenerate"])
+def test_crash_undoes_everything(serve: Serve, manager: Any, store: Any, end: str) -> None:
+    def crash() -> None:
+        visit()
+        {"delete": cherrypy.session.delete, "expire": cherrypy.lib.sessions.expire,
+         "login": lambda: cherrypy.session.set_user("ada"), "regenerate": cherrypy.tools.sessions.regenerate}[end]()
+        raise RuntimeError("on purpose")
+
+    site = serve({"crash": crash, "visit": visit, "look": look}, manager=manager)
+    cookie = site.cookie("/visit")
+    before = list(store.scan())
+    answer = site.get("/crash", cookie, status=500)
+    assert answer.all("Set-Cookie") == []
+    assert list(store.scan()) == before, "nothing stored, no lock left"
+    assert site.get("/look", cookie).text == "1"
+
+
+def test_requests_that_never_reach_the_tool(serve: Serve, manager: Any) -> None:
+    def refuse() -> None:
+        raise cherrypy.HTTPError(405)
+
+    site = serve({"visit": visit}, {"hooks.on_start_resource": refuse}, manager=manager)
+    assert site.get("/visit", status=405).all("Set-Cookie") == []
+    assert serve({"visit": visit}, manager=manager).get("/nowhere", status=404).all("Set-Cookie") == []
+
+
+def test_internal_redirect_keeps_a_new_session(serve: Serve, manager: Any) -> None:
+    def begin() -> None:
+        visit()
+        raise cherrypy.InternalRedirect("/look")
+
+    def to_hello() -> None:
+        visit()
+        raise cherrypy.InternalRedirect("/")
+
+    site = serve({"begin": begin, "look": look, "to_hello": to_hello, "index": hello}, manager=manager)
+    answer = site.get("/begin")
+    assert answer.text == "1"
+    assert site.get("/look", answer.all("Set-Cookie")[0].partition(";")[0]).text == "1"
+    assert site.get("/look", site.cookie("/to_hello")).text == "1"
+    assert site.get("/begin", site.cookie("/begin")).text == "2"
+
+
+def test_internal_redirect_after_logout(serve: Serve, manager: Any, store: Any) -> None:
+    def logout() -> None:
+        cherrypy.session.delete()
+        raise cherrypy.InternalRedirect("/look")
+
+    site = serve({"visit": visit, "look": look, "logout": logout}, manager=manager)
+    answer = site.get("/logout", site.cookie("/visit"))
+    assert answer.text == "None"
+    assert "Max-Age=0" in answer.all("Set-Cookie")[0]
+    assert list(store.scan()) == []
+
+
+def test_generator_runs_under_the_lock(serve: Serve, manager: Any) -> None:
+    def page() -> Any:
+        cherrypy.session["n"] = cherrypy.session.get("n", 0)
+        yield str(cherrypy.session.locked)
+        cherrypy.session["n"] += 1
+        yield ""
+
+    site = serve({"visit": visit, "page": page, "look": look}, manager=manager)
+    cookie = site.cookie("/visit")
+    assert site.get("/page", cookie).text == "True"
+    assert site.get("/look", cookie).text == "2"
+
+
+# -- streams -----------------------------------------------------------------------------------------------------------
+
+STREAM = {"response.stream": True}
+
+
+def test_stream_sends_the_cookie_before_the_body(serve: Serve, manager: Any) -> None:
+    def page() -> Any:
+        visit()
+
+        def body() -> Any:
+            yield "first "
+            cherrypy.session["n"] += 1
+            yield "second"
+
+        return body()
+
+    site = serve({"page": page, "look": look}, STREAM, manager=manager)
+    answer = site.get("/page")
+    cookie = answer.all("Set-Cookie")[0].partition(";")[0]
+    assert answer.text == "first second"
+    assert site.get("/look", cookie).text == "2"
+    assert site.get("/page", cookie).text == "first second"
+    assert site.get("/look", cookie).text == "4"
+
+
+def test_stream_holds_the_lock_until_its_end(serve: Serve, store: Any) -> None:
+    holding: list[bool] = []
+
+    def page() -> Any:
+        visit()
+
+        def body() -> Any:
+            holding.append(any(key.startswith("lock-") for key, _ in store.scan()))
+            yield "body"
+
+        return body()
+
+    site = serve({"page": page, "visit": visit}, STREAM, manager=SessionManager(store))
+    site.get("/page", site.cookie("/visit"))
+    assert holding == [True]
+    assert not [key for key, _ in store.scan() if key.startswith("lock-")]
+
+
+def test_login_in_a_stream_comes_too_late(serve: Serve, manager: Any, caplog: pytest.LogCaptureFixture) -> None:
+    def page() -> Any:
+        cherrypy.session.load()
+
+        def body() -> Any:
+            yield "body"
+            cherrypy.session.user = "ada"
+
+        return body()
+
+    site = serve({"page": page, "visit": visit, "who": lambda: str(cherrypy.session.user)}, STREAM, manager=manager)
+    cookie = site.cookie("/visit")
+    site.get("/page", cookie)
+    site.get("/page")
+    assert caplog.text.count("no cookie could be sent any more") == 2
+    assert site.get("/who", cookie).text == "None"
+    assert len(list(manager)) == 1
+
+
+def test_logout_in_a_stream_ends_the_session(serve: Serve, manager: Any) -> None:
+    def page() -> Any:
+        cherrypy.session.load()
+
+        def body() -> Any:
+            yield "body"
+            cherrypy.session.delete()
+
+        return body()
+
+    site = serve({"page": page, "visit": visit, "look": look}, STREAM, manager=manager)
+    cookie = site.cookie("/visit")
+    site.get("/page", cookie)
+    assert site.get("/look", cookie).text == "None"
+
+
+# -- when the session cannot be had ------------------------------------------------------------------------------------
+
+
+def test_store_that_is_down(serve: Serve, manager: Any, store: Any) -> None:
+    site = serve({"visit": visit, "index": hello}, manager=manager)
+    cookie = site.cookie("/visit")
+    store.down = True
+    assert site.get("/visit", cookie, status=503).all("Set-Cookie") == []
+    assert site.get("/visit", status=503).all("Set-Cookie") == []
+    assert site.get("/", cookie).text == "hello"
+    store.down = False
+    assert site.get("/visit", cookie).text == "2"
+
+
+def test_conflict_is_409(serve: Serve, store: Any) -> None:
+    manager = SessionManager(store, DictSession, concurrency="strict")
+
+    def overtaken() -> str:
+        visit()
+        (session,) = manager.values()
+        session["n"] = 100
+        manager.save(session)
+        return "never sent"
+
+    site = serve({"visit": visit, "overtaken": overtaken, "look": look}, manager=manager)
+    cookie = site.cookie("/visit")
+    answer = site.get("/overtaken", cookie, status=409)
+    assert (answer.all("Set-Cookie"), answer.all("Vary")) == ([], ["Cookie"])
+    assert site.get("/look", cookie).text == "100"
+
+
+def test_lock_that_is_never_free_is_503(serve: Serve, store: Any) -> None:
+    manager = SessionManager(store, DictSession, lock_timeout=0)
+
+    def twice() -> None:
+        for _ in range(2):
+            with pytest.raises(cherrypy.HTTPError):
+                cherrypy.session.get("n")
+        visit()
+
+    site = serve({"visit": visit, "twice": twice}, manager=manager)
+    cookie = site.cookie("/visit")
+    with manager.lock(cookie.partition("=")[2]):
+        answer = site.get("/visit", cookie, status=503)
+        assert answer.all("Retry-After") == ["1"]
+        assert answer.all("Set-Cookie") == []
+        store.calls.clear()
+        site.get("/twice", cookie, status=503)
+        assert store.calls.count("write lock") == 1, "one request waits for the lock once"
+    assert site.get("/visit", cookie).text == "2"
+
+
+@pytest.mark.parametrize("mode", ["strict", "read-only"])
+def test_concurrency_of_the_manager_holds(serve: Serve, store: Any, mode: Any) -> None:
+    modes: list[str] = []
+
+    def page() -> str:
+        cherrypy.session.load()
+        modes.append(cherrypy.session._exchange.visit.concurrency)
+        return "ok"
+
+    manager = SessionManager(store, DictSession, concurrency=mode)
+    serve({"page": page}, manager=manager).get("/page")
+    serve({"page": page}, manager=manager, locking="explicit").get("/page")
+    serve({"page": page}, manager=manager, locking="implicit").get("/page")
+    assert modes == [mode, mode, "lock"]
+
+
+def test_conflict_error_names_its_cause() -> None:
+    from session2_cherrypy.answers import as_http_errors
+
+    with pytest.raises(cherrypy.HTTPError) as caught, as_http_errors():
+        raise SessionConflict("why")
+    assert isinstance(caught.value.__cause__, SessionConflict)
