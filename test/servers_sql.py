@@ -48,7 +48,13 @@ class Server:
     stop_signal: signal.Signals
     crash_signal: signal.Signals
 
-    def __init__(self) -> None:
+    fast: dict[str, object]
+    """Settings for tests: what is saved survives a crash of the server, but not of the machine."""
+    durable: dict[str, object]
+    """Settings for measurements."""
+
+    def __init__(self, durable: bool = False) -> None:
+        self.settings = self.durable if durable else self.fast
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="s2-"))
         self.log = self.folder / "log"
@@ -142,6 +148,8 @@ class PostgresServer(Server):
     account = "postgres"
     stop_signal = signal.SIGINT
     crash_signal = signal.SIGQUIT
+    fast = {"fsync": "off"}
+    durable = {"shared_buffers": "1GB"}
 
     def prepare(self) -> None:
         (self.folder / "password").write_text(PASSWORD)
@@ -151,7 +159,7 @@ class PostgresServer(Server):
 
     def command(self) -> list[str]:
         settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": self.folder,
-                    "fsync": "off", "max_connections": 200}
+                    "max_connections": 200, **self.settings}
         return [program("postgres"), "-D", str(self.folder / "data"),
                 *[part for name, value in settings.items() for part in ("-c", f"{name}={value}")]]
 
@@ -177,6 +185,8 @@ class MariaServer(Server):
     account = "mysql"
     stop_signal = signal.SIGTERM
     crash_signal = signal.SIGKILL
+    fast = {"innodb-flush-log-at-trx-commit": 2}
+    durable = {"innodb-buffer-pool-size": "1G"}
 
     def prepare(self) -> None:
         self.run(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",
@@ -185,7 +195,7 @@ class MariaServer(Server):
     def command(self) -> list[str]:
         return [program("mariadbd"), "--no-defaults", f"--datadir={self.folder}/data", f"--port={self.port}",
                 "--bind-address=127.0.0.1", f"--socket={self.socket()}", f"--pid-file={self.folder}/pid",
-                "--innodb-flush-log-at-trx-commit=2", "--max-connections=200"]
+                "--max-connections=200", *[f"--{name}={value}" for name, value in self.settings.items()]]
 
     def socket(self) -> str:
         return str(self.folder / "socket")

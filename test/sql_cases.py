@@ -27,8 +27,10 @@ import os, sys
 from session2.store import from_url
 from session2.testing.kit import key_of, record_at
 
-url, table, whoami = sys.argv[1:]
-store = from_url(url, table=table, pool_size=2)
+url, table, whoami, lend = sys.argv[1:]
+kind = type(from_url(url))
+lent = eval(lend)
+store = kind(lent, table, pool_size=2)
 
 def connection():
     with store._connections.connection() as lent:
@@ -40,11 +42,14 @@ child = os.fork()
 if not child:
     assert connection() != mine
     store.write(key_of(2), record_at(store.clock()), None)
-    sys.exit()
+    sys.stdout.flush()
+    os._exit(0) if lend != "url" else sys.exit()
 assert os.waitpid(child, 0)[1] == 0
 assert store.read(key_of(2))
 assert connection() == mine, "the child ended a connection of its parent"
 store.close()
+if lend != "url":
+    lent.close()
 """
 
 
@@ -261,8 +266,9 @@ class SQLTests:
             store.read(KEY)
         assert store.read(KEY) is None
 
-    def test_fork_after_the_store_was_made(self, server: Any, table: str) -> None:
-        done = subprocess.run([sys.executable, "-W", "error", "-c", FORKING, server.url, table, self.whoami],
+    def test_fork_after_the_store_was_made(self, server: Any, table: str, lend: str) -> None:
+        """The child exits as programs do, with all that this takes down, where nothing is but what the store made."""
+        done = subprocess.run([sys.executable, "-W", "error", "-c", FORKING, server.url, table, self.whoami, lend],
                               capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
 

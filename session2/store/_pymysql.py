@@ -38,7 +38,7 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     if not hasattr(conn, "connection"):
         raise ConfigurationError("MySQLSessionStore needs a URL, the arguments of pymysql.connect, a connection of "
                                  f"PyMySQL or a pool of them, not {type(conn).__name__}")
-    child = Driver(getattr(conn, "steady_connection", _unshared), is_free, _close)
+    child = Driver(getattr(conn, "steady_connection", _unshared), lambda _: True, _close)  # it repairs itself
     return Borrowed(_from_pool(conn), Pool(child, pool_size, timeout))
 
 

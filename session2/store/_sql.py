@@ -35,6 +35,12 @@ could make no heap-only updates.  The hour moves once an hour.
 """
 
 
+_BRISK = 0.1
+"""Seconds a statement of a clean-up should take: batches shrink where the server is slow or busy."""
+
+_LONG_AGO = -2**62
+
+
 class Fault(enum.Enum):
     """Why a statement failed."""
 
@@ -151,12 +157,14 @@ class SQLSessionStore(SessionStore):
 
     def purge(self, now: float | None = None, batch: int = 1000) -> int:
         now = self.clock() if now is None else now
-        deleted, hour = 0, self._next_hour(-1, now)
+        deleted, size, hour = 0, batch, self._next_hour(_LONG_AGO, now)
         while hour is not None:
             after: str | None = ""
             while after is not None:
-                count, after = self._purge_some(hour, after, now, batch)
+                start = time.monotonic()
+                count, after = self._purge_some(hour, after, now, size)
                 deleted += count
+                size = _paced(size, time.monotonic() - start, batch)
             hour = self._next_hour(hour, now)
         return deleted
 
@@ -167,10 +175,12 @@ class SQLSessionStore(SessionStore):
         """
         deleted, remaining = self.purge(), 0
         limit = self.clock() - minutes * 60
-        after = ""
-        while (last := self._execute("stride", after=after, stride=_STRIDE).rows[0][0]) is not None:
+        after, stride = "", _STRIDE
+        while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
             span = {"after": after, "last": last, "moved": _MOVED, "ended": _ENDED, "now": self.clock()}
+            start = time.monotonic()
             deleted += self._execute("delete_old", limit=limit, **span).changed
+            stride = _paced(stride, time.monotonic() - start, _STRIDE)
             remaining += self._execute("count", **span).rows[0][0]
             after = last
         return deleted, remaining
@@ -298,6 +308,12 @@ def refuse_newer(schema: int, known: int, table: str) -> None:
     if schema > known:
         raise ConfigurationError(f"the table {table!r} has schema {schema}, this session2 knows schema {known}; "
                                  "install the newer session2 here too")
+
+
+def _paced(size: int, seconds: float, most: int) -> int:
+    """Return how many rows to delete next, when deleting `size` of them took so long."""
+    factor = min(2.0, max(0.25, _BRISK / max(seconds, 1e-6)))
+    return max(1, min(most, int(size * factor)))
 
 
 def _user_bytes(user: str | None) -> bytes | None:

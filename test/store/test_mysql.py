@@ -74,6 +74,16 @@ class TestMySQLMore(SQLTests):
         if not isinstance(lent, pymysql.connections.Connection) or lent.open:
             lent.close()
 
+    @pytest.fixture(params=["url", "__import__('pymysql').connect(**__import__('session2.store._pymysql', "
+                            "fromlist=['x'])._from_url(url))",
+                            "__import__('dbutils.pooled_db', fromlist=['x']).PooledDB(__import__('pymysql'), "
+                            "maxconnections=1, **__import__('session2.store._pymysql', "
+                            "fromlist=['x'])._from_url(url))"],
+                    ids=["url", "connection", "pool"])
+    def lend(self, request: Any) -> str:
+        """What to make a store with in another process."""
+        return request.param
+
     @pytest.fixture
     def statements(self, server: MariaServer) -> Iterator[Callable[[], int]]:
         """A function that tells how many statements the server has been sent so far, besides its own."""

@@ -68,6 +68,13 @@ class TestPostgresMore(SQLTests):
         yield lent
         lent.close()
 
+    @pytest.fixture(params=["url", "__import__('psycopg').connect(url)",
+                            "__import__('psycopg_pool').ConnectionPool(url, min_size=1, max_size=1, open=True)"],
+                    ids=["url", "connection", "pool"])
+    def lend(self, request: Any) -> str:
+        """What to make a store with in another process."""
+        return request.param
+
     @pytest.fixture
     def statements(self, server: PostgresServer) -> Iterator[Callable[[], int]]:
         """A function that tells how many statements the server has been sent so far."""

@@ -1,0 +1,59 @@
+"""The database servers' part of what is measured: each server is private and durable."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymysql
+from cases import STATE, Case, ours, raw
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from servers_sql import MariaServer, PostgresServer
+
+
+def postgres(folder: Path) -> list[Case]:
+    """A SELECT and an UPDATE that commits itself, by psycopg."""
+    server = PostgresServer(durable=True)
+    atexit.register(server.close)
+    connection = psycopg.connect(server.url, autocommit=True)
+    connection.execute("CREATE TABLE s (key text PRIMARY KEY, data bytea) WITH (fillfactor = 70)")
+    connection.execute("INSERT INTO s VALUES ('k', %s)", [pickle.dumps(STATE)])
+
+    def load() -> bytes:
+        row = connection.execute("SELECT data FROM s WHERE key = %s", ["k"], binary=True).fetchone()
+        assert row is not None
+        return bytes(row[0])
+
+    def save(data: bytes) -> object:
+        return connection.execute("UPDATE s SET data = %s WHERE key = %s", [data, "k"])
+
+    return [raw("psycopg, SELECT + UPDATE", load, save), *ours("postgres", server.url)]
+
+
+def mysql(folder: Path) -> list[Case]:
+    """A SELECT and an UPDATE that commits itself, by PyMySQL."""
+    server = MariaServer(durable=True)
+    atexit.register(server.close)
+    connection = pymysql.connect(**server.arguments, autocommit=True)
+
+    def execute(statement: str, *arguments: Any) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, arguments)
+            return cursor.fetchone()
+
+    execute("CREATE TABLE s (k varchar(100) PRIMARY KEY, data longblob) ENGINE = InnoDB")
+    execute("INSERT INTO s VALUES ('k', %s)", pickle.dumps(STATE))
+    return [raw("PyMySQL, SELECT + UPDATE", lambda: bytes(execute("SELECT data FROM s WHERE k = %s", "k")[0]),
+                lambda data: execute("UPDATE s SET data = %s WHERE k = %s", data, "k")),
+            *ours("mysql", server.url)]
+
+
+def groups() -> dict[str, Callable[[Path], list[Case]]]:
+    """Return the groups by name."""
+    return {"postgres": postgres, "mysql": mysql}
