@@ -29,13 +29,16 @@ _T = TypeVar("_T")
 _KEY = re.compile(r"(lock-)?[A-Za-z0-9_-]{43,64}", re.ASCII)
 _PREFIX = re.compile(r"[A-Za-z0-9_-]{8,69}", re.ASCII)
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, help=(
+_HELP = (
     "Set up, clean, inspect and copy session stores.\n\n"
     "URL is a store, for example directory:/var/lib/sessions, sqlite:FILE, durus://HOST:PORT, "
     "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE?table=sessions.  A password that is missing in it "
     f"is taken from the environment variable {VARIABLE}.\n\n"
     "Exit codes: 0 done; 1 nothing was found, or not everything succeeded; 2 the arguments, a URL or the configuration "
-    "cannot work; 3 the store is unavailable; 130 interrupted."))
+    "cannot work; 3 the store is unavailable; 130 interrupted.")
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
+                  help=_HELP)
 
 URL = Annotated[str, typer.Argument(metavar="URL", help="The store.")]
 AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
