@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
+from . import tokens
 from .errors import ConfigurationError
 from .session import Session
 from .store.base import SessionStore
@@ -81,7 +82,7 @@ class SessionMapping(Generic[_S]):
         return [(str(session.key), session) for session in self]
 
     def _by_key(self, key: str) -> _S | None:
-        if not isinstance(key, str) or len(key) != 64 or not self.store.hash_ids:
+        if not tokens.is_key(key) or not self.store.hash_ids:
             return None
         record = self.store.read(key)
         if record is None or not self.store.is_session(key, record):

@@ -9,6 +9,7 @@ import re
 import secrets
 
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
+_KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def new_id() -> str:
@@ -19,6 +20,11 @@ def new_id() -> str:
 def is_id(text: object) -> bool:
     """Tell whether `text` could be an id of ours; nothing else ever reaches a store."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def is_key(text: object) -> bool:
+    """Tell whether `text` could be what `hash_id` returns."""
+    return isinstance(text, str) and _KEY.fullmatch(text) is not None
 
 
 def hash_id(session_id: str) -> str:

@@ -19,6 +19,8 @@ from .sessions import Shop, again, saved
 HOSTILE_IDS: dict[str, Any] = {
     "parent": "../../etc/passwd",
     "43 characters of path": "../" * 14 + "x",
+    "64 characters of path": "../" * 21 + "x",
+    "64 with NUL": "a" * 63 + "\0",
     "device": "/dev/null",
     "long": "x" * 5000,
     "NUL": "a\0b",
@@ -71,6 +73,9 @@ class HostileTests:
         assert not store.has_session(session_id)
         assert manager.load(session_id) is None
         assert not manager.has_session(session_id)
+        if session_id not in manager.keys():  # noqa: SIM118 (a manager iterates over sessions)
+            assert session_id not in manager
+            assert manager.get(session_id) is None
         store.delete_session(session_id)
 
     @pytest.mark.parametrize("hostile", HOSTILE_IDS.values(), ids=HOSTILE_IDS)
