@@ -20,7 +20,9 @@ SCHEME := $(firstword $(subst :, ,$(STORE)))
 EXTRA_postgres := postgres
 EXTRA_postgresql := postgres
 EXTRA_mysql := mysql
+EXTRA_mariadb := mysql
 EXTRA_durus := durus
+EXTRA_durus+unix := durus
 STORE_EXTRA := $(EXTRA_$(SCHEME))
 
 # Quixote and Durus are built by a C compiler.

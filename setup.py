@@ -15,8 +15,8 @@ ADAPTERS = find_packages("adapters")
 DRIVERS = {
     "quixote": ["Quixote>=3.8"],
     "cherrypy": ["CherryPy>=18"],
-    "postgres": ["psycopg[binary]>=3.1", "psycopg_pool>=3.2"],
-    "mysql": ["PyMySQL>=1.1", "DBUtils>=3"],
+    "postgres": ["psycopg[binary]>=3.2"],
+    "mysql": ["PyMySQL>=1.1"],
     "durus": ["Durus>=4.3"],
     "cli": ["typer>=0.12", "rich>=13"],
 }
@@ -26,10 +26,12 @@ TESTING = ["pytest>=8", "hypothesis>=6"]
 # What `make test` needs besides; not for users of session2.testing.
 DEVELOPMENT = [
     *TESTING,
+    "DBUtils>=3",
     "build",
-    "httpx",
     "mirakuru",
     "mypy>=1.11",
+    "path",  # CherryPy's own cases of its sessions import it
+    "psycopg_pool>=3.2",
     "pytest-timeout",
     "pytest-xdist",
     "ruff",

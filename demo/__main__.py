@@ -23,6 +23,7 @@ STORES: Final = {
     "directory": f"directory:{DATA}/sessions?create=true",
     "shelve": f"shelve:{DATA}/sessions.shelf",
     "sqlite": f"sqlite:{DATA}/sessions.sqlite",
+    "durus": f"durus:{DATA}/sessions.durus",
 }
 
 FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy"}

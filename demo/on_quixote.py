@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from typing import Any
 
 from quixote import get_publisher, get_request, get_session, redirect
@@ -18,7 +20,7 @@ class Demo(Directory):  # type: ignore[misc]
     """All pages, at the root."""
 
     def _q_traverse(self, path: Sequence[str]) -> Any:
-        name = path[0] if len(path) == 1 else None
+        name = "/".join(path)
         if name not in PAGES:
             raise TraversalError
         query = {key: value for key, value in get_request().get_fields().items() if isinstance(value, str)}
@@ -29,7 +31,8 @@ class Demo(Directory):  # type: ignore[misc]
 def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
     """Serve until interrupted; `ready` is called with the port once it is listened to."""
     server = SockInheritHTTPServer((host, port), HTTPRequestHandler)
-    Publisher(Demo(), session_manager=manager, display_exceptions="plain")
+    with redirect_stdout(sys.stdout):  # and back: a publisher turns standard output into its error log
+        Publisher(Demo(), session_manager=manager)
     try:
         ready(server.server_address[1])
         server.serve_forever()

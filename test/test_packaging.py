@@ -31,6 +31,7 @@ DRIVEN = {
     "postgresql": ("postgresql://nobody@localhost/none", "postgres"),
     "postgres": ("postgres://nobody@localhost/none", "postgres"),
     "mysql": ("mysql://nobody@localhost/none", "mysql"),
+    "mariadb": ("mariadb://nobody@localhost/none", "mysql"),
     "durus": ("durus:{}/s.durus", "durus"),
     "durus+unix": ("durus+unix:{}/socket", "durus"),
 }

@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
 import twill
 
@@ -25,23 +27,36 @@ LASTING = ["directory", "shelve", "sqlite"]
 STORES = ["volatile", *LASTING]
 
 
+class Answer(NamedTuple):
+    """What a server answered."""
+
+    status_code: int
+    text: str
+    cookie: str | None
+    """The id that the session cookie set by it carries."""
+
+
 class Demo(NamedTuple):
     """One running server."""
 
     process: subprocess.Popen[str]
     url: str
 
-    def get(self, page: str = "", session_id: str | bytes | None = None) -> httpx.Response:
-        """Get a page with this cookie, following redirects by hand so that the cookie is ours alone."""
+    def get(self, page: str = "", session_id: str | bytes | None = None) -> Answer:
+        """Get a page with this cookie; no redirect is followed and no cookie kept."""
         headers = {}
         if session_id is not None:
             value = session_id if isinstance(session_id, bytes) else session_id.encode()
-            headers = {"Cookie": f"{COOKIE}=".encode() + value}
-        return httpx.get(self.url + page, headers=headers, timeout=60)
+            headers["Cookie"] = f"{COOKIE}=".encode() + value
+        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=60)) as connection:
+            connection.request("GET", "/" + page, headers=headers)
+            response = connection.getresponse()
+            cookie = SimpleCookie(response.getheader("Set-Cookie", "")).get(COOKIE)
+            return Answer(response.status, response.read().decode(), cookie and cookie.value)
 
     def keep(self) -> str:
         """Begin a session and return its id."""
-        return self.get("keep").cookies[COOKIE]
+        return self.get("keep").cookie
 
     def counter(self, session_id: str) -> int:
         return int(re.search(r"Counter is at (\d+)\.", self.get("", session_id).text)[1])
@@ -101,15 +116,13 @@ def test_the_original_scenarios_are_all_there():
 
 
 @pytest.mark.parametrize("cookie", [
-    b"../../etc/passwd", b"/dev/null", b"/etc/hostname", b"x" * 5000, b"a\0b", "é€".encode(), b"\xff\xfe", b"%00",
-    b"..", b"", b"*del*", b'"', b"lock-" + b"0" * 64, b"0" * 64, b"A" * 43], ids=repr)
+    b"../../etc/passwd", b"/dev/null", b"/etc/hostname", b"..", b"%00", b"a\0b", b'"a\\000b"', b"x" * 5000,
+    "é€".encode(), b"\xff\xfe", b"", b"*del*", b'"', b"lock-" + b"0" * 64, b"0" * 64, b"A" * 43], ids=repr)
 def test_a_cookie_we_did_not_issue_is_not_adopted(server, cookie):
-    if b"\0" in cookie:  # no client library sends it
-        cookie = b'"a\\000b"'
     assert server.get("", cookie).status_code == 200
     kept = server.get("keep", cookie)
     assert kept.status_code in (302, 303)
-    assert kept.cookies[COOKIE].encode() != cookie
+    assert kept.cookie.encode() != cookie
     assert server.id_shown(cookie) == "None"
 
 
@@ -117,14 +130,14 @@ def test_a_cookie_made_of_a_live_one_is_not_adopted(server):
     live = server.keep()
     for cookie in (f"{live}.lock", f"./{live}", f"{live}/", live[:-1], f"{live}A", f"lock-{live}"):
         assert server.id_shown(cookie) == "None"
-        assert server.get("keep", cookie).cookies[COOKIE] != cookie
+        assert server.get("keep", cookie).cookie != cookie
     assert server.id_shown(live) == live
 
 
 def test_values_and_users_are_shown_escaped(server):
     session_id = server.keep()
     server.get("set?key=<b>&value=%26<i>", session_id)
-    new_id = server.get("login?user=<u>", session_id).cookies[COOKIE]
+    new_id = server.get("login?user=<u>", session_id).cookie
     page = server.get("", new_id).text
     assert "<code>&lt;b&gt;</code> is <code>&amp;&lt;i&gt;</code>" in page
     assert "&lt;u&gt; is logged in." in page
@@ -133,7 +146,7 @@ def test_values_and_users_are_shown_escaped(server):
 def test_a_login_gives_a_new_id_and_the_old_one_is_dead(server):
     session_id = server.keep()
     server.get("increment", session_id)
-    new_id = server.get("login?user=anne", session_id).cookies[COOKIE]
+    new_id = server.get("login?user=anne", session_id).cookie
     assert new_id != session_id
     assert server.counter(new_id) == 1
     assert server.id_shown(session_id) == "None"
