@@ -449,6 +449,20 @@ def test_a_file_is_private_and_stays_so_when_packed(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_saves_are_forced_to_disk_if_wanted(durable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = DurusSessionStore(tmp_path / "sessions.durus", durable=durable)
+    version = store.write(KEY, RECORD, None)
+    forced: list[Any] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (forced.append(file), fsync(file)))
+    store.write(KEY, RECORD, version)
+    store.touch(KEY, RECORD.accessed + 1, None)
+    store.remove(KEY)
+    assert len(forced) == 3 * durable
+    store.close()
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_half_a_transaction_at_the_end_is_cut_off(packed: bool, tmp_path: Path,
                                                   caplog: pytest.LogCaptureFixture) -> None:
