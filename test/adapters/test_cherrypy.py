@@ -40,6 +40,15 @@ def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: boo
     app = application(manager, **locking)
     if https:
         app.merge({"/": {"tools.proxy.on": True, "tools.proxy.base": "https://shop.example"}})
+    _run(app, ready)
+
+
+def serve_by_default(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+    """Serve with the locking that CherryPy has by default."""
+    _run(application(manager), ready)
+
+
+def _run(app: cherrypy.Application, ready: Callable[[int], None]) -> None:
     server = wsgi.Server(("127.0.0.1", 0), app, numthreads=20)
     server.prepare()
     ready(server.bind_addr[1])

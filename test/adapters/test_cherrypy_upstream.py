@@ -150,7 +150,7 @@ class TestTheirCases(helper.CPWebCase):  # type: ignore[misc]
         for store in watched.values():
             stop_cleaning(store)
 
-    def getPage(self, url: str, headers: Any = None, *arguments: Any, **named: Any) -> None:  # noqa: N802
+    def getPage(self, url: str, headers: Any = None, *arguments: Any, **named: Any) -> None:
         super().getPage(url, headers, *arguments, **named)
         self.cookies = self.cookies or [header for header in headers or () if header[0] == "Cookie"]
 
