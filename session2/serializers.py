@@ -1,7 +1,8 @@
 """Bytes from state and state from bytes.
 
-What a store keeps is an envelope: one header line that names the format, then the payload.  A record of another
-format is never guessed at; it is reported and treated as a missing session.
+What a store keeps is an envelope: one header line that names the format and the checksum (or the secret) of the payload,
+then the payload.  A record that is damaged or of another format is never guessed at; it is reported and treated as a
+missing session.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, ClassVar
+from zlib import crc32
 
 from .errors import ConfigurationError, SerializationError
 
@@ -42,10 +44,16 @@ class Serializer(ABC):
 
     def seal(self, payload: bytes, key: str) -> bytes:
         """Return the envelope to store under `key`."""
-        return self._header + payload
+        return self._header + b"%08x\n" % crc32(payload) + payload
 
     def open(self, data: bytes, key: str) -> bytes:
         """Return the payload of the envelope stored under `key`, or raise `SerializationError`."""
+        checksum, _, payload = self._body(data).partition(b"\n")
+        if checksum != b"%08x" % crc32(payload):
+            raise SerializationError("the record is damaged")
+        return payload
+
+    def _body(self, data: bytes) -> bytes:
         header = self._header
         if not data.startswith(header):
             raise SerializationError(f"the record is not of the format {self.tag!r} this store is made for")
@@ -53,7 +61,7 @@ class Serializer(ABC):
 
     @property
     def _header(self) -> bytes:
-        return b"s2 " + self.tag.encode("ascii") + b"\n"
+        return b"s2 " + self.tag.encode("ascii") + b" "
 
 
 class PickleSerializer(Serializer):
@@ -160,7 +168,7 @@ class _Sealing(Serializer):
         return header + self._close(self._keys[self._newest], self.inner.seal(payload, key), header + key.encode())
 
     def open(self, data: bytes, key: str) -> bytes:
-        name, newline, body = super().open(data, key).partition(b"\n")
+        name, newline, body = self._body(data).partition(b"\n")
         secret = self._keys.get(name)
         if not newline or secret is None:
             raise SerializationError(f"the record was not {self.tag} with a secret this store knows")

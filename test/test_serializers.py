@@ -35,7 +35,7 @@ def test_a_state_survives_the_round_trip(serializer: Serializer) -> None:
     data = serializer.seal(serializer.dumps(state), KEY)
     assert serializer.dumps(state) == serializer.dumps(state)
     assert serializer.loads(serializer.open(data, KEY)) == state
-    assert data.split(b"\n", 1)[0] == b"s2 " + serializer.tag.encode()
+    assert data.startswith(b"s2 " + serializer.tag.encode() + b" ")
 
 
 @ALL
@@ -102,8 +102,8 @@ def test_nothing_is_decoded_before_it_is_verified(sealing: Any) -> None:
     planted = PickleSerializer().seal(PickleSerializer().dumps({"x": Canary()}), KEY)
     serializer = sealing(PickleSerializer(), SECRET)
     foreign = sealing(PickleSerializer(), OTHER).seal(PickleSerializer().dumps({"x": Canary()}), KEY)
-    header = serializer.seal(serializer.dumps({}), KEY).split(b"\n")[:2]
-    for data in (planted, foreign, b"\n".join([*header, planted]), b"\n".join([*header, b"\0" * 32 + planted])):
+    header = serializer.seal(serializer.dumps({}), KEY).split(b"\n")[0] + b"\n"
+    for data in (planted, foreign, header + planted, header + b"\0" * 32 + planted):
         with pytest.raises(SerializationError):
             serializer.loads(serializer.open(data, KEY))
     assert not Canary.sang
@@ -112,9 +112,8 @@ def test_nothing_is_decoded_before_it_is_verified(sealing: Any) -> None:
     Canary.sang = False
 
 
-@SEALING
-def test_every_flipped_bit_and_every_cut_is_noticed(sealing: Any) -> None:
-    serializer = sealing(JSONSerializer(), SECRET)
+@ALL
+def test_every_flipped_bit_and_every_cut_is_noticed(serializer: Serializer) -> None:
     data = serializer.seal(serializer.dumps({"a": 1}), KEY)
     for place in range(len(data)):
         for bit in range(8):
@@ -153,7 +152,7 @@ def test_signed_and_encrypted_are_not_taken_for_each_other() -> None:
 def test_equal_states_have_different_ciphertexts_and_nonces_do_not_repeat() -> None:
     encrypted = Encrypted(JSONSerializer(), SECRET)
     sealed = {encrypted.seal(b"{" + b" " * 64 + b"}", KEY) for _ in range(10_000)}
-    header = len(b"s2 encrypted\n") + 9
+    header = len(b"s2 encrypted ") + 9
     assert len({data[header:header + 12] for data in sealed}) == 10_000
     body = next(iter(sealed))[header + 12:]
     blocks = [body[start:start + 16] for start in range(0, 64, 16)]
