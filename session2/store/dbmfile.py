@@ -204,8 +204,11 @@ def _is_sqlite(path: str) -> bool:
 
 
 def _remove_all(new: str) -> None:
+    """Remove what a build left; Berkeley DB, which is behind some ndbm, begins under another name."""
+    folder, name = os.path.split(new)
     for suffix in (*_SUFFIXES, "-journal"):
         _remove(new + suffix)
+        _remove(os.path.join(folder, f"__db.{name}{suffix}"))
 
 
 def _remove(path: str) -> None:

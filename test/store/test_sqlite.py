@@ -1,9 +1,323 @@
+"""The SQLite store: the suite, and what only a database can suffer."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session2.errors import ConfigurationError, Conflict, StoreUnavailable
+from session2.store import from_url, sqlite
+from session2.store.record import Record
 from session2.store.sqlite import SQLiteSessionStore
-from session2.testing.store import StoreSuite
+from session2.testing import StoreSuite
+
+KEYS = [f"{number:064x}" for number in range(8)]
 
 
 class TestSQLite(StoreSuite):
     store_class = SQLiteSessionStore
 
-    def arguments(self, tmp_path):
+    def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (tmp_path / "sessions.db",), {}
+
+
+def record(data: bytes = b"state", user: str | None = "anna", expires: float | None = 2000.0) -> Record:
+    return Record(data, 800.0, 900.0, 900.0, expires, user)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SQLiteSessionStore]:
+    store = SQLiteSessionStore(path, timeout=0.1, clock=lambda: 1000.0)
+    yield store
+    store.close()
+
+
+def query(path: Path, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def open_files(path: Path) -> list[str]:
+    """Return which files of the store this process has open."""
+    links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    targets = [os.readlink(link) for link in links if os.path.islink(link)]
+    return sorted(target for target in targets if target.startswith(str(path)))
+
+
+# -- the indexes -------------------------------------------------------------------------------------------------------
+
+
+def due(path: Path) -> float | None:
+    [(found,)] = query(path, "SELECT due FROM sessions")
+    return found
+
+
+def test_saves_and_touches_leave_the_index_alone_and_purge_moves_it(store: SQLiteSessionStore, path: Path) -> None:
+    version = store.write(KEYS[0], record(expires=1100.0), None)
+    version = store.write(KEYS[0], record(b"new", expires=1500.0), version)
+    store.touch(KEYS[0], 950.0, 1600.0)
+    assert due(path) == 1100.0
+    assert store.purge(1550.0) == 0
+    assert due(path) == 1600.0
+    store.touch(KEYS[0], 960.0, None)
+    assert store.purge(1e9) == 0
+    assert due(path) is None
+
+
+@pytest.mark.parametrize("sooner", ["write", "touch"])
+def test_a_shorter_life_moves_the_index_at_once(store: SQLiteSessionStore, sooner: str) -> None:
+    for before in (1500.0, None):
+        version = store.write(KEYS[0], record(expires=before), None)
+        if sooner == "write":
+            store.write(KEYS[0], record(expires=1200.0), version)
+        else:
+            store.touch(KEYS[0], 950.0, 1200.0)
+        assert store.purge(1300.0) == 1
+
+
+def test_user_may_change(store: SQLiteSessionStore) -> None:
+    version = store.write(KEYS[0], record(user=None), None)
+    for user in ("anna", "bert", None):
+        version = store.write(KEYS[0], record(user=user), version)
+        found = store.read(KEYS[0])
+        assert found is not None
+        assert found.user == user
+        for name in ("anna", "bert"):
+            assert len(list(store.records_of(name))) == (name == user)
+
+
+@pytest.mark.parametrize(("statement", "index"), [
+    (sqlite._PAGE_OF_USER, "sessions_user"), (sqlite._PURGE, "sessions_due"), (sqlite._POSTPONE, "sessions_due")])
+def test_indexes_are_used(store: SQLiteSessionStore, path: Path, statement: str, index: str) -> None:
+    store.setup()
+    values = {"user": "anna", "after": 0, "now": 1.0, "batch": 1}
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN " + statement.format(table="sessions"), values).fetchall()
+    assert any(index in row[-1] for row in plan)
+
+
+def test_long_pages_and_batches(store: SQLiteSessionStore) -> None:
+    count = 3 * sqlite._PAGE_SIZE
+    for number in range(count):
+        store.write(f"{number:064x}", record(expires=1100.0 if number % 2 else 5000.0), None)
+    assert len(dict(store.scan())) == len(dict(store.records_of("anna"))) == count
+    assert store.purge(1100.0, batch=7) == count // 2
+    assert len(dict(store.scan())) == count // 2
+
+
+# -- the file and the table --------------------------------------------------------------------------------------------
+
+
+def test_files_are_private(store: SQLiteSessionStore, path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store.write(KEYS[0], record(), None)
+    finally:
+        os.umask(before)
+    assert {found.name: stat.S_IMODE(found.stat().st_mode) for found in path.parent.iterdir()} == {
+        "sessions.db": 0o600, "sessions.db-wal": 0o600, "sessions.db-shm": 0o600}
+
+
+def test_two_tables_in_one_file(store: SQLiteSessionStore, path: Path) -> None:
+    other = SQLiteSessionStore(path, table="Other_2", clock=lambda: 1000.0)
+    store.write(KEYS[0], record(b"one"), None)
+    other.write(KEYS[0], record(b"two"), None)
+    other.setup(drop=True)
+    assert list(other.scan()) == []
+    assert [found.data for _, found in store.scan()] == [b"one"]
+    other.close()
+
+
+@pytest.mark.parametrize("definition", [
+    "CREATE TABLE sessions (key TEXT PRIMARY KEY, data BLOB)", "CREATE VIEW Sessions AS SELECT 1",
+    "CREATE TABLE sessions (key TEXT) -- session2 schema 2"])
+def test_foreign_table_is_left_alone(store: SQLiteSessionStore, path: Path, definition: str) -> None:
+    query(path, definition)
+    before = path.read_bytes()
+    for attempt in (store.setup, lambda: store.setup(drop=True), lambda: store.write(KEYS[0], record(), None)):
+        with pytest.raises(ConfigurationError, match="table="):
+            attempt()
+    assert path.read_bytes() == before
+
+
+def test_application_keeps_its_own_tables(store: SQLiteSessionStore, path: Path) -> None:
+    query(path, "CREATE TABLE shop (n INTEGER)")
+    query(path, "INSERT INTO shop VALUES (7)")
+    store.write(KEYS[0], record(), None)
+    store.setup(drop=True)
+    assert query(path, "SELECT n FROM shop") == [(7,)]
+    assert query(path, "PRAGMA user_version") == [(0,)]
+
+
+def test_file_that_is_no_database(store: SQLiteSessionStore, path: Path) -> None:
+    path.write_bytes(b"dear diary\n" * 1000)
+    with pytest.raises(StoreUnavailable, match="not a database") as raised:
+        store.write(KEYS[0], record(), None)
+    assert isinstance(raised.value.__cause__, sqlite3.Error)
+    store.close()
+    assert path.read_bytes() == b"dear diary\n" * 1000
+    assert [found.name for found in path.parent.iterdir()] == ["sessions.db"]
+
+
+def test_damaged_database(store: SQLiteSessionStore, path: Path) -> None:
+    for key in KEYS:
+        store.write(key, record(bytes(5000)), None)
+    store.close()
+    path.write_bytes(path.read_bytes()[:6000])
+    with pytest.raises(StoreUnavailable, match=r"sessions\.db"):
+        list(store.scan())
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnavailable, match="nowhere"):
+        SQLiteSessionStore(tmp_path / "nowhere" / "x.db").read(KEYS[0])
+
+
+def test_arguments(path: Path) -> None:
+    for table in ("", "a b", 'x"', "1st", "sqlite_stat1", "x" * 100, "tisch\N{SNOWMAN}"):
+        with pytest.raises(ConfigurationError, match="table"):
+            SQLiteSessionStore(path, table=table)
+    for name in ("", ":memory:"):
+        with pytest.raises(ConfigurationError, match="file"):
+            SQLiteSessionStore(name)
+    with pytest.raises(ConfigurationError, match="NORMAL"):
+        SQLiteSessionStore(path, synchronous="maybe")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("level", "number"), [("NORMAL", 1), ("full", 2)])
+def test_from_url(path: Path, level: str, number: int) -> None:
+    store = from_url(f"sqlite:{path}?table=t&synchronous={level}&timeout=2")
+    assert isinstance(store, SQLiteSessionStore)
+    store.write(KEYS[0], record(), None)
+    [connection] = store._database._idle
+    assert connection.execute("PRAGMA synchronous").fetchone() == (number,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert query(path, "SELECT count(*) FROM t") == [(1,)]
+    store.close()
+
+
+# -- threads and processes ---------------------------------------------------------------------------------------------
+
+
+def test_locked_too_long(store: SQLiteSessionStore, path: Path) -> None:
+    """Readers go on; a writer gets an error after the timeout, and the next one works."""
+    version = store.write(KEYS[0], record(), None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert store.read(KEYS[0]) is not None
+        with pytest.raises(StoreUnavailable, match="locked"):
+            store.write(KEYS[0], record(b"new"), version)
+        with store._database._writing, pytest.raises(StoreUnavailable, match="busy"):
+            store.write(KEYS[0], record(b"new"), version)
+    store.write(KEYS[0], record(b"new"), version)
+
+
+def test_one_statement_for_each_step(store: SQLiteSessionStore) -> None:
+    version = store.write(KEYS[0], record(), None)
+    [connection] = store._database._idle
+    seen: list[str] = []
+    connection.set_trace_callback(seen.append)
+    for step in (lambda: store.read(KEYS[0]), lambda: store.write(KEYS[0], record(b"new"), version),
+                 lambda: store.touch(KEYS[0], 950.0, 2100.0), lambda: store.remove(KEYS[0])):
+        seen.clear()
+        step()
+        assert len(seen) == 1
+
+
+def test_threads_that_end_leave_nothing(store: SQLiteSessionStore, path: Path) -> None:
+    store.setup()
+    first = open_files(path)
+    for _ in range(20):
+        thread = threading.Thread(target=store.read, args=(KEYS[0],))
+        thread.start()
+        thread.join()
+    assert open_files(path) == first
+
+
+def test_close_closes_what_every_thread_opened(store: SQLiteSessionStore, path: Path) -> None:
+    barrier = threading.Barrier(4)
+
+    def read() -> None:
+        connection = store._database._take()
+        barrier.wait(30)
+        store._database._idle.append(connection)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(store._database._connections) == 4
+    store.close()
+    assert open_files(path) == []
+    assert not store._database._connections
+    assert store.read(KEYS[0]) is None
+
+
+def test_no_connection_is_open_while_the_process_forks(store: SQLiteSessionStore, path: Path) -> None:
+    """SQLite in the child would take the locks of its parent for its own; the parent's end would then lose saves."""
+    version = store.write(KEYS[0], record(), None)
+    child = os.fork()
+    if child == 0:
+        inherited = open_files(path)
+        store.write(KEYS[0], record(b"child"), version)
+        os._exit(len(inherited))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(Conflict):
+        store.write(KEYS[0], record(b"parent"), version)
+    assert [found.data for _, found in store.scan()] == [b"child"]
+
+
+def test_child_outlives_its_parent(store: SQLiteSessionStore, path: Path) -> None:
+    """What it saves after the parent has closed, and others have come and gone, is kept."""
+    version = store.write(KEYS[0], record(), None)
+    ready, begin = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        version = store.write(KEYS[0], record(b"1"), version)
+        os.write(ready[1], b"x")
+        os.read(begin[0], 1)
+        store.write(KEYS[0], record(b"2"), version)
+        os._exit(0)
+    os.read(ready[0], 1)
+    store.close()
+    assert query(path, "SELECT data FROM sessions") == [(b"1",)]
+    os.write(begin[1], b"x")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    for end in (*ready, *begin):
+        os.close(end)
+    assert [found.data for _, found in store.scan()] == [b"2"]
+
+
+def first_use(path: Path, number: int, barrier: Any) -> None:
+    store = SQLiteSessionStore(path, clock=lambda: 1000.0)
+    barrier.wait(60)
+    store.write(KEYS[number], record(), None)
+    store.close()
+
+
+def test_many_processes_make_the_file_at_once(path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    barrier = context.Barrier(6)
+    children = [context.Process(target=first_use, args=(path, number, barrier)) for number in range(6)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0] * 6
+    assert query(path, "SELECT count(*) FROM sessions") == [(6,)]
