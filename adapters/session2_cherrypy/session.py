@@ -182,6 +182,11 @@ class StoreSession(MutableMapping[str, Any]):
             self.manager.lock_request(self._exchange)
         self.locked = True
 
+    def renew_lock(self) -> None:
+        """Start the lease of the lock anew, in a request that runs longer than the manager's `lock_lease`."""
+        with as_http_errors():
+            self.manager.renew_lock(self._exchange)
+
     def release_lock(self) -> None:
         """Unlock the session, from whatever thread; harmless while it is not locked.
 

@@ -185,6 +185,26 @@ def test_06_lock_of_a_dead_request_is_taken_over(serve: Serve, store: Any, clock
     assert site.get("/visit", cookie).text == "2"
 
 
+@pytest.mark.parametrize(("renewed", "status"), [(True, 200), (False, 409)])
+def test_06_request_that_outlives_its_lease(serve: Serve, store: Any, clock: Clock, renewed: bool, status: int) -> None:
+    """It may renew the lease; else another request takes the lock over, and this one can no longer write."""
+    manager = SessionManager(store, DictSession, lock_timeout=0, lock_lease=60)
+
+    def page() -> str:
+        visit()
+        clock.advance(59)
+        if renewed:
+            cherrypy.session.renew_lock()
+        clock.advance(2)
+        site.get("/visit", cookie, status=503 if renewed else 200)
+        return "done"
+
+    site = serve({**PAGES, "page": page}, manager=manager)
+    cookie = site.cookie("/visit")
+    site.get("/page", cookie, status=status)
+    assert site.get("/look", cookie).text == "2"
+
+
 def test_07_two_processes_lose_nothing(tmp_path: Path) -> None:
     """Default settings: the requests of one session take turns, in whatever process."""
     server = f"{Path(__file__).with_name('test_cherrypy.py')}:serve_by_default"
