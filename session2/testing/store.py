@@ -11,6 +11,7 @@ import pytest
 from ..store.base import SessionStore
 from .contract import ContractTests
 from .crash import CrashTests
+from .faults import FaultTests
 from .hostile import HostileTests
 from .kit import Clock, Recipe
 from .model import ModelTests
@@ -20,8 +21,8 @@ from .security import SecurityTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, RequestTests, SecurityTests, RaceTests, CrashTests,
-                 ModelTests):
+class StoreSuite(ContractTests, SessionTests, HostileTests, FaultTests, RequestTests, SecurityTests, RaceTests,
+                 CrashTests, ModelTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
