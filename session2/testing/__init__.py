@@ -1,15 +1,28 @@
 """The conformance suites for stores and adapters of your own; they need the extra ``session2[testing]``."""
 
-import pytest
+from __future__ import annotations
 
-# Before they are imported, so that a failing assertion in a suite shows its values.
-pytest.register_assert_rewrite("session2.testing.contract", "session2.testing.sessions", "session2.testing.hostile",
-                              "session2.testing.requests", "session2.testing.races", "session2.testing.work",
-                              "session2.testing.crash", "session2.testing.security",
-                              "session2.testing.model", "session2.testing.store",
-                              "session2.testing.adapter", "session2.testing.site")
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
-from .adapter import AdapterSuite  # noqa: E402
-from .store import StoreSuite  # noqa: E402
+if TYPE_CHECKING:
+    from .adapter import AdapterSuite
+    from .store import StoreSuite
 
 __all__ = ["AdapterSuite", "StoreSuite"]
+
+_HOME: Final = {"AdapterSuite": "adapter", "StoreSuite": "store"}
+
+# Before they are imported, so that a failing assertion in a suite shows its values.  The processes that the suites
+# start import this package too, and do without pytest.
+if "pytest" in sys.modules:
+    sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.{module}" for module in (
+        "adapter", "contract", "crash", "hostile", "model", "races", "requests", "security", "sessions", "site",
+        "store", "work")))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
