@@ -1,6 +1,7 @@
 # make demo    the demonstration application, at http://localhost:8080/
 # make test    everything that must hold, in one pytest run
 # make bench   how fast the stores are
+# make docs    the documentation as HTML, in build/docs
 # make soak    ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
 #
 # Nothing but make and Python 3.10 or later need be there before; all else goes into .venv.
@@ -31,7 +32,7 @@ SERVED_BY := $(if $(CAN_COMPILE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
 
 ARGS ?=
 
-.PHONY: demo test bench soak
+.PHONY: demo test bench soak docs
 .DEFAULT_GOAL := demo
 
 demo: .venv/with-$(SERVED_BY) $(STORE_EXTRA:%=.venv/with-%)
@@ -45,6 +46,9 @@ test: .venv/with-all,dev
 
 bench: .venv/with-all,dev
 	.venv/bin/python test/bench $(ARGS)
+
+docs: .venv/with-all,dev
+	.venv/bin/python -m sphinx -W -b html docs build/docs
 
 soak: .venv/with-all,dev
 	.venv/bin/python -W error test/soak $(ARGS)

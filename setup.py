@@ -18,6 +18,8 @@ DRIVERS = {
     "postgres": ["psycopg[binary]>=3.2"],
     "mysql": ["PyMySQL>=1.1"],
     "durus": ["Durus>=4.3"],
+    "msgpack": ["msgspec>=0.18"],
+    "encrypted": ["cryptography>=42"],
     "cli": ["typer>=0.12", "rich>=13"],
 }
 
@@ -28,14 +30,17 @@ DEVELOPMENT = [
     *TESTING,
     "DBUtils>=3",
     "build",
+    "furo",
     "mirakuru",
     "mypy>=1.11",
+    "myst-parser",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
     "setuptools>=64",
+    "sphinx",
     "twill>=3.3",
     "types-PyMySQL",
     "wheel",

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("sql_cases")
 
+from conformance import pytest_terminal_summary  # noqa: E402, F401 (a hook)
 from servers_sql import mariadb, postgres  # noqa: E402, F401 (fixtures)
 
 # The machines are shared and noisy: how long an example takes says nothing about the code.
