@@ -76,7 +76,8 @@ class RaceTests(Claims):
     def test_one_of_replace_and_remove_wins(self, store: SessionStore, clock: Clock, together: Together) -> None:
         versions = {key_of(number): store.write(key_of(number), record_at(clock.now), None)
                     for number in range(self.times(50))}
-        removed, replaced = together([(work.remove_each, versions), (work.replace_each, versions)])
+        backwards = dict(reversed(versions.items()))  # so that each is first somewhere
+        removed, replaced = together([(work.remove_each, versions), (work.replace_each, backwards)])
         assert contents(store) == dict.fromkeys(replaced, b"replaced")
         assert (removed | replaced, removed & replaced) == (set(versions), set())
 
