@@ -18,8 +18,8 @@ _HOME: Final = {"AdapterSuite": "adapter", "StoreSuite": "store"}
 # start import this package too, and do without pytest.
 if "pytest" in sys.modules:
     sys.modules["pytest"].register_assert_rewrite(*(f"{__name__}.{module}" for module in (
-        "adapter", "contract", "crash", "hostile", "model", "races", "requests", "security", "sessions", "site",
-        "store", "work")))
+        "adapter", "contract", "crash", "hostile", "model", "overlap", "races", "requests", "security", "sessions",
+        "site", "store", "work")))
 
 
 def __getattr__(name: str) -> Any:
