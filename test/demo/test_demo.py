@@ -24,7 +24,7 @@ COOKIE = "session2_demo"
 
 FRAMEWORKS = ["quixote", "cherrypy"]
 LASTING = ["directory", "shelve", "sqlite"]
-STORES = ["volatile", *LASTING]
+STORES = ["volatile", "durus", *LASTING]
 
 
 class Answer(NamedTuple):
