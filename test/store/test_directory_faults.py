@@ -421,6 +421,27 @@ class TestInBetween:
         store.remove(KEY)
         assert files(store) == []
 
+    @pytest.mark.parametrize(("call", "after"), [("rename", LARGE), ("unlink", None)])
+    def test_killed_when_the_name_was_taken(self, store: DirectorySessionStore, before_lock: Any, call: str,
+                                            after: bytes | None, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Who waited for the lock of the dead must not save into a file that has no name any more."""
+        version = store.write(KEY, record(OLD), None)
+        real = getattr(os, call)
+
+        def last(*paths: str) -> None:
+            real(*paths)
+            raise KeyboardInterrupt
+
+        def die() -> None:
+            monkeypatch.setattr(os, call, last)
+            with pytest.raises(KeyboardInterrupt):
+                store.remove(KEY) if after is None else store.write(KEY, record(after), version)
+
+        before_lock(die)
+        with pytest.raises(Conflict):
+            store.write(KEY, record(NEW), version)
+        assert data_of(store) == after
+
     def test_inserted_before_our_insert(self, store: DirectorySessionStore, before_lock: Any) -> None:
         before_lock(lambda: store.write(KEY, record(OLD), None))
         with pytest.raises(Conflict):
@@ -441,6 +462,19 @@ class TestInBetween:
         with pytest.raises(Conflict):
             store.write(KEY, record(NEW), None)
         assert data_of(store) == OLD
+
+    def test_folder_is_locked_before_anything_is_taken_away(self, store: DirectorySessionStore,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        file_of(store).parent.mkdir()
+        file_of(store).symlink_to("/nowhere")
+        monkeypatch.setattr(directory, "_PATIENCE", 0.01)
+        folder = os.open(file_of(store).parent, os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with pytest.raises(StoreUnavailable, match="lock"):
+            store.write(KEY, record(NEW), None)
+        assert file_of(store).is_symlink()
+        os.close(folder)
+        store.write(KEY, record(NEW), None)
 
     def test_two_saves_during_our_read(self, store: DirectorySessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """We met the first slot before both of them and the second slot in the middle of the later one."""
