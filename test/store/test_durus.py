@@ -130,10 +130,13 @@ def test_a_server_that_is_away_is_unavailable_until_it_is_back(server: DurusServ
 def test_a_server_that_does_not_answer_is_unavailable(server: DurusServer) -> None:
     store = DurusSessionStore(server.address, timeout=0.2)
     store.write(KEY, RECORD, None)
+    lend, lent = store._source.lend, []
+    store._source.lend = lambda: lent.append("once") or lend()  # type: ignore[method-assign, func-returns-value]
     server.send(signal.SIGSTOP)
     try:
         with pytest.raises(StoreUnavailable):  # on the connection there is
             store.read(KEY)
+        assert lent == ["once"]  # to wait again would be to wait twice as long as promised
         with pytest.raises(StoreUnavailable):  # and on a new one, which the kernel accepts in its place
             store.read(KEY)
     finally:
@@ -306,11 +309,15 @@ def count(times):
         except Conflict:
             pass
 
-children = []
+def socket_name():
+    return store._source._idle[-1].connection.storage.s.getsockname()
+
+parents, children = socket_name(), []
 for _ in range(3):
     child = os.fork()
     if not child:
         count(50)
+        assert socket_name() != parents
         sys.exit()
     children.append(child)
 count(50)
@@ -353,6 +360,11 @@ sys.stdin.read()
 
 QUIET = """
 import sys
+if sys.argv[2] == "imported":
+    import durus.logger
+if sys.argv[2] == "configured":
+    import logging
+    logging.basicConfig(level=logging.INFO)
 out, err = sys.stdout, sys.stderr
 from session2.store.durus import DurusSessionStore
 from session2.testing.kit import key_of, record_at
@@ -392,9 +404,10 @@ def test_the_lock_of_a_killed_process_is_taken_over(server: DurusServer) -> None
     store.close()
 
 
-def test_the_driver_prints_nothing(server: DurusServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("already", ["nothing", "imported", "configured"])
+def test_the_driver_prints_nothing(already: str, server: DurusServer, tmp_path: Path) -> None:
     for where in (server.address, tmp_path / "sessions.durus"):
-        assert python(QUIET, where) == ""
+        assert python(QUIET, where, already) == ""
 
 
 # -- a file -----------------------------------------------------------------------------------------------------------
@@ -554,6 +567,25 @@ def test_a_given_connection_to_a_server_does_not_hang_and_is_not_used_again(serv
     with pytest.raises(StoreUnavailable, match="broke"):  # the answer to the first question may still come
         store.read(KEY)
     connection.storage.s.close()
+
+
+def test_a_given_connection_survives_a_collision(server: DurusServer) -> None:
+    connection = Connection(ClientStorage(address=server.place))
+    store, other = DurusSessionStore(connection), DurusSessionStore(server.address)
+    version = store.write(KEY, RECORD, None)
+    source = store._source
+    real = source.commit
+
+    def commit_too_late(connection: Any) -> None:
+        source.commit = real  # type: ignore[method-assign]
+        other.touch(KEY, RECORD.accessed + 1, None)
+        real(connection)
+
+    source.commit = commit_too_late  # type: ignore[method-assign]
+    store.write(KEY, RECORD._replace(data=b"second attempt"), version)
+    assert contents(other) == {KEY: b"second attempt"}
+    other.close()
+    connection.storage.close()
 
 
 def test_something_else_under_our_name_is_refused(tmp_path: Path) -> None:
