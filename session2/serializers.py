@@ -1,6 +1,6 @@
 """Bytes from state and state from bytes.
 
-What a store keeps is an envelope: one header line that names the format and the checksum (or the secret) of the payload,
+What a store keeps is an envelope: one header line with the format and the checksum (or the secret's name) of the payload,
 then the payload.  A record that is damaged or of another format is never guessed at; it is reported and treated as a
 missing session.
 """

@@ -157,10 +157,13 @@ class StoreSession(MutableMapping[str, Any]):
         self._settle()
         self.release_lock()
 
-    def delete(self) -> None:
-        """End the session when the request succeeds; an empty one, with a new id, stands in its place at once."""
+    def delete(self, clear_site_data: bool = False) -> None:
+        """End the session when the request succeeds; an empty one, with a new id, stands in its place at once.
+
+        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
+        """
         self.load()
-        self.manager.expire_session(self._exchange)
+        self.manager.expire_session(self._exchange, clear_site_data)
 
     def regenerate(self) -> None:
         """Give the session a new id; the old one is dead when the request has succeeded."""

@@ -148,6 +148,27 @@ class AdapterSuite(OverlapTests):
         assert ended.is_deletion
         assert {**ended.attributes, "max-age": "3600"} == made.attributes
 
+    def test_host_prefix(self, tmp_path: Path) -> None:
+        with self.start(tmp_path, cookie={"name": "__Host-session", "secure": True}) as site:
+            browser = site.browser()
+            made = browser.sent(browser.get("/set", key="a", value="1"))
+            ended = browser.sent(browser.get("/logout"))
+        assert made is not None
+        assert ended is not None
+        for cookie in (made, ended):
+            assert cookie.attributes["path"] == "/"
+            assert "secure" in cookie.attributes
+            assert "domain" not in cookie.attributes
+
+    def test_vary_whenever_the_session_was_looked_at(self, browser: Browser) -> None:
+        """CVE-2023-30861, CVE-2026-27205 (Flask): caches handed one visitor's page to another."""
+        for path in ("/get", "/items", "/user", "/increment", "/redirect", "/missing"):
+            answer = browser.site.request(path, 0, None, key="a", value="1")
+            assert "cookie" in answer.tokens("Vary"), path
+        browser.get("/login", user="ada")
+        answer = browser.site.request("/user", 0, f"{browser.site.cookie_name}={browser.id}".encode())
+        assert "cookie" in answer.tokens("Vary")
+
     def test_cookie_with_max_age_is_sent_again(self, tmp_path: Path) -> None:
         with self.start(tmp_path, cookie={"max_age": 3600}, touch_interval=60) as site:
             browser = site.browser()
@@ -273,6 +294,14 @@ class AdapterSuite(OverlapTests):
         assert browser.get("/user").text == "bob"
         assert browser.get("/items").json() == {}
         self.assert_dead(old)
+
+    def test_clear_site_data(self, browser: Browser) -> None:
+        browser.get("/login", user="ada")
+        assert "Clear-Site-Data" not in dict(browser.get("/logout-clear-fail", status=500).headers)
+        answer = browser.get("/logout-clear")
+        assert answer.tokens("Clear-Site-Data") == ['"cache"', '"cookies"', '"storage"']
+        assert browser.sent(answer) is not None
+        assert not browser.get("/get", key="a").tokens("Clear-Site-Data")
 
     # -- failure ---------------------------------------------------------------------------------------------------
 

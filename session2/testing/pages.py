@@ -38,7 +38,8 @@ class Call:
     """Returns the session as an application of the framework sees it; asked again after every step."""
     login: Callable[[str], object]
     user: Callable[[], Any]
-    logout: Callable[[], object]
+    logout: Callable[..., object]
+    """Logs out; takes ``clear_site_data`` as `SessionManager.expire_session` does."""
 
     def wait(self) -> None:
         """With an argument ``gate``, wait until the test lets this request go on."""
@@ -129,6 +130,16 @@ def _user(call: Call) -> str:
     return NOTHING if user is None else str(user)
 
 
+def _logout_clear(call: Call) -> str:
+    call.logout(clear_site_data=True)
+    return "logged out, and nothing is left"
+
+
+def _logout_clear_fail(call: Call) -> str:
+    _logout_clear(call)
+    raise PageCrashed("after a logout")
+
+
 def _logout_twice(call: Call) -> str:
     call.logout()
     return _logout(call)
@@ -175,6 +186,8 @@ PAGES: Final[dict[str, Callable[[Call], str]]] = {
     "/login": _login,  # ?user=, &gate=
     "/user": _user,  # the user; ?gate=
     "/logout": _logout,
+    "/logout-clear": _logout_clear,  # with Clear-Site-Data
+    "/logout-clear-fail": _logout_clear_fail,
     "/logout-twice": _logout_twice,
     "/relogin": _relogin,  # ?user=; logs out and in again in one request
     "/fail": _fail,  # ?key=&value=; sets, then crashes

@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         call = pages.Call(dict(parse_qsl(url.query)), session=lambda: exchange.session,
                           login=lambda user: exchange.session.set_user(user), user=lambda: exchange.session.user,
-                          logout=lambda: self.manager.expire_session(exchange))
+                          logout=lambda **options: self.manager.expire_session(exchange, **options))
         try:
             return 200, pages.answer(url.path, call)
         except pages.Redirect:
