@@ -55,11 +55,11 @@ class JournaledFile:
     :param journal_size: how large a journal, in bytes, is no reason yet to make the dbm file anew, even if that is
         smaller; 0: it is made anew after every change.
     :param timeout: how long to wait for others, in seconds, before `StoreUnavailable`.
-    :param patch: makes the new value from the old one and what a `TOUCH` entry holds.
+    :param patch: makes the new value from the key, the old one and what a `TOUCH` entry holds.
     """
 
     def __init__(self, path: str, flavour: str, durable: bool, journal_size: int, timeout: float,
-                 patch: Callable[[bytes, bytes], bytes]) -> None:
+                 patch: Callable[[bytes, bytes, bytes], bytes]) -> None:
         self._path, self._flavour, self._durable, self._patch = path, flavour, durable, patch
         self._journal_size, self._timeout = journal_size, timeout
         self._mutex = threading.Lock()
@@ -150,7 +150,7 @@ class JournaledFile:
         elif what == TOUCH:
             old = self.get(key)
             if old is not None:
-                self._changed[key] = self._patch(old, value)
+                self._changed[key] = self._patch(key, old, value)
 
     # -- the journal -----------------------------------------------------------------------------------------------
 

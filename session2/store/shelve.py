@@ -21,7 +21,7 @@ log = logging.getLogger("session2")
 
 _MAGIC = b"s2r1"
 _HEAD = struct.Struct("<4sIQddddi")  # magic, checksum, version, four times, length of the user's name
-_CHECKED_FROM = 8  # the checksum is over everything behind it
+_CHECKED_FROM = 8  # the checksum is over the key and everything behind it: a record in a wrong place is a damaged one
 _TIMES = struct.Struct("<dd")  # accessed, expires: next to each other in the head
 _TIMES_AT = 32
 _NEVER = float("inf")
@@ -65,7 +65,7 @@ class ShelveSessionStore(SessionStore):
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         name = _name(key)
         version = int.from_bytes(os.urandom(8), "little") >> 2
-        value = _encode(record, version)
+        value = _encode(name, record, version)
         with self._file as file:
             self._compare(key, self._live(key, file.get(name)), expected)
             file.change([(PUT, name, value)])
@@ -103,7 +103,7 @@ class ShelveSessionStore(SessionStore):
         total = 0
         for names in self._batches(batch):
             with self._file as file:
-                expired = [name for name in names if _is_expired(file.get(name), now)]
+                expired = [name for name in names if _is_expired(name, file.get(name), now)]
                 if expired:
                     file.change([(REMOVE, name, b"") for name in expired])
             total += len(expired)
@@ -141,7 +141,7 @@ class ShelveSessionStore(SessionStore):
     def _live(self, key: str, value: bytes | None) -> Record | None:
         if value is None:
             return None
-        record = _decode(value)
+        record = _decode(_name(key), value)
         if record is None:
             log.warning("corrupt record %.8s is treated as missing: the shelf holds something else there", key)
             return None
@@ -161,38 +161,38 @@ def _key(name: bytes) -> str:
     return "" if name == b"\xff" else name.decode("utf-8", "surrogateescape")
 
 
-def _encode(record: Record, version: int) -> bytes:
+def _encode(name: bytes, record: Record, version: int) -> bytes:
     user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
     expires = _NEVER if record.expires is None else record.expires
     head = _HEAD.pack(_MAGIC, 0, version, record.created, record.modified, record.accessed, expires,
                       -1 if record.user is None else len(user))
-    return _sealed(head + user + record.data)
+    return _sealed(name, head + user + record.data)
 
 
-def _sealed(value: bytes) -> bytes:
+def _sealed(name: bytes, value: bytes) -> bytes:
     checked = value[_CHECKED_FROM:]
-    return _MAGIC + struct.pack("<I", zlib.crc32(checked)) + checked
+    return _MAGIC + struct.pack("<I", zlib.crc32(checked, zlib.crc32(name))) + checked
 
 
-def _decode(value: bytes) -> Record | None:
+def _decode(name: bytes, value: bytes) -> Record | None:
     """Return the record, None if the value is foreign or damaged."""
     if len(value) < _HEAD.size:
         return None
     magic, checksum, version, created, modified, accessed, expires, length = _HEAD.unpack_from(value)
-    if magic != _MAGIC or checksum != zlib.crc32(memoryview(value)[_CHECKED_FROM:]):
+    if magic != _MAGIC or checksum != zlib.crc32(memoryview(value)[_CHECKED_FROM:], zlib.crc32(name)):
         return None
     data_at = _HEAD.size + max(length, 0)
     user = None if length < 0 else value[_HEAD.size:data_at].decode("utf-8", "surrogatepass")
     return Record(value[data_at:], created, modified, accessed, None if expires == _NEVER else expires, user, version)
 
 
-def _patch(value: bytes, times: bytes) -> bytes:
+def _patch(name: bytes, value: bytes, times: bytes) -> bytes:
     """Return the value with other times; a damaged one stays as it is."""
-    if _decode(value) is None:
+    if _decode(name, value) is None:
         return value
-    return _sealed(value[:_TIMES_AT] + times + value[_TIMES_AT + _TIMES.size:])
+    return _sealed(name, value[:_TIMES_AT] + times + value[_TIMES_AT + _TIMES.size:])
 
 
-def _is_expired(value: bytes | None, now: float) -> bool:
-    record = None if value is None else _decode(value)
+def _is_expired(name: bytes, value: bytes | None, now: float) -> bool:
+    record = None if value is None else _decode(name, value)
     return record is not None and not record.is_live(now)

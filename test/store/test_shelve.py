@@ -9,11 +9,12 @@ import pickle
 import resource
 import shelve
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -223,16 +224,19 @@ def test_journal_cut_anywhere(make: Any, path: Path) -> None:
     version = store.write(KEYS[0], record(b"first"), None)
     store.write(KEYS[1], record(b"other"), None)
     before = journal(path).stat().st_size
-    store.write(KEYS[0], record(b"second"), version)
+    store.write(KEYS[0], record(b"second" * 20), version)
     whole = journal(path).read_bytes()
     store.close()
+    sizes = set()
     for length in range(before, len(whole)):
         journal(path).write_bytes(whole[:length])
         assert (data(store, KEYS[0]), data(store, KEYS[1])) == (b"first", b"other")
         store.write(KEYS[2], record(b"later"), None)
         assert data(make(), KEYS[2]) == b"later"
         assert data(make(), KEYS[0]) == b"first"
+        sizes.add(journal(path).stat().st_size)
         store.close()
+    assert len(sizes) == 1
 
 
 def test_bit_flipped_anywhere_in_the_journal(make: Any, path: Path) -> None:
@@ -302,6 +306,35 @@ def test_flipped_and_cut_dbm_file(make: Any, path: Path, caplog: pytest.LogCaptu
                 assert data(store, key) in (None, b"data of " + key.encode() * 8)
 
 
+def test_value_in_a_wrong_place_is_damaged(make: Any, path: Path) -> None:
+    """Nobody is given the session of somebody else."""
+    store = make(flavour="sqlite3")
+    for key in KEYS[:3]:
+        store.write(key, record(key.encode()), None)
+    store.compact()
+    store.close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("UPDATE Dict SET value = (SELECT value FROM Dict WHERE key = ?) WHERE key = ?",
+                     (KEYS[1].encode(), KEYS[0].encode()))
+    assert [data(store, key) for key in KEYS[:3]] == [None, KEYS[1].encode(), KEYS[2].encode()]
+
+
+def test_what_sqlite_left_beside_an_old_file(make: Any, path: Path) -> None:
+    """Changes not yet in the file are taken over, and are not applied to the new file."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("CREATE TABLE Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL)")
+        file.execute("INSERT INTO Dict VALUES (CAST('other' AS BLOB), CAST('thing' AS BLOB))")
+        assert path.with_name("sessions.shelf-wal").stat().st_size
+        store = make()
+        store.write(KEYS[0], record(), None)
+        store.compact()
+        assert data(make(), KEYS[0]) == OLD
+        with closing(sqlite3.connect(path)) as new:
+            assert new.execute("SELECT value FROM Dict WHERE key = CAST('other' AS BLOB)").fetchone() == (b"thing",)
+            assert new.execute("SELECT count(*) FROM Dict").fetchone() == (2,)
+
+
 @pytest.mark.parametrize("name", ["sessions.shelf", "sessions.shelf.dir", "sessions.shelf.journal"])
 def test_foreign_file_is_left_alone(make: Any, path: Path, name: str) -> None:
     foreign = path.parent / name
@@ -330,7 +363,8 @@ def test_journal_removed_while_open(make: Any, path: Path) -> None:
     assert data(two, KEYS[0]) == OLD
     journal(path).unlink()
     one.write(KEYS[1], record(NEW), None)
-    assert (data(two, KEYS[0]), data(two, KEYS[1])) == (OLD, NEW)
+    for store in (two, make()):
+        assert (data(store, KEYS[0]), data(store, KEYS[1])) == (OLD, NEW)
 
 
 @contextmanager
@@ -407,7 +441,7 @@ def test_killed_at_every_system_call(make: Any, path: Path, tmp_path_factory: py
             at_rest.rmdir() if at_rest.is_dir() else at_rest.unlink()
         store = make(flavour=flavour, journal_size=0)
         for key in KEYS:
-            store.write(key, record(OLD), None)
+            store.write(key, record(OLD + key.encode()), None)
         store.close()
 
     reset()
@@ -421,13 +455,13 @@ def test_killed_at_every_system_call(make: Any, path: Path, tmp_path_factory: py
             kills += 1
             store = make()
             outcomes.add(data(store, KEYS[0]))
-            assert all(data(store, key) == OLD for key in KEYS[1:])
+            assert all(data(store, key) == OLD + key.encode() for key in KEYS[1:])
             found = store.read(KEYS[0])
             assert found is not None
             store.write(KEYS[0], record(b"goes on"), found.version)
             assert data(make(), KEYS[0]) == b"goes on"
     assert kills > 20
-    assert outcomes == {OLD, NEW}
+    assert outcomes == {OLD + KEYS[0].encode(), NEW}
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------

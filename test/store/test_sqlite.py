@@ -227,6 +227,21 @@ def test_locked_too_long(store: SQLiteSessionStore, path: Path) -> None:
     store.write(KEYS[0], record(b"new"), version)
 
 
+def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    store.setup()
+    store.close()
+    query(path, "PRAGMA journal_mode = DELETE")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM sessions").fetchall()
+        monkeypatch.setattr(sqlite.time, "sleep", lambda _: other.execute("ROLLBACK"))
+        monkeypatch.setattr(store._database, "_timeout", 60.0)
+        store._database._write_ahead(closer := sqlite3.connect(path, 0.01, isolation_level=None))
+        closer.close()
+    assert query(path, "PRAGMA journal_mode") == [("wal",)]
+
+
 def test_one_statement_for_each_step(store: SQLiteSessionStore) -> None:
     version = store.write(KEYS[0], record(), None)
     [connection] = store._database._idle
