@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -17,6 +18,7 @@ import psycopg
 import pymysql
 import pytest
 from mirakuru import UnixSocketExecutor
+from mirakuru.exceptions import ProcessFinishedWithError
 
 PASSWORD = "p@ss:w/rd"
 QUOTED = "p%40ss%3Aw%2Frd"
@@ -114,9 +116,10 @@ class Server:
         self.stop(self.crash_signal)
 
     def stop(self, number: int | None = None) -> None:
-        if self._process is not None:
-            self._process.stop(self.stop_signal if number is None else number)
-            self._process = None
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(ProcessFinishedWithError):  # it was dead already, or says how it died
+                process.stop(self.stop_signal if number is None else number)
 
     def send(self, number: int) -> None:
         """Send a signal to all processes of the server."""

@@ -39,6 +39,8 @@ _BRISK = 0.1
 """Seconds a statement of a clean-up should take: batches shrink where the server is slow or busy."""
 
 _LONG_AGO = -2**62
+_RECENT = 48
+"""Hours; a purge is expected to run every day at least."""
 
 
 class Fault(enum.Enum):
@@ -157,15 +159,18 @@ class SQLSessionStore(SessionStore):
 
     def purge(self, now: float | None = None, batch: int = 1000) -> int:
         now = self.clock() if now is None else now
-        deleted, size, hour = 0, batch, self._next_hour(_LONG_AGO, now)
-        while hour is not None:
+        deleted, size = 0, batch
+        for hour in self._hours(math.ceil(now / HOUR)):
+            # Each batch begins where the one before it did and so passes over what that one deleted: PostgreSQL then
+            # notes in its index that this is dead.  Else the next purge would look at all of it, on disk by then.
+            before: str = ""
             after: str | None = ""
             while after is not None:
                 start = time.monotonic()
-                count, after = self._purge_some(hour, after, now, size)
+                count, last = self._purge_some(hour, before, now, size)
+                before, after = after, last
                 deleted += count
                 size = _paced(size, time.monotonic() - start, batch)
-            hour = self._next_hour(hour, now)
         return deleted
 
     def delete_old_sessions(self, minutes: float) -> tuple[int, int]:
@@ -214,8 +219,19 @@ class SQLSessionStore(SessionStore):
                     yield key, record
             after = rows[-1][0]
 
-    def _next_hour(self, hour: int, now: float) -> int | None:
-        found: int | None = self._execute("next_hour", hour=hour, last=math.ceil(now / HOUR)).rows[0][0]
+    def _hours(self, last: int) -> Iterator[int]:
+        """Yield the hours up to `last` in which records may have expired.
+
+        To ask for the first one would be short, and slow after a large purge: until the server has cleared the index,
+        it passes over all that was deleted.  So the last days are gone through hour by hour.
+        """
+        hour: int | None = _LONG_AGO
+        while (hour := self._next_hour(hour, last - _RECENT)) is not None:
+            yield hour
+        yield from range(last - _RECENT + 1, last + 1)
+
+    def _next_hour(self, hour: int, last: int) -> int | None:
+        found: int | None = self._execute("next_hour", hour=hour, last=last).rows[0][0]
         return found
 
     def _execute(self, statement: str, **arguments: Any) -> Result:
