@@ -372,6 +372,17 @@ class SQLTests:
         assert sum(counts) == 501
         assert len(contents(stores[0])) == 99
 
+    def test_purge_of_what_expired_long_ago(self, make: Any, clock: Clock) -> None:
+        store = make(clock=clock)
+        ages = [0, 0.5, 1, 2, 46, 47, 48, 49, 50, 100, 101, 400, clock.now / 3600, clock.now / 1800]
+        for number, hours in enumerate(ages):
+            expired = record_at(clock.now, expires=clock.now - hours * 3600)
+            due = record_at(clock.now, expires=clock.now + 1 + hours * 3600)
+            store.write(key_of(number), expired, None)
+            store.write(key_of(100 + number), due, None)
+        assert store.purge() == len(ages)
+        assert len(contents(store)) == len(ages)
+
     def test_delete_old_sessions_by_strides(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make(clock=clock)
         monkeypatch.setattr(_sql, "_STRIDE", 3)

@@ -225,9 +225,10 @@ class SQLSessionStore(SessionStore):
         To ask for the first one would be short, and slow after a large purge: until the server has cleared the index,
         it passes over all that was deleted.  So the last days are gone through hour by hour.
         """
-        hour: int | None = _LONG_AGO
-        while (hour := self._next_hour(hour, last - _RECENT)) is not None:
+        hour = self._next_hour(_LONG_AGO, last - _RECENT)
+        while hour is not None:
             yield hour
+            hour = self._next_hour(hour, last - _RECENT)
         yield from range(last - _RECENT + 1, last + 1)
 
     def _next_hour(self, hour: int, last: int) -> int | None:
