@@ -1,8 +1,8 @@
 """Bytes from state and state from bytes.
 
-What a store keeps is an envelope: one header line with the format and the checksum (or the secret's name) of the payload,
-then the payload.  A record that is damaged or of another format is never guessed at; it is reported and treated as a
-missing session.
+What a store keeps is an envelope: one header line with the format and the checksum (or the secret it was made with),
+then the payload.  A record that is damaged or of another format is never guessed at: it is reported and counts as
+missing.
 """
 
 from __future__ import annotations
