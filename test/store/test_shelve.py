@@ -50,16 +50,6 @@ class TestDumbFileAtEverySave(ShelveCase):
     scale = 0.2
 
 
-class TestSQLiteFileAtEverySave(ShelveCase):
-    options = {"flavour": "sqlite3", "journal_size": 0}
-    scale = 0.2
-
-
-class TestShelveWithFsync(ShelveCase):
-    options = {"fsync": True, "journal_size": 4000}
-    scale = 0.1
-
-
 if "gnu" in FLAVOURS:
     class TestGnuFileAtEverySave(ShelveCase):
         options = {"flavour": "gnu", "journal_size": 0}
@@ -388,6 +378,23 @@ def test_no_room(make: Any, path: Path) -> None:
     assert data(make(), KEYS[0]) == OLD
     store.write(KEYS[0], record(NEW), version)
     assert data(make(), KEYS[0]) == NEW
+
+
+def test_fsync(make: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each save is confirmed by the disk before it returns; a new dbm file before the journal forgets."""
+    confirmed: list[str] = []
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, lambda file: confirmed.append(os.readlink(f"/proc/self/fd/{file}")))
+    make().write(KEYS[0], record(), None)
+    assert confirmed == []
+    store = make(fsync=True, flavour="dumb")
+    confirmed.clear()
+    store.write(KEYS[1], record(), None)
+    assert confirmed == [f"{path}.journal"]
+    confirmed.clear()
+    store.compact()
+    assert confirmed == [f"{path}.new.dir", f"{path}.new.dat", str(path.parent), f"{path}.journal", str(path.parent),
+                         f"{path}.journal"]
 
 
 def test_missing_folder(tmp_path: Path) -> None:
