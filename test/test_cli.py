@@ -188,6 +188,8 @@ def of_table(url: str, table: str) -> SessionStore:
 def test_the_command_lines_of_session2_06_work(which: int, host: str, mariadb: MariaServer,
                                                postgres: PostgresServer) -> None:
     name, shown, database, url, place = databases(mariadb, postgres)[which]
+    if not host:
+        place.pop("MYSQL_TCP_PORT", None)  # it must be the socket
     table = f"cli_{name}_{len(host)}"
     for command in (setup_store, lambda *arguments, **variables: session2("setup", *arguments, **variables)):
         done = command(name, host, "session2", PASSWORD, database, table, **place)

@@ -134,7 +134,7 @@ def test_a_server_that_does_not_answer_is_unavailable(server: DurusServer) -> No
     store._source.lend = lambda: lent.append("once") or lend()  # type: ignore[method-assign, func-returns-value]
     server.send(signal.SIGSTOP)
     try:
-        with pytest.raises(StoreUnavailable):  # on the connection there is
+        with pytest.raises(StoreUnavailable, match="does not answer"):  # on the connection there is
             store.read(KEY)
         assert lent == ["once"]  # to wait again would be to wait twice as long as promised
         with pytest.raises(StoreUnavailable):  # and on a new one, which the kernel accepts in its place
