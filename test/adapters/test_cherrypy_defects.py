@@ -59,11 +59,21 @@ def wait(event: threading.Event) -> None:
     assert event.wait(60)
 
 
-def test_01_every_application_gets_its_store_set_up(serve: Serve, tmp_path: Path) -> None:
+def test_01_every_application_gets_its_store_set_up(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_up = []
+    monkeypatch.setattr(VolatileSessionStore, "setup", lambda store: set_up.append(store))
     for name in ("one", "two"):
-        site = serve(PAGES, store_url=f"directory:{tmp_path}/{name}?create=true")
+        url = f"volatile:?hash_ids={name == 'one'}"  # two stores by two URLs
+        site = serve(PAGES, store_url=url)
         assert site.get("/visit", site.cookie("/visit")).text == "2"
-        assert [path for path in (tmp_path / name).rglob("*") if path.is_file()]
+        assert set_up[-1] is tool._by_url[url].store
+    assert len(set_up) == 2
+
+
+def test_01_stores_do_not_mix(serve: Serve, tmp_path: Path) -> None:
+    one, two = (serve(PAGES, store_url=f"directory:{tmp_path}/{name}?create=true") for name in ("one", "two"))
+    cookie = one.cookie("/visit")
+    assert (one.get("/look", cookie).text, two.get("/look", cookie).text) == ("1", "None")
 
 
 def test_02_every_store_is_cleaned(serve: Serve, tmp_path: Path) -> None:
@@ -186,20 +196,27 @@ def test_06_lock_of_a_dead_request_is_taken_over(serve: Serve, store: Any, clock
 
 
 @pytest.mark.parametrize(("renewed", "status"), [(True, 200), (False, 409)])
-def test_06_request_that_outlives_its_lease(serve: Serve, store: Any, clock: Clock, renewed: bool, status: int) -> None:
+@pytest.mark.parametrize("locking", ["implicit", "explicit"])
+def test_06_request_that_outlives_its_lease(serve: Serve, store: Any, clock: Clock, locking: str, renewed: bool,
+                                            status: int) -> None:
     """It may renew the lease; else another request takes the lock over, and this one can no longer write."""
     manager = SessionManager(store, DictSession, lock_timeout=0, lock_lease=60)
 
+    def count() -> str:
+        if locking == "explicit":
+            cherrypy.session.acquire_lock()
+        return visit()
+
     def page() -> str:
-        visit()
+        count()
         clock.advance(59)
         if renewed:
             cherrypy.session.renew_lock()
         clock.advance(2)
-        site.get("/visit", cookie, status=503 if renewed else 200)
+        site.get("/count", cookie, status=503 if renewed else 200)
         return "done"
 
-    site = serve({**PAGES, "page": page}, manager=manager)
+    site = serve({**PAGES, "page": page, "count": count}, manager=manager, locking=locking)
     cookie = site.cookie("/visit")
     site.get("/page", cookie, status=status)
     assert site.get("/look", cookie).text == "2"

@@ -375,7 +375,7 @@ def test_csrf_token_of_a_form(serve: Serve, manager: Any) -> None:
         body = f"{DictSession.CSRF_TOKEN_NAME}={token}".encode()
         return str(site.get("/send", cookie, method=method, headers=form, body=body).text)
 
-    assert (send(answer.text), send("wrong"), send(answer.text, "GET")) == ("True", "False", "False")
+    assert (send(answer.text), send("wrong"), send(answer.text, "PUT")) == ("True", "False", "False")
 
 
 # -- how a request ends ------------------------------------------------------------------------------------------------
@@ -406,9 +406,26 @@ def test_crash_undoes_everything(serve: Serve, manager: Any, store: Any, end: st
     cookie = site.cookie("/visit")
     before = list(store.scan())
     answer = site.get("/crash", cookie, status=500)
-    assert answer.all("Set-Cookie") == []
+    assert (answer.all("Set-Cookie"), answer.all("Vary")) == ([], ["Cookie"])
     assert list(store.scan()) == before, "nothing stored, no lock left"
     assert site.get("/look", cookie).text == "1"
+
+
+@pytest.mark.parametrize("point", ["on_end_resource", "on_end_request"])
+def test_look_when_all_is_over_leaves_no_lock(serve: Serve, manager: Any, store: Any, point: str) -> None:
+    seen: list[str] = []
+
+    def late_look() -> None:
+        seen.append(look())
+        cherrypy.session["n"] = 100
+
+    site = serve({"index": hello, "visit": visit, "look": look}, {f"hooks.{point}": late_look}, manager=manager)
+    cookie = site.cookie("/visit")
+    assert site.get("/", cookie).text == "hello"
+    assert seen[-1] == "1"
+    site.server.stop()  # the last hooks run when the browser has its answer already
+    assert [key for key, _ in store.scan()] == [session.key for session in manager]
+    assert [session["n"] for session in manager] == [1]
 
 
 def test_requests_that_never_reach_the_tool(serve: Serve, manager: Any) -> None:

@@ -33,39 +33,36 @@ from session2.store.base import SessionStore
 from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.kit import Clock
-from session2_cherrypy.cleaning import stop_cleaning
+from session2_cherrypy.cleaning import _monitors, stop_cleaning
 
 gctools.request_counter.unsubscribe()  # it would count the requests of all tests, for an engine that was started
 
 
-class Purges:
+class Cleaning:
     """Lets a test wait until a store has been cleaned."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: SessionStore) -> None:
+        self.store = store
         self.changed = threading.Condition()
         self.begun = self.done = 0
+        self.purge = store.purge
+        store.purge = self.counted  # type: ignore[method-assign]
 
-    def watch(self, store: SessionStore) -> SessionStore:
-        purge = store.purge
-
-        def watched(*arguments: Any) -> int:
-            with self.changed:
-                self.begun += 1
-                number = self.begun
-            count = purge(*arguments)
-            with self.changed:
-                self.done = number
-                self.changed.notify_all()
-            return count
-
-        store.purge = watched  # type: ignore[method-assign]
-        return store
+    def counted(self, *arguments: Any) -> int:
+        with self.changed:
+            self.begun += 1
+            number = self.begun
+        count = self.purge(*arguments)
+        with self.changed:
+            self.done = number
+            self.changed.notify_all()
+        return count
 
     def wait(self) -> None:
-        """Wait for a purge that begins from now on."""
+        """Wait for a clean-up that begins from now on, if there is a thread for it."""
         with self.changed:
             number = self.begun + 1
-            assert self.changed.wait_for(lambda: self.done >= number, timeout=60)
+            assert self.store not in _monitors or self.changed.wait_for(lambda: self.done >= number, timeout=60)
 
 
 class Cache:
@@ -130,15 +127,15 @@ class TestTheirCases(helper.CPWebCase):  # type: ignore[misc]
 
     @pytest.fixture(autouse=True)
     def server(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        clock, purges = Clock(), Purges()
+        clock = Clock()
         ram = VolatileSessionStore(clock=clock, hash_ids=False)
         folder = DirectorySessionStore(tmp_path / "sessions", create=True, clock=clock)
-        watched = {name: purges.watch(store) for name, store in (("RamSession", ram), ("FileSession", folder))}
-        for name, store in watched.items():
+        cleanings = [Cleaning(ram), Cleaning(folder)]
+        for name, store in (("RamSession", ram), ("FileSession", folder)):
             monkeypatch.setattr(sessions, name, session_class(name, store, cache=Cache(ram)))
         monkeypatch.setattr(upstream, "os", self.files_of(folder))
         monkeypatch.setattr(upstream, "time", SimpleNamespace(
-            time=time.time, sleep=lambda seconds: self.sleep(seconds, clock, purges)))
+            time=time.time, sleep=lambda seconds: self.sleep(seconds, clock, cleanings)))
         opened: list[HTTPConnection] = []
         monkeypatch.setattr(upstream, "HTTPConnection", lambda host: opened.append(HTTPConnection(host)) or opened[-1])
         server = self.serve(monkeypatch)
@@ -147,8 +144,8 @@ class TestTheirCases(helper.CPWebCase):  # type: ignore[misc]
         for connection in opened:  # the cases leave them open
             connection.close()
         cherrypy.config.reset()
-        for store in watched.values():
-            stop_cleaning(store)
+        for cleaning in cleanings:
+            stop_cleaning(cleaning.store)
 
     def getPage(self, url: str, headers: Any = None, *arguments: Any, **named: Any) -> None:
         super().getPage(url, headers, *arguments, **named)
@@ -173,12 +170,13 @@ class TestTheirCases(helper.CPWebCase):  # type: ignore[misc]
         return server
 
     @staticmethod
-    def sleep(seconds: float, clock: Clock, purges: Purges) -> None:
+    def sleep(seconds: float, clock: Clock, cleanings: list[Cleaning]) -> None:
         if seconds < 1:
             time.sleep(seconds)  # in a page, so that requests overlap
         else:
             clock.advance(seconds)
-            purges.wait()
+            for cleaning in cleanings:
+                cleaning.wait()
 
     @staticmethod
     def files_of(store: DirectorySessionStore) -> SimpleNamespace:

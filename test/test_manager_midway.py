@@ -1,0 +1,214 @@
+"""What a manager does for a request that is still under way: settle, lock, decide an id."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session2 import DictSession, LockTimeout, SessionManager, tokens
+from session2.exchange import Exchange
+from session2.store.volatile import VolatileSessionStore
+
+
+class Request(Exchange):
+    """One request of a browser."""
+
+    remote_address, is_secure, script_name = None, False, ""
+
+    def __init__(self, cookie: str | None = None) -> None:
+        self.cookie, self.sent = cookie, []
+
+    def get_cookie(self, name: str) -> str | None:
+        return self.cookie
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        self.sent.append(value)
+
+    def add_header(self, name: str, value: str) -> None:
+        """Not looked at here."""
+
+
+@pytest.fixture
+def manager() -> SessionManager[DictSession]:
+    return SessionManager(VolatileSessionStore(), DictSession)
+
+
+def begin(manager: Any, cookie: str | None = None, **items: Any) -> Request:
+    request = Request(cookie)
+    manager.start_request(request)
+    request.session.update(items)
+    return request
+
+
+def stored(manager: Any, **items: Any) -> str:
+    request = begin(manager, **items)
+    manager.finish_successful_request(request)
+    return request.sent[-1]
+
+
+def test_settled_twice(manager):
+    request = begin(manager, a=1)
+    manager.settle_request(request)
+    request.session["b"] = 2
+    manager.settle_request(request)
+    manager.finish_failed_request(request)
+    assert dict(manager.load(request.sent[-1])) == {"a": 1, "b": 2}
+    assert len(list(manager)) == 1
+
+
+def test_nothing_to_settle(manager):
+    manager.settle_request(Request())
+    request = begin(manager, a=1)
+    manager.finish_failed_request(request)
+    manager.settle_request(request)
+    assert list(manager) == []
+
+
+def test_logout_is_settled_once(manager):
+    events = []
+    manager.store.observer = lambda event: events.append(event.name)
+    request = begin(manager, stored(manager, a=1))
+    manager.expire_session(request)
+    manager.settle_request(request)
+    manager.settle_request(request)
+    assert list(manager) == []
+    assert events.count("ended") == 1
+
+
+def test_emptied_settled_and_filled(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
+    request.session.clear()
+    manager.settle_request(request)
+    request.session["b"] = 2
+    manager.settle_request(request)
+    assert manager.load(old) is None
+    assert dict(manager.load(request.sent[-1])) == {"b": 2}
+
+
+def test_late_change_is_stored(manager):
+    id = stored(manager, a=1)
+    request = begin(manager, id, b=2)
+    manager.settle_request(request, headers_sent=True)
+    assert request.sent == []
+    assert dict(manager.load(id)) == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize("change", ["begin", "login", "new id"])
+def test_late_change_that_needs_a_cookie_is_refused(manager, caplog, change):
+    id = stored(manager, a=1)
+    request = begin(manager, None if change == "begin" else id, b=2)
+    if change == "login":
+        request.session.user = "ada"
+    elif change == "new id":
+        manager.reserve_id(request.session)
+    manager.settle_request(request, headers_sent=True)
+    assert "no cookie could be sent any more" in caplog.text
+    assert [dict(session) for session in manager] == [{"a": 1}]
+    assert manager.load(id).user is None
+
+
+def test_late_end(manager):
+    emptied, left = stored(manager, a=1), stored(manager, a=1)
+    request = begin(manager, emptied)
+    request.session.clear()
+    manager.settle_request(request, headers_sent=True)
+    request = begin(manager, left)
+    manager.expire_session(request)
+    manager.settle_request(request, headers_sent=True)
+    assert list(manager) == []
+
+
+def test_late_change_of_a_read_only_request(manager):
+    from session2.errors import ReadOnlySession
+
+    id = stored(manager, a=1)
+    request = Request(id)
+    manager.start_request(request, "read-only")
+    manager.settle_request(request, headers_sent=True)
+    request.session["a"] = 2
+    with pytest.raises(ReadOnlySession):
+        manager.settle_request(request, headers_sent=True)
+    assert manager.load(id)["a"] == 1
+
+
+def test_lock_takes_in_what_others_stored(manager):
+    id = stored(manager, a=1)
+    request = begin(manager, id, mine=1)
+    manager.finish_successful_request(begin(manager, id, a=2))
+    manager.lock_request(request)
+    assert dict(request.session) == {"a": 2, "mine": 1}
+    with pytest.raises(LockTimeout):
+        manager.store.lock(request.session.key, timeout=0)
+    manager.unlock_request(request)
+    manager.store.lock(request.session.key, timeout=0).release()
+
+
+def test_lock_of_what_is_not_stored(manager):
+    manager.lock_request(Request())
+    manager.unlock_request(Request())
+    request = begin(manager, a=1)
+    manager.lock_request(request)
+    assert [key for key, _ in manager.store.scan()] == []
+
+
+@pytest.mark.parametrize("locked", ["at the start", "midway"])
+def test_lock_follows_a_renewal(manager, monkeypatch, locked):
+    """The session gets a new id while this request waits for the lock of the old one."""
+    id = stored(manager, a=1)
+    lock, taken = manager.store.lock, []
+
+    def renewed_first(key, **options):
+        if not taken:
+            other = manager.load(id)
+            manager.rotate(other, grace=60)
+        taken.append(key)
+        return lock(key, **options)
+
+    request = Request(id)
+    if locked == "midway":
+        manager.start_request(request)
+        monkeypatch.setattr(manager.store, "lock", renewed_first)
+        manager.lock_request(request)
+    else:
+        monkeypatch.setattr(manager.store, "lock", renewed_first)
+        manager.start_request(request, "lock")
+    assert taken[-1] == request.session.key != taken[0]
+    locks = [key for key, _ in manager.store.scan() if key.startswith("lock-")]
+    assert locks == ["lock-" + taken[-1]]
+
+
+def test_lock_that_fails_is_not_kept(manager, monkeypatch):
+    request = begin(manager, stored(manager, a=1))
+    monkeypatch.setattr(manager.store, "take_in", lambda session: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        manager.lock_request(request)
+    assert not [key for key, _ in manager.store.scan() if key.startswith("lock-")]
+
+
+def test_reserved_id(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
+    id = manager.reserve_id(request.session)
+    manager.finish_successful_request(request)
+    assert request.sent == [id]
+    assert tokens.is_id(id)
+    assert manager.load(old) is None
+    assert dict(manager.load(id)) == {"a": 1}
+
+
+def test_reserved_id_survives_a_lock(manager):
+    request = begin(manager, stored(manager, a=1))
+    id = manager.reserve_id(request.session)
+    manager.lock_request(request)
+    manager.finish_successful_request(request)
+    assert request.sent == [id]
+
+
+def test_reserved_id_of_a_request_that_fails(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
+    manager.reserve_id(request.session)
+    manager.finish_failed_request(request)
+    assert dict(manager.load(old)) == {"a": 1}
