@@ -244,7 +244,8 @@ class _Database:
             _create_private(self._path)
         except OSError as error:
             raise StoreUnavailable(f"the SQLite database {self._path} cannot be made: {error.strerror}") from error
-        connection = sqlite3.connect(self._path, self._timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None,
+                                     check_same_thread=False)
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             if not self._has_table(connection):

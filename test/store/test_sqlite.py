@@ -237,7 +237,7 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
         other.execute("SELECT * FROM sessions").fetchall()
         monkeypatch.setattr(sqlite.time, "sleep", lambda _: other.execute("ROLLBACK"))
         monkeypatch.setattr(store._database, "_timeout", 60.0)
-        store._database._write_ahead(closer := sqlite3.connect(path, 0.01, isolation_level=None))
+        store._database._write_ahead(closer := sqlite3.connect(path, timeout=0.01, isolation_level=None))
         closer.close()
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
 
