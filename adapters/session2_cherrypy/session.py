@@ -10,7 +10,7 @@ from typing import Any, cast
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import DictSession, SessionManager
-from session2.manager import Concurrency
+from session2.policy import Concurrency
 
 from . import proxy
 from .answers import as_http_errors
@@ -68,7 +68,6 @@ class StoreSession(MutableMapping[str, Any]):
         attach("before_error_response", self._give_up, failsafe=True)
         attach("after_error_response", self._emit, failsafe=True)
         attach("on_end_resource", self._before_internal_redirect, failsafe=True)
-        attach("on_end_request", self._give_up, failsafe=True, priority=95)
 
     # -- the session -----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ import pytest
 
 from .. import tokens
 from ..errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
-from ..manager import Concurrency, SessionManager
+from ..manager import SessionManager
+from ..policy import Concurrency
 from ..store.base import SessionStore
 from .exchange import FakeExchange
 from .kit import Clock, Sized, contents

@@ -1,0 +1,201 @@
+"""What holds for every session, in requests and out of them: its id, its clocks, its lock and its user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any, Final, Literal, TypeVar, cast, get_args
+
+from . import tokens
+from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
+from .events import tell
+from .exchange import Exchange
+from .mapping import SessionMapping
+from .session import Session, user_key
+from .store.base import Outcome
+from .store.lock import Lease
+
+Concurrency = Literal["merge", "lock", "strict", "read-only"]
+Seconds = float | timedelta
+
+_S = TypeVar("_S", bound=Session)
+
+_MODES: Final = get_args(Concurrency)
+
+
+class SessionPolicy(SessionMapping[_S]):
+    """The part of `SessionManager` that knows of no request."""
+
+    idle_timeout: float | None
+    lifetime: float | None
+    touch_interval: float
+    renew_after: float | None
+    renew_grace: float
+    max_sessions: int | None
+    lock_timeout: float
+    lock_lease: float
+    concurrency: Concurrency | Callable[[Exchange], Concurrency]
+
+    def new_session(self, id: str | None = None, exchange: Exchange | None = None) -> _S:
+        """Return a session that nothing is stored of yet."""
+        session = self.session_class(id)
+        session.creation_time = session.access_time = self.store.clock()
+        if exchange is not None and exchange.remote_address is not None:
+            session._remote_address = exchange.remote_address
+        return session
+
+    def load(self, session_id: str | None) -> _S | None:
+        """Return a private copy of the session with this id, None if there is none."""
+        if session_id is None or not tokens.is_id(session_id):
+            return None
+        session = self.store.load(session_id, self.session_class)
+        return None if session is None or self._is_over(session) else session
+
+    def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None) -> Outcome:
+        """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one."""
+        mode = concurrency or ("merge" if callable(self.concurrency) else self.concurrency)
+        if mode == "read-only":
+            return self._refuse_change(session)
+        now = self.store.clock()
+        touch_due = now - session.access_time >= self.touch_interval
+        before = session.access_time, session.expires
+        session.access_time = max(now, session.access_time)
+        session.expires = self._expiry(session)
+        if self._needs_new_id(session):
+            _note_new_id(session, now)
+            outcome = self.store.move(session, self._next_id(session))
+            self._limit_sessions(session)
+            return outcome
+        if self._renewal_due(session, now):
+            session._issued = now
+            return self.store.move(session, tokens.new_id(), self.renew_grace)
+        outcome = self._save_as(session, mode, lease)
+        if outcome is Outcome.UNCHANGED:
+            if touch_due:
+                self.store.refresh(session)
+            else:
+                session.access_time, session.expires = before
+        return outcome
+
+    def delete(self, session: Session | str) -> None:
+        """End a session, given itself or its id.  It is no error if there is none."""
+        self._end(session, "ended", "")
+
+    def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
+        """Give the session a new id; the old one is dead at once, or after `grace`."""
+        session.expires = self._expiry(session)
+        self.store.move(session, tokens.new_id(), seconds("grace", grace, zero=True) or 0.0)
+
+    def reserve_id(self, session: Session) -> str:
+        """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
+        session.id = tokens.new_id()
+        return session.id
+
+    def lock(self, session: Session | str) -> Lease:
+        """Take the lock of a session, given itself or its id; release it with ``with`` or `Lease.release`."""
+        key = session.key if isinstance(session, Session) else tokens.is_id(session) and self.store.key(session)
+        if not key:
+            raise ConfigurationError("what was never stored cannot be locked")
+        return self.store.lock(key, timeout=self.lock_timeout, lease=self.lock_lease)
+
+    def sessions_of(self, user: Any) -> Iterator[_S]:
+        """Iterate over the sessions of a user, given as `Session.user` holds it or as `Session.user_key` names it."""
+        key = user_key(user)
+        return iter(()) if key is None else self.store.sessions(self.session_class, key)
+
+    def revoke_user(self, user: Any, except_: Session | None = None) -> int:
+        """End all sessions of a user, but for one; return how many were ended."""
+        doomed = [session for session in self.sessions_of(user) if except_ is None or session.key != except_.key]
+        for session in doomed:
+            self._end(session, "revoked", "by user")
+        return len(doomed)
+
+    def _end(self, session: Session | str, event: Literal["ended", "revoked"], reason: str) -> None:
+        self.store.delete(session)
+        key = session.key if isinstance(session, Session) else self.store.key(session)
+        tell(self.store.observer, event, str(key), reason)
+
+    # -- clocks, ids and locks -------------------------------------------------------------------------------------
+
+    def _expiry(self, session: Session) -> float | None:
+        idle = None if self.idle_timeout is None else session.access_time + self.idle_timeout
+        if self.lifetime is None:
+            return idle
+        absolute = session.creation_time + self.lifetime
+        return absolute if idle is None else min(idle, absolute)
+
+    def _limit_sessions(self, session: Session) -> None:
+        """End the oldest sessions of the user beyond the limit.
+
+        Everybody looks after having written, and all agree on the order: of logins that race, the last one to look
+        sees them all.
+        """
+        if self.max_sessions is None or session.user is None:
+            return
+        found = self.store.sessions(self.session_class, session.user_key())
+        oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
+        for extra in oldest_last[self.max_sessions:]:
+            self._end(extra, "revoked", "too many sessions of one user")
+
+    def _is_over(self, session: Session) -> bool:
+        """Judge by the clocks of this manager too: the record may have been stored under more generous ones."""
+        ends = self._expiry(session)
+        return ends is not None and ends <= self.store.clock()
+
+    def _needs_new_id(self, session: Session) -> bool:
+        origin = session.origin
+        if origin is None:
+            return True
+        if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
+            return False
+        return session.id != origin.id or origin.record.user != session.user_key()
+
+    def _next_id(self, session: Session) -> str:
+        reserved = session.origin is None or session.id != session.origin.id
+        return session.id if reserved and session.id is not None and tokens.is_id(session.id) else tokens.new_id()
+
+    def _renewal_due(self, session: Session, now: float) -> bool:
+        issued = session.creation_time if session._issued is None else session._issued
+        return self.renew_after is not None and now - issued >= self.renew_after
+
+    def _save_as(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
+        if mode == "merge":
+            return self.store.save(session)
+        try:
+            return self.store.save(session, merge=False)
+        except SessionConflict:
+            if mode == "strict":
+                raise
+        if lease is not None and not lease.is_held():
+            raise LockLost("this request held its session's lock longer than the lease; nothing was written")
+        return self.store.save(session)  # somebody wrote without asking for the lock
+
+    def _refuse_change(self, session: Session) -> Outcome:
+        if self.store.is_changed(session):
+            raise ReadOnlySession('a request with concurrency="read-only" changed its session; nothing was written')
+        return Outcome.UNCHANGED
+
+
+def _note_new_id(session: Session, now: float) -> None:
+    known = None if session.origin is None else session.origin.record.user
+    if session.user_key() != known:
+        session._login_time = None if session.user is None else now
+    if session.origin is not None:
+        session._issued = now
+
+
+def seconds(name: str, value: Seconds | None, zero: bool = False) -> float | None:
+    """Return a duration in seconds; `ConfigurationError` if it is none."""
+    if value is None:
+        return None
+    found = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not (found > 0 or (zero and found == 0)):
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+    return found
+
+
+def known_mode(concurrency: Any) -> Concurrency:
+    """Return `concurrency` if there is such a mode; otherwise `ConfigurationError`."""
+    if concurrency not in _MODES:
+        raise ConfigurationError(f"concurrency must be one of {', '.join(_MODES)}, not {concurrency!r}")
+    return cast(Concurrency, concurrency)
