@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
@@ -146,7 +146,7 @@ class StoreSession(MutableMapping[str, Any]):
         self.locked = exchange.visit.concurrency == "lock"
         keep_clean(manager.store, self.clean_freq)
 
-    def _concurrency(self, manager: SessionManager[DictSession]) -> Concurrency | None:
+    def _concurrency(self, manager: SessionManager[DictSession]) -> Literal["lock"] | None:
         """CherryPy's rule, requests take turns, holds unless the tool or the manager was told another one."""
         wants_lock = manager.concurrency == "merge" if self._wants_lock is None else self._wants_lock
         return "lock" if wants_lock else None

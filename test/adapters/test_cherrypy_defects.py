@@ -204,6 +204,7 @@ def test_06_request_that_outlives_its_lease(serve: Serve, store: Any, clock: Clo
 
     def count() -> str:
         if locking == "explicit":
+            look()
             cherrypy.session.acquire_lock()
         return visit()
 
