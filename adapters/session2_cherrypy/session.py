@@ -10,7 +10,6 @@ from typing import Any, Literal, cast
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import DictSession, SessionManager
-from session2.policy import Concurrency
 
 from . import proxy
 from .answers import as_http_errors
