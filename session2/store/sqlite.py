@@ -24,8 +24,8 @@ _MARK = "session2 schema 1"
 # The comment is part of what SQLite keeps of the table, so that a table can be told to be ours.
 #
 # `due` is when a purge has to look at the row: never later than `expires`, but often earlier.  Saves and touches move
-# `expires` all the time; as a rule they leave `due` and `user` alone and so have no index to update, which would double
-# their work.  A purge that meets a live row moves its `due`.
+# `expires` all the time; as a rule they leave `due` and `user` alone and so have no index to update, which would add
+# two thirds to their time.  A purge that meets a live row moves its `due`.
 _TABLE = f"""CREATE TABLE {{table}} ( -- {_MARK}
     key TEXT NOT NULL PRIMARY KEY,
     version INTEGER NOT NULL,
