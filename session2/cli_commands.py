@@ -21,6 +21,7 @@ from . import __version__
 from .cli_copy import Fate, check, copy, verify
 from .cli_places import VARIABLE, is_original, made_from, open_original, opened, reporting, shown
 from .errors import ConfigurationError, SerializationError
+from .serializers import get_secret
 from .store.base import SessionStore
 from .store.record import Record
 
@@ -164,6 +165,12 @@ def revoke(url: URL,
         print(f"{count} revoked")
     if not count and not everything:
         raise typer.Exit(1)
+
+
+@app.command("secret")
+def secret() -> None:
+    """Print a new secret for signed or encrypted records."""
+    print(get_secret())
 
 
 @app.command("copy")

@@ -67,6 +67,9 @@ class SessionStore(_SessionStore):
     def refresh(self, session: Session) -> None:
         self.save_session(session)
 
+    def was_replaced(self, session_id: str) -> bool:
+        return False
+
     def has_session(self, session_id: str | None) -> bool:
         return self.load_session(session_id, None) is not None
 

@@ -256,7 +256,18 @@ class SessionManager(SessionPolicy[_S]):
         else:
             self._save_as(session, visit.concurrency, visit.lease)
 
+    def _comes_late(self, session: Session, visit: Visit) -> bool:
+        """Whether this would begin a session for a browser that was given another one at a login a moment ago.
+
+        A cookie sent now could take the place of the one of the login.
+        """
+        if session.origin is not None or session.user is not None or visit.ended or visit.cookie is None:
+            return False
+        return self.store.was_replaced(visit.cookie)
+
     def _keep(self, exchange: Exchange, visit: Visit, session: Session) -> None:
+        if self._comes_late(session, visit):
+            return
         seen = session.access_time
         outcome = self.save(session, visit.concurrency, visit.lease)
         if outcome is Outcome.GONE:

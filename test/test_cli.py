@@ -506,3 +506,10 @@ def test_interrupting_is_code_130_and_one_line(tmp_path: Path) -> None:
             assert process.communicate(timeout=30)[1] == "session2: interrupted\n"
         assert process.returncode == 130
         server.send(signal.SIGCONT)
+
+
+def test_secrets_differ_and_work() -> None:
+    first, second = (session2("secret").stdout.strip() for _ in range(2))
+    assert first != second
+    session2("list", "volatile:?serializer=signed-json", SESSION2_SECRETS=f"{first} {second}")
+    session2("list", "volatile:?serializer=signed-json", SESSION2_SECRETS="short", code=2)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, JSONSerializer, from_url
+from session2 import ConfigurationError, JSONSerializer, from_url, get_secret
+from session2.errors import SerializationError
 from session2.store.volatile import VolatileSessionStore
 
 
@@ -18,6 +19,23 @@ def test_query_arguments_become_keyword_arguments() -> None:
     assert isinstance(store.serializer, JSONSerializer)
 
 
+@pytest.mark.parametrize("name", ["signed-pickle", "signed-json", "encrypted-json", "encrypted-msgpack"])
+def test_secrets_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = get_secret(), get_secret()
+    monkeypatch.delenv("SESSION2_SECRETS", raising=False)
+    with pytest.raises(ConfigurationError, match="SESSION2_SECRETS"):
+        from_url(f"volatile:?serializer={name}")
+    monkeypatch.setenv("SESSION2_SECRETS", old)
+    sealed = from_url(f"volatile:?serializer={name}").serializer.seal(b"{}", "key")
+    monkeypatch.setenv("SESSION2_SECRETS", f"{new} {old}")
+    both = from_url(f"volatile:?serializer={name}").serializer
+    monkeypatch.setenv("SESSION2_SECRETS", new)
+    newest = from_url(f"volatile:?serializer={name}").serializer
+    assert both.open(sealed, "key") == newest.open(both.seal(b"{}", "key"), "key") == b"{}"
+    with pytest.raises(SerializationError):
+        newest.open(sealed, "key")
+
+
 def test_options_are_passed_on() -> None:
     assert from_url("volatile:", clock=lambda: 5.0).clock() == 5.0
 
@@ -26,7 +44,8 @@ def test_options_are_passed_on() -> None:
     ("nowhere:", "no store is called 'nowhere'"), ("", "no store"), ("directory:", "names no path"),
     ("volatile:x", "has no place"), ("volatile:?colour=red", "no argument 'colour'"),
     ("volatile:?clock=5", "no argument 'clock'"), ("volatile:?hash_ids=maybe", "true or false"),
-    ("volatile:?serializer=xml", "no serializer is called 'xml'"), ("volatile:?x", "cannot be read"),
+    ("volatile:?serializer=xml", "no serializer is called 'xml'"),
+    ("volatile:?serializer=sealed-json", "no serializer is called"), ("volatile:?x", "cannot be read"),
 ])
 def test_what_does_not_exist_is_refused(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

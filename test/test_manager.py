@@ -173,6 +173,22 @@ def test_a_request_under_way_at_login_does_not_take_the_new_cookie_away(site: Si
     assert "b" not in site.manager.load(site.id)
 
 
+def test_a_request_that_arrives_after_the_login_does_not_either(site: Site) -> None:
+    site.visit(put("a"))
+    old = dict(site.cookies)
+    site.visit(login("joe"))
+    late = site.start(dict(old))
+    put("b")(late.session)
+    assert not site.finish(late).sent
+    again = site.start(dict(old))
+    login("joe")(again.session)
+    assert site.finish(again).sent, "who logs in once more, because the answer was lost, is let in"
+    site.clock.now += 61
+    late = site.start(dict(old))
+    put("b")(late.session)
+    assert site.finish(late).sent
+
+
 def test_a_logout_is_not_undone_by_a_slow_request(site: Site) -> None:
     site.visit(login("joe"))
     slow, old = site.start(), site.id

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import os
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from ..errors import ConfigurationError
-from ..serializers import JSONSerializer, PickleSerializer, Serializer
+from ..serializers import Encrypted, JSONSerializer, MsgpackSerializer, PickleSerializer, Serializer, Signed
 from .base import SessionStore
 
 _STORES: Final = {
@@ -24,13 +25,19 @@ _STORES: Final = {
     "durus+unix": "durus.DurusSessionStore",
 }
 
-_SERIALIZERS: Final[dict[str, type[Serializer]]] = {"pickle": PickleSerializer, "json": JSONSerializer}
+_FORMATS: Final[dict[str, type[Serializer]]] = {
+    "pickle": PickleSerializer, "json": JSONSerializer, "msgpack": MsgpackSerializer}
+_SEALS: Final = {"signed": Signed, "encrypted": Encrypted}
+
+SECRETS: Final = "SESSION2_SECRETS"
+"""The environment variable with the secrets for URLs that ask for a seal, separated by blanks, the newest first."""
 
 
 def from_url(url: str, **options: Any) -> SessionStore:
     """Return the store that a URL describes, for example ``directory:/var/lib/sessions?create=true``.
 
-    Query arguments, and `options`, become keyword arguments of the store; ``serializer`` is ``pickle`` or ``json``.
+    Query arguments, and `options`, become keyword arguments of the store.  ``serializer`` is ``pickle``, ``json`` or
+    ``msgpack``, or for example ``signed-json`` or ``encrypted-pickle`` with secrets from the environment (`SECRETS`).
     Raises `ConfigurationError` for a scheme or an argument that does not exist.
     """
     location, _, query = url.partition("?")
@@ -59,9 +66,7 @@ def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any
     if name not in defaults:
         raise ConfigurationError(f"{store.__name__} has no argument {name!r}; it has: {', '.join(defaults)}")
     if name == "serializer":
-        if text not in _SERIALIZERS:
-            raise ConfigurationError(f"no serializer is called {text!r}; there are: {', '.join(_SERIALIZERS)}")
-        return _SERIALIZERS[text]()
+        return _serializer(text)
     default = defaults[name]
     if isinstance(default, bool):
         if text.lower() not in ("true", "false", "1", "0"):
@@ -73,3 +78,16 @@ def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any
         return type(default)(text)
     except ValueError:
         raise ConfigurationError(f"{name} must be a number, not {text!r}") from None
+
+
+def _serializer(text: str) -> Serializer:
+    seal, _, name = text.rpartition("-")
+    if name not in _FORMATS or seal not in ("", *_SEALS):
+        raise ConfigurationError(f"no serializer is called {text!r}; there are: {', '.join(_FORMATS)}, each of them also "
+                                 f"with {' or '.join(f'{seal}-' for seal in _SEALS)} in front")
+    if not seal:
+        return _FORMATS[name]()
+    secrets = os.environ.get(SECRETS, "").split()
+    if not secrets:
+        raise ConfigurationError(f"{text} needs a secret in the environment variable {SECRETS}: see session2 secret")
+    return _SEALS[seal](_FORMATS[name](), secrets)

@@ -154,6 +154,10 @@ class SessionStore(ABC):
         session_id, key, record = found
         return self.session_from(key, record, session_class, session_id)
 
+    def was_replaced(self, session_id: str) -> bool:
+        """Tell whether this id was given up for another one, at a login, a moment ago."""
+        return self._follow(session_id) is Outcome.REPLACED
+
     def session_from(self, key: str, record: Record, session_class: type[_S],
                      session_id: str | None = None) -> _S | None:
         """Return the session in a record, None (and a log line) if its format is foreign or damaged."""
