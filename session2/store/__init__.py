@@ -83,7 +83,7 @@ def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any
 def _serializer(text: str) -> Serializer:
     seal, _, name = text.rpartition("-")
     if name not in _FORMATS or seal not in ("", *_SEALS):
-        raise ConfigurationError(f"no serializer is called {text!r}; there are: {', '.join(_FORMATS)}, each of them also "
+        raise ConfigurationError(f"no serializer is called {text!r}; there are: {', '.join(_FORMATS)}, each also "
                                  f"with {' or '.join(f'{seal}-' for seal in _SEALS)} in front")
     if not seal:
         return _FORMATS[name]()
