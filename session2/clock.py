@@ -9,6 +9,9 @@ from collections.abc import Callable
 RATE = 0.1
 """Seconds of a step of the wall clock that are made up for in each second."""
 
+TOLERANCE = 0.01
+"""Seconds of difference that are no step."""
+
 
 def _elapsed() -> float:
     """Return seconds that nobody can set; where the system tells, those of a suspended machine count too."""
@@ -33,6 +36,10 @@ class SteadyClock:
 
     def __call__(self) -> float:
         """Return the time."""
+        elapsed = self._elapsed()
+        if -TOLERANCE < self._wall() - elapsed - self._offset < TOLERANCE:
+            self._last = elapsed
+            return elapsed + self._offset
         with self._mutex:
             elapsed = self._elapsed()
             limit = (elapsed - self._last) * RATE
