@@ -66,9 +66,18 @@ def pages_with(part: str) -> list:
     return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PAGES if getattr(parts_of(path), part)]
 
 
+# The pages of database servers: the fixture that starts one, and the URL that stands for it on the page.
+SERVERS = {"postgres": ("postgres", "postgresql://shop:secret@localhost/shop"),
+           "mysql": ("mariadb", "mysql://shop:secret@localhost/shop")}
+
+
 @pytest.mark.parametrize("path", pages_with("program"))
-def test_the_python_of_a_page_runs(path, tmp_path):
-    (tmp_path / "page.py").write_text(parts_of(path).program)
+def test_the_python_of_a_page_runs(path, tmp_path, request):
+    program = parts_of(path).program
+    if path.stem in SERVERS:
+        fixture, shown = SERVERS[path.stem]
+        program = program.replace(shown, request.getfixturevalue(fixture).url)
+    (tmp_path / "page.py").write_text(program)
     run(tmp_path, sys.executable, "-W", "error", "page.py")
 
 

@@ -122,12 +122,19 @@ def is_free(connection: psycopg.Connection[Any]) -> bool:
 def send(connection: psycopg.Connection[Any], text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
     try:
-        with outside_transactions(connection):
-            cursor = psycopg.Cursor(connection, row_factory=tuple_row)
-            cursor.execute(text, arguments, binary=True)
-            return Result(cursor.rowcount, cursor.fetchall() if cursor.description else [])
+        if connection.autocommit:
+            return _execute(connection, text, arguments)
+        with _outside_transactions(connection):
+            return _execute(connection, text, arguments)
     except psycopg.Error as error:
         raise StatementFailed(_fault(connection, error), _first_line(error)) from error
+
+
+def _execute(connection: psycopg.Connection[Any], text: str, arguments: Mapping[str, Any]) -> Result:
+    cursor = psycopg.Cursor(connection, row_factory=tuple_row)
+    cursor.execute(text, arguments, binary=True)
+    has_rows = cursor.pgresult is not None and cursor.pgresult.nfields > 0
+    return Result(cursor.rowcount, cursor.fetchall() if has_rows else [])
 
 
 @contextmanager
@@ -141,11 +148,8 @@ def transaction(connections: Connections) -> Iterator[psycopg.Cursor[Any]]:
 
 
 @contextmanager
-def outside_transactions(connection: psycopg.Connection[Any]) -> Iterator[None]:
+def _outside_transactions(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Have statements commit themselves; costs no round trip, for psycopg keeps the mode on its own side."""
-    if connection.autocommit:
-        yield
-        return
     connection.autocommit = True
     try:
         yield

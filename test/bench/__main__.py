@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cases import Case, groups  # the folder of this script is on the path
+import databases  # the folder of this script is on the path
+from cases import Case, groups
 
 ROUNDS, SECONDS = 15, 0.1
 
@@ -48,12 +49,12 @@ def measure(cases: list[Case], rounds: int) -> list[tuple[str, float, float]]:
 def main() -> None:
     """Print one table a group."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory (default: all)")
+    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, postgres, mysql (default: all)")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--where", type=Path, default=Path(__file__).parent, help="a folder on the disk to measure")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.where, prefix=".bench-") as folder:
-        for name, make in groups().items():
+        for name, make in {**groups(), **databases.groups()}.items():
             if arguments.groups and name not in arguments.groups:
                 continue
             print(f"\n{name:34} change   read   (times the first line)")
