@@ -17,13 +17,16 @@ from urllib.parse import urlsplit
 
 import pytest
 import twill
+from servers_durus import DurusServer
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.twill"))
 COOKIE = "session2_demo"
 
 FRAMEWORKS = ["quixote", "cherrypy"]
-LASTING = ["directory", "shelve", "sqlite"]
+FILES = ["directory", "shelve", "sqlite"]
+SERVERS = ["postgres", "mariadb", "durus_server"]
+LASTING = [*FILES, *SERVERS]
 STORES = ["volatile", "durus", *LASTING]
 
 
@@ -84,9 +87,21 @@ def demo(folder: Path, store: str, framework: str) -> Iterator[Demo]:
             process.kill()
 
 
+@pytest.fixture(scope="module")
+def durus_server(tmp_path_factory):
+    with DurusServer(tmp_path_factory.mktemp("durus")) as server:
+        yield server
+
+
+def place(request, store: str) -> str:
+    """Return what the demonstration is told: the name of a store, or the URL of a private server."""
+    return request.getfixturevalue(store).url if store in SERVERS else store
+
+
 @pytest.fixture(scope="module", params=itertools.product(STORES, FRAMEWORKS), ids="-".join)
 def server(request, tmp_path_factory):
-    with demo(tmp_path_factory.mktemp("demo"), *request.param) as running:
+    store, framework = request.param
+    with demo(tmp_path_factory.mktemp("demo"), place(request, store), framework) as running:
         yield running
 
 
@@ -97,6 +112,11 @@ def framework(request):
 
 @pytest.fixture(params=LASTING)
 def store(request):
+    return place(request, request.param)
+
+
+@pytest.fixture(params=FILES)
+def store_of_files(request):
     return request.param
 
 
@@ -198,16 +218,16 @@ def test_a_logout_during_a_slow_request_is_final(store, framework, tmp_path):
         assert one.id_shown(session_id) == two.id_shown(session_id) == "None"
 
 
-def test_the_files_of_a_store_hold_no_live_id(store, framework, tmp_path):
-    with demo(tmp_path, store, framework) as running:
+def test_the_files_of_a_store_hold_no_live_id(store_of_files, framework, tmp_path):
+    with demo(tmp_path, store_of_files, framework) as running:
         session_id = running.keep()
         running.get("set?key=marker&value=to-be-found", session_id)
         assert b"to-be-found" in bytes_in(tmp_path)
         assert session_id.encode() not in bytes_in(tmp_path)
 
 
-def test_hostile_cookies_touch_no_file(store, framework, tmp_path):
-    with demo(tmp_path, store, framework) as running:
+def test_hostile_cookies_touch_no_file(store_of_files, framework, tmp_path):
+    with demo(tmp_path, store_of_files, framework) as running:
         running.keep()
         before = {path for path in tmp_path.rglob("*") if path.is_file()}
         for cookie in ("../escaped", "../../escaped", str(tmp_path / "escaped"), "escaped", "escaped.lock"):
