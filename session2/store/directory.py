@@ -93,14 +93,10 @@ class DirectorySessionStore(SessionStore):
     def read(self, key: str) -> Record | None:
         path = self._path(key)
         try:
-            record = _look(path).record
-        except _NoFile:
-            record = None
+            record = self._peek(path)
         except FileNotFoundError:
             self._absent()
             return None
-        except OSError as error:
-            raise self._unavailable(error) from error
         if record is None:
             log.warning("corrupt record %.8s is treated as missing: its file is damaged", key)
             return None
@@ -154,8 +150,10 @@ class DirectorySessionStore(SessionStore):
     def scan(self) -> Iterator[tuple[str, Record]]:
         for path, name in self._files():
             if self._is_ours(path, name):
-                record = self.read(name)
-                if record is not None:
+                record = None
+                with suppress(FileNotFoundError):
+                    record = self._peek(path)  # what is damaged is told by `read`, not at every look around
+                if record is not None and record.is_live(self.clock()):
                     yield name, record
 
     def purge(self, now: float | None = None, batch: int = 1000) -> int:
@@ -173,6 +171,17 @@ class DirectorySessionStore(SessionStore):
                 elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
                     os.unlink(path)
         return purged
+
+    def _peek(self, path: str) -> Record | None:
+        """Return the record in a file, None if it is damaged."""
+        try:
+            return _look(path).record
+        except _NoFile:
+            return None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unavailable(error) from error
 
     # -- names -----------------------------------------------------------------------------------------------------
 
