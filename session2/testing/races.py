@@ -93,6 +93,10 @@ class RaceTests(Claims):
         assert not any(store.has_session(id) for id in ids)
         assert len(list(store.records_of("anna"))) == len(ids)
 
+    def test_limit_of_sessions_is_exact(self, store: SessionStore, together: Together, racers: int) -> None:
+        together([(work.log_in_limited, "anna", self.times(10), 3)] * racers)
+        assert len(list(store.records_of("anna"))) == 3
+
     def test_lock_excludes(self, store: SessionStore, together: Together, racers: int, tmp_path: Path) -> None:
         path = tmp_path / "count.outside"
         path.write_text("0")

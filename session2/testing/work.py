@@ -130,6 +130,15 @@ def login_each(store: SessionStore, ids: Sequence[str], user: str) -> None:
             store.move(session, new_id())
 
 
+def log_in_limited(store: SessionStore, user: str, times: int, limit: int) -> None:
+    """Begin sessions of a user who may have so many at once."""
+    manager = SessionManager(store, Shop, max_sessions=limit)
+    for _ in range(times):
+        session = manager.new_session()
+        session.set_user(user)
+        manager.save(session)
+
+
 def count_under_lock(store: SessionStore, key: str, path: Path, times: int) -> None:
     """Add to the number in a file, which nobody else may touch while the lock is held."""
     inside = path.with_suffix(".inside")
