@@ -23,7 +23,7 @@ DRIVERS = {
     "cli": ["typer>=0.12", "rich>=13"],
 }
 
-TESTING = ["pytest>=8", "hypothesis>=6"]
+TESTING = ["pytest>=8", "hypothesis>=6", *DRIVERS["encrypted"]]
 
 # What `make test` needs besides; not for users of session2.testing.
 DEVELOPMENT = [

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,10 @@ DRIVEN = {
     "durus": ("durus:{}/s.durus", "durus"),
     "durus+unix": ("durus+unix:{}/socket", "durus"),
 }
+
+# Tests that ask for nothing but the core.
+ALONE = ["test_manager.py", "test_merge.py", "test_session.py", "test_tokens.py", "test_events.py", "test_clock.py",
+         "test_exchange.py", "store/test_volatile.py", "store/test_sqlite.py"]
 
 PROGRAM = """
 from session2 import DictSession, from_url
@@ -141,6 +146,26 @@ def test_a_store_of_the_standard_library_needs_nothing(python, scheme, tmp_path)
 def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path):
     url, extra = DRIVEN[scheme]
     assert f"pip install session2[{extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url.format(tmp_path))
+
+
+@pytest.mark.parametrize(("serializer", "extra"), [("msgpack", "msgpack"), ("encrypted-json", "encrypted")])
+def test_a_missing_serializer_is_named_with_its_extra(python, serializer, extra, tmp_path, monkeypatch):
+    monkeypatch.setenv("SESSION2_SECRETS", "x" * 43)
+    said = run(tmp_path, python, "-I", "-c", MAKE, f"volatile:?serializer={serializer}")
+    assert f"pip install session2[{extra}]" in said
+
+
+def test_the_suites_pass_on_the_wheel_with_nothing_else_optional(wheel, tmp_path):
+    """As the author of a store has it: the extra `testing`, no driver, no framework, the sources out of reach."""
+    environment, work = tmp_path / "environment", tmp_path / "work"
+    venv.create(environment, with_pip=False, symlinks=True)
+    python = environment / "bin/python"
+    run(tmp_path, sys.executable, "-m", "pip", "--python", python, "install", "--quiet", f"{wheel}[testing]")
+    work.mkdir()
+    for name in ALONE:
+        shutil.copy(ROOT / "test" / name, work)
+    said = run(work, python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--hypothesis-profile=ci")
+    assert re.search(r"^\d{3,} passed in", said, re.MULTILINE), said
 
 
 def test_the_core_imports_the_standard_library_only():
