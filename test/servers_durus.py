@@ -8,7 +8,8 @@ import socket
 import sys
 from pathlib import Path
 
-from mirakuru import TCPExecutor, UnixSocketExecutor
+from mirakuru import TCPExecutor
+from mirakuru.unixsocket import UnixSocketExecutor
 
 
 def free_port() -> int:

@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 import pymysql
 import pytest
-from mirakuru import UnixSocketExecutor
 from mirakuru.exceptions import ProcessFinishedWithError
+from mirakuru.unixsocket import UnixSocketExecutor
 
 PASSWORD = "p@ss:w/rd"
 QUOTED = "p%40ss%3Aw%2Frd"
