@@ -28,7 +28,9 @@ TESTING = ["pytest>=8", "hypothesis>=6", *DRIVERS["encrypted"]]
 # What `make test` needs besides; not for users of session2.testing.
 DEVELOPMENT = [
     *TESTING,
+    "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
+    "Django>=4.2",  # to compare with
     "build",
     "furo",
     "mirakuru",

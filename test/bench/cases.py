@@ -104,6 +104,13 @@ def cherrypy_case(name: str, kind: type[Any], **options: Any) -> Case:
     return Case(name, lambda: request(session_id, use), lambda: request(session_id, look))
 
 
+def others(folder: Path, **kinds: str) -> list[Case]:
+    """The peers, imported here because they in turn need what is above."""
+    import peers
+
+    return [getattr(peers, peer)(kind, folder) for peer, kind in kinds.items()]
+
+
 def files(folder: Path) -> list[Case]:
     """One file a session."""
     path = str(folder / "raw.pickle")
@@ -121,7 +128,8 @@ def files(folder: Path) -> list[Case]:
     save(pickle.dumps(STATE))
     (folder / "cherrypy").mkdir()
     return [raw("temp + rename of a pickle", load, save), *ours("directory", f"directory:{folder}/ours?create=true"),
-            cherrypy_case("CherryPy FileSession", FileSession, storage_path=str(folder / "cherrypy"))]
+            cherrypy_case("CherryPy FileSession", FileSession, storage_path=str(folder / "cherrypy")),
+            *others(folder, beakers="file", djangos="file")]
 
 
 def database(folder: Path) -> list[Case]:
@@ -138,7 +146,8 @@ def database(folder: Path) -> list[Case]:
     def save(data: bytes) -> None:
         connection.execute("UPDATE s SET data = ? WHERE key = ?", [data, "k"])
 
-    return [raw("sqlite3, WAL", load, save), *ours("sqlite", f"sqlite:{folder}/ours.db")]
+    return [raw("sqlite3, WAL", load, save), *ours("sqlite", f"sqlite:{folder}/ours.db"),
+            *others(folder, djangos="db")]
 
 
 def shelf(folder: Path) -> list[Case]:
@@ -163,7 +172,8 @@ def memory(folder: Path) -> list[Case]:
     """The memory of the process."""
     pickles = {"k": pickle.dumps(STATE)}
     return [raw("dict of pickles", lambda: pickles["k"], lambda data: pickles.__setitem__("k", data)),
-            *ours("volatile", "volatile:"), cherrypy_case("CherryPy RamSession", RamSession)]
+            *ours("volatile", "volatile:"), cherrypy_case("CherryPy RamSession", RamSession),
+            *others(folder, beakers="memory", djangos="cache")]
 
 
 def groups() -> dict[str, Callable[[Path], list[Case]]]:
