@@ -8,7 +8,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from ..errors import StoreUnavailable
 
@@ -18,7 +19,8 @@ C = TypeVar("C")
 _MAX_IDLE = 240.0
 
 
-class Driver(NamedTuple, Generic[C]):
+@dataclass(frozen=True)  # a generic NamedTuple needs Python 3.11
+class Driver(Generic[C]):
     """What a pool must know of a kind of connection."""
 
     connect: Callable[[], C]
