@@ -52,14 +52,15 @@ class SessionStore(_SessionStore):
         return Outcome.SAVED
 
     def move(self, session: Session, new_id: str, grace: float = 0.0) -> Outcome:
-        old_id, session.id = session.id, new_id
+        old, session.id = session.origin, new_id
         outcome = self.save(session)
-        if old_id is not None:
-            self.delete_session(type(session)(old_id))
+        if old is not None:
+            self.delete_session(type(session)(old.id))
         return outcome
 
-    def delete(self, session: Session | str) -> None:
-        self.delete_session(session)
+    def delete(self, session: Session | str, replaced: bool = False) -> str | None:
+        self.delete_session(session if isinstance(session, Session) else Session(session))
+        return session.key if isinstance(session, Session) else session
 
     def is_changed(self, session: Session) -> bool:
         return True

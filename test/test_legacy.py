@@ -120,6 +120,24 @@ def test_a_store_that_overrides_three_methods_works_under_the_manager() -> None:
     assert not store.pickles
 
 
+@pytest.mark.parametrize("how", ["forgotten", "reserved"])
+def test_such_a_store_lets_go_of_an_id_that_is_given_up(how: str) -> None:
+    store = ThirdPartyStore()
+    manager: SessionManager[Any] = SessionManager(store, DictSession)
+    session = manager.new_session()
+    manager.save(session)
+    old = session.id
+    if how == "reserved":
+        manager.reserve_id(session)
+    else:
+        session.id = None
+    manager.save(session)
+    assert session.id != old
+    assert list(store.pickles) == [session.id]
+    manager.delete(str(session.id))
+    assert not store.pickles
+
+
 def test_what_such_a_store_cannot_do_is_said() -> None:
     with pytest.raises(ConfigurationError, match="ThirdPartyStore"):
         list(ThirdPartyStore().scan())
