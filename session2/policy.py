@@ -105,15 +105,20 @@ class SessionPolicy(SessionMapping[_S]):
 
     def revoke_user(self, user: Any, except_: Session | None = None) -> int:
         """End all sessions of a user, but for one; return how many were ended."""
-        doomed = [session for session in self.sessions_of(user) if except_ is None or session.key != except_.key]
-        for session in doomed:
-            self._end(session, "revoked", "by user")
-        return len(doomed)
+        count = 0
+        for _ in range(10):  # again for those that were renewed between being listed and being ended
+            doomed = [session for session in self.sessions_of(user) if except_ is None or session.key != except_.key]
+            if not doomed:
+                break
+            count += sum(self._end(session, "revoked", "by user") for session in doomed)
+        return count
 
-    def _end(self, session: Session | str, event: Literal["ended", "revoked"], reason: str) -> None:
-        self.store.delete(session)
-        key = session.key if isinstance(session, Session) else self.store.key(session)
-        tell(self.store.observer, event, str(key), reason)
+    def _end(self, session: Session | str, event: Literal["ended", "revoked"], reason: str,
+             replaced: bool = False) -> bool:
+        key = self.store.delete(session, replaced)
+        if key is not None:
+            tell(self.store.observer, event, key, reason)
+        return key is not None
 
     # -- clocks, ids and locks -------------------------------------------------------------------------------------
 
@@ -155,8 +160,9 @@ class SessionPolicy(SessionMapping[_S]):
         return session.id if reserved and session.id is not None and tokens.is_id(session.id) else tokens.new_id()
 
     def _renewal_due(self, session: Session, now: float) -> bool:
+        """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
         issued = session.creation_time if session._issued is None else session._issued
-        return self.renew_after is not None and now - issued >= self.renew_after
+        return self.renew_after is not None and session.exchange is not None and now - issued >= self.renew_after
 
     def _save_as(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         if mode == "merge":

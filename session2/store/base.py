@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .. import tokens
 from ..clock import SteadyClock
@@ -26,8 +27,15 @@ _ENDED = b"s2 ended\n"
 ENDED_GRACE = 60.0
 """Seconds for which a replaced id is remembered as dead, so that late requests do not revoke the new cookie."""
 
+_RENEWALS = 100
+"""How many renewals of an id are followed: more than any grace has room for, so that hostile traces lead nowhere."""
+
 MERGE_PATIENCE = 15.0
 """Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
+
+
+Found: TypeAlias = tuple[str | None, str, Record]
+"""The id (None where only the visitor knows it), the key and the record of a stored session."""
 
 
 class Outcome(enum.Enum):
@@ -199,27 +207,28 @@ class SessionStore(ABC):
 
         :param grace: seconds for which the old id still leads here; 0: it is dead at once.
         """
-        if session.origin is None or session.origin.id is None:
-            session.id, session.origin = new_id, None
+        if session.origin is None:
+            session.id = new_id
             return self._insert(session, self._payload(session))
-        old_id, new_key = session.origin.id, self.key(new_id)
-        retired = _MOVED + tokens.seal_id(new_id, old_id) if grace else _ENDED
+        old_id, old_key, _, _ = session.origin
+        new_key = self.key(new_id)
+        retired = _MOVED + tokens.seal_id(new_id, old_id) if grace and old_id is not None else _ENDED
         version: Version | None = None
         for _ in _attempts():
             payload = self._payload(session)
             record = self._record(session, payload, new_key)
             version = self.write(new_key, record, version)
             try:
-                self._retire(session.origin, retired, grace or ENDED_GRACE)
+                self._retire(old_key, session.origin.record.version, retired, grace or ENDED_GRACE)
             except Conflict:
                 outcome = self._catch_up(session)
-                if outcome is None and session.origin.id == old_id:
+                if outcome is None and session.origin.key == old_key:
                     continue
-                if outcome is None:  # another request renewed the id at the same moment
-                    outcome = self.save(session) if grace else self.move(session, tokens.new_id())
                 self.remove(new_key)
+                if outcome is None:  # another request renewed the id at the same moment
+                    outcome = self.save(session) if grace else self.move(session, new_id)
                 return outcome
-            tell(self.observer, "renewed" if grace else "rotated", new_key, f"was {session.origin.key[:8]}")
+            tell(self.observer, "renewed" if grace else "rotated", new_key, f"was {old_key[:8]}")
             return self._stored(session, new_id, new_key, record._replace(version=version), payload)
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
 
@@ -243,11 +252,25 @@ class SessionStore(ABC):
         if origin is not None and self._catch_up(session) is None and id != origin.id:
             session.id = id
 
-    def delete(self, session: Session | str) -> None:
-        """End a session, given itself or its id.  It is no error if there is none."""
-        key = self._key_of(session)
-        if key is not None:
-            self.remove(key)
+    def delete(self, session: Session | str, replaced: bool = False) -> str | None:
+        """End a session, given itself or its id, also if it was renewed meanwhile; return its key.
+
+        It is no error if there is none: then None is returned.
+
+        :param replaced: remember for a moment that the browser got another session, as after a login.
+        """
+        for _ in _attempts():
+            found = self._current(session)
+            if isinstance(found, Outcome):
+                return None
+            _, key, record = found
+            with contextlib.suppress(Conflict):  # changed or renewed between the two: look again
+                if replaced:
+                    self._retire(key, record.version, _ENDED, ENDED_GRACE)
+                else:
+                    self.remove(key, record.version)
+                return key
+        raise SessionConflict("the session kept changing while it was to be ended; try again")
 
     def sessions(self, session_class: type[_S], user: str | None = None) -> Iterator[_S]:
         """Iterate over all sessions, or over those of one user."""
@@ -306,26 +329,30 @@ class SessionStore(ABC):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _key_of(self, session: Session | str) -> str | None:
-        if not isinstance(session, Session):
-            found = self._follow(session) if tokens.is_id(session) else Outcome.GONE
-            return None if isinstance(found, Outcome) else found[1]
-        if session.origin is not None:
-            return session.origin.key
-        return None if session.id is None else self.key(session.id)
+    def _current(self, session: Session | str) -> Found | Outcome:
+        """Return where a session, given itself or its id, is filed by now, or how it ended."""
+        if isinstance(session, Session) and session.origin is not None:
+            id, key, _, _ = session.origin
+            return self._find(key) if id is None else self._follow(id)
+        id = session.id if isinstance(session, Session) else session
+        return self._follow(id) if id is not None and tokens.is_id(id) else Outcome.GONE
 
     def _follow(self, session_id: str) -> tuple[str, str, Record] | Outcome:
         """Return id, key and record of the session this id stands for, or how it ended."""
-        key = self.key(session_id)
-        record = self.read(key)
-        if record is None:
-            return Outcome.GONE
-        if record.data.startswith(_ENDED):
-            return Outcome.REPLACED
-        if not record.data.startswith(_MOVED):
-            return session_id, key, record
-        new_id = tokens.unseal_id(record.data[len(_MOVED):], session_id)
-        return Outcome.GONE if new_id is None else self._follow(new_id)
+        for _ in range(_RENEWALS):
+            key = self.key(session_id)
+            record = self.read(key)
+            if record is None:
+                return Outcome.GONE
+            if record.data.startswith(_ENDED):
+                return Outcome.REPLACED
+            if not record.data.startswith(_MOVED):
+                return session_id, key, record
+            new_id = tokens.unseal_id(record.data[len(_MOVED):], session_id)
+            if new_id is None:
+                return Outcome.GONE
+            session_id = new_id
+        return Outcome.GONE
 
     def _payload(self, session: Session) -> bytes:
         return self.serializer.dumps(session.get_state())
@@ -345,9 +372,10 @@ class SessionStore(ABC):
         session.id, session.key, session.origin = id, key, Origin(id, key, record, payload)
         return Outcome.SAVED
 
-    def _retire(self, origin: Origin, trace: bytes, seconds: float) -> None:
+    def _retire(self, key: str, version: Version, trace: bytes, seconds: float) -> None:
+        """Leave a trace in place of a session; it counts as used to its end, so that no late touch prolongs it."""
         now = self.clock()
-        self.write(origin.key, Record(trace, now, now, now, now + seconds), origin.record.version)
+        self.write(key, Record(trace, now, now, now + seconds, now + seconds), version)
 
     def _insert(self, session: Session, payload: bytes) -> Outcome:
         if session.id is None:
@@ -381,8 +409,8 @@ class SessionStore(ABC):
     def _catch_up(self, session: Session) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""
         assert session.origin is not None
-        id, key, _, payload = session.origin
-        found = self._follow(id) if id is not None else self._find(key)
+        payload = session.origin.payload
+        found = self._current(session)
         if isinstance(found, Outcome):
             return found
         new_id, key, record = found
@@ -396,7 +424,7 @@ class SessionStore(ABC):
         session.access_time = max(session.access_time, record.accessed)
         return None
 
-    def _find(self, key: str) -> tuple[None, str, Record] | Outcome:
+    def _find(self, key: str) -> Found | Outcome:
         record = self.read(key)
         return Outcome.GONE if record is None or not self.is_session(key, record) else (None, key, record)
 

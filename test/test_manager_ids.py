@@ -1,0 +1,135 @@
+"""Ids that are renewed, given up or ended while other requests are under way."""
+
+from typing import Any
+
+import pytest
+
+from session2 import DictSession, SessionManager, tokens
+from session2.store import base
+from session2.store.record import Record
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.exchange import FakeExchange
+
+Cookies = dict[str, str]
+
+
+class Site:
+    """A manager, its clock, and one browser."""
+
+    def __init__(self, **options: Any) -> None:
+        self.now = 1.8e9
+        self.events: list[str] = []
+        self.store = VolatileSessionStore(clock=lambda: self.now, observer=lambda event: self.events.append(event.name))
+        self.manager: SessionManager[Any] = SessionManager(self.store, DictSession, **options)
+        self.cookies: Cookies = {}
+
+    def start(self, cookies: Cookies | None = None, **items: Any) -> FakeExchange:
+        request = FakeExchange(dict(self.cookies) if cookies is None else cookies)
+        self.manager.start_request(request)
+        request.session.update(items)  # type: ignore[union-attr]
+        return request
+
+    def finish(self, request: FakeExchange) -> FakeExchange:
+        self.manager.finish_successful_request(request)
+        return request
+
+    def visit(self, user: Any = None, **items: Any) -> FakeExchange:
+        request = self.start(self.cookies, **items)
+        if user is not None:
+            request.session.set_user(user)  # type: ignore[union-attr]
+        return self.finish(request)
+
+    @property
+    def id(self) -> str:
+        return self.cookies["session2"]
+
+
+def test_a_late_request_does_not_prolong_the_grace_of_an_old_id() -> None:
+    site = Site(idle_timeout=1000, touch_interval=10)
+    site.visit(a=1)
+    old = site.id
+    site.now += 20
+    late = site.start()
+    site.manager.rotate(site.manager.load(old), grace=60)
+    site.now += 1
+    site.finish(late)
+    site.now += 61
+    assert site.manager.load(old) is None
+
+
+def test_a_logout_ends_a_session_that_was_renewed_meanwhile() -> None:
+    site = Site(renew_after=1000)
+    site.visit("joe")
+    slow = site.start()
+    site.now += 1001
+    site.visit()
+    site.manager.expire_session(slow)
+    site.finish(slow)
+    assert not site.manager.keys()
+
+
+def test_a_logout_leaves_the_trace_of_a_login_in_place() -> None:
+    site = Site()
+    site.visit(a=1)
+    old = site.id
+    stale = site.manager.load(old)
+    site.visit("joe")
+    site.manager.delete(stale)
+    assert site.store.was_replaced(old)
+    assert "ended" not in site.events
+
+
+def test_to_revoke_a_user_ends_what_was_renewed_meanwhile() -> None:
+    site = Site()
+    site.visit("joe")
+    remove, removed = site.store.remove, []
+
+    def renewed_first(key: str, expected: Any = None) -> None:
+        if not removed:
+            removed.append(key)
+            site.manager.rotate(site.manager.load(site.id), grace=60)
+        remove(key, expected)
+
+    site.store.remove = renewed_first  # type: ignore[method-assign]
+    assert site.manager.revoke_user("joe") == 1
+    assert not site.manager.keys()
+
+
+@pytest.mark.parametrize("how", ["by id", "by iteration"])
+def test_a_session_saved_outside_requests_keeps_the_id_its_browser_knows(how: str) -> None:
+    site = Site(renew_after=1000)
+    site.visit(a=1)
+    site.now += 1001
+    session = site.manager.load(site.id) if how == "by id" else next(iter(site.manager))
+    session["b"] = 2
+    site.manager.save(session)
+    site.now += 61
+    assert dict(site.manager.load(site.id)) == {"a": 1, "b": 2}
+    assert len(site.manager.keys()) == 1
+
+
+@pytest.mark.parametrize("grace", [0, 60])
+def test_a_session_met_by_iteration_is_rotated_not_doubled(grace: float) -> None:
+    site = Site()
+    site.visit(a=1)
+    session = next(iter(site.manager))
+    site.manager.rotate(session, grace)
+    assert site.manager.load(site.id) is None
+    assert dict(site.manager.load(session.id)) == {"a": 1}
+    assert len(site.manager.keys()) == 1
+
+
+def test_to_delete_what_is_not_there_is_no_event() -> None:
+    site = Site()
+    site.manager.delete("nobody")
+    site.manager.delete("\xe9")
+    site.manager.delete(tokens.new_id())
+    assert not site.events
+
+
+def test_a_trace_that_leads_to_itself_leads_nowhere() -> None:
+    site = Site()
+    id = tokens.new_id()
+    trace = base._MOVED + tokens.seal_id(id, id)
+    site.store.write(site.store.key(id), Record(trace, site.now, site.now, site.now), None)
+    assert site.manager.load(id) is None
