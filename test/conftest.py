@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("sql_cases")
 
 from conformance import pytest_terminal_summary  # noqa: E402, F401 (a hook)
+from servers_durus import CANNOT_WRITE  # noqa: E402
 from servers_sql import mariadb, postgres  # noqa: E402, F401 (fixtures)
 
 # What a shell runs in the background ignores interrupts, and so would the programs that the tests start and interrupt.
@@ -20,3 +21,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The machines are shared and noisy: how long an example takes says nothing about the code.
 settings.register_profile("session2", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("session2")
+
+
+def pytest_report_header() -> list[str]:
+    return ["Durus cannot write on this Python: the tests marked durus are deselected, and "
+            "test/store/test_durus_python.py takes their place"] if CANNOT_WRITE else []
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    left_out = [item for item in items if CANNOT_WRITE and item.get_closest_marker("durus")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)

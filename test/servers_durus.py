@@ -6,10 +6,21 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from mirakuru import TCPExecutor
 from mirakuru.unixsocket import UnixSocketExecutor
+
+CANNOT_WRITE = sys.version_info[:3] == (3, 13, 0)
+"""Whether this is the Python on which Durus 4.3 cannot write."""
+
+
+def marked(parameters: Iterable[Any]) -> list[Any]:
+    """Mark those that name Durus as tests of it."""
+    return [pytest.param(each, marks=pytest.mark.durus if "durus" in str(each) else ()) for each in parameters]
 
 
 def free_port() -> int:

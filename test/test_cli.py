@@ -113,10 +113,10 @@ def test_usage_errors_are_code_2(arguments: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(("command", "url"), [
     (("list",), "mysql://anna:s3cret@127.0.0.1:1/sessions"),
     (("purge",), "postgresql://anna:s3cret@127.0.0.1:1/sessions"),
-    (("revoke", "--all"), "durus+unix:/nowhere/socket"),
-    (("show", "12345678"), "durus://127.0.0.1:1"),
+    pytest.param(("revoke", "--all"), "durus+unix:/nowhere/socket", marks=pytest.mark.durus),
+    pytest.param(("show", "12345678"), "durus://127.0.0.1:1", marks=pytest.mark.durus),
     (("setup",), "mysql://anna:s3cret@127.0.0.1:1/sessions"),
-    (("copy", "volatile:"), "durus://127.0.0.1:1"),
+    pytest.param(("copy", "volatile:"), "durus://127.0.0.1:1", marks=pytest.mark.durus),
     (("list",), "directory:/nowhere"),
 ])
 def test_an_unavailable_store_is_code_3_and_one_line(command: tuple[str, ...], url: str) -> None:
@@ -449,6 +449,7 @@ def test_what_changes_during_the_copy_is_told(target: SessionStore) -> None:
                     key_of(2): "differs in the target"}
 
 
+@pytest.mark.durus
 def test_what_the_target_refuses_is_told_and_the_rest_is_copied(tmp_path: Path) -> None:
     source = from_url(f"sqlite:{tmp_path}/source")
     source.write(key_of(0), record_at(NOW), None)
@@ -473,6 +474,7 @@ def test_stores_between_which_records_lose_their_meaning_are_refused(options: st
     assert copied(f"{url}?{options}", f"sqlite:{tmp_path}/other?{options}") == {"copied": 1, "verified": 1}
 
 
+@pytest.mark.durus
 def test_copy_between_servers(tmp_path: Path, mariadb: MariaServer, postgres: PostgresServer) -> None:
     """Times and users survive every way of keeping them."""
     with DurusServer(tmp_path / "durus") as durus:
@@ -492,6 +494,7 @@ def test_copy_between_servers(tmp_path: Path, mariadb: MariaServer, postgres: Po
         session2("setup", f"{server.url}?table=cli_copy", "--drop", "--yes")
 
 
+@pytest.mark.durus
 def test_interrupting_is_code_130_and_one_line(tmp_path: Path) -> None:
     with DurusServer(tmp_path / "durus") as server:
         server.send(signal.SIGSTOP)

@@ -63,7 +63,8 @@ def run(folder: Path, *command: str) -> str:
 
 
 def pages_with(part: str) -> list:
-    return [pytest.param(path, id=str(path.relative_to(ROOT))) for path in PAGES if getattr(parts_of(path), part)]
+    return [pytest.param(path, id=str(path.relative_to(ROOT)), marks=pytest.mark.durus if path.stem == "durus" else ())
+            for path in PAGES if getattr(parts_of(path), part)]
 
 
 # The pages of database servers: the fixture that starts one, and the URL that stands for it on the page.

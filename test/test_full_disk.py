@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers_durus import marked
 
 STORES = {"directory": "directory:{}/sessions?create=true", "shelve": "shelve:{}/sessions",
           "sqlite": "sqlite:{}/sessions.db", "durus": "durus:{}/sessions.durus"}
-URLS = pytest.mark.parametrize("url", STORES.values(), ids=STORES)
+URLS = pytest.mark.parametrize("url", marked(STORES.values()), ids=STORES)
 
 FILL = """
 import sys

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import twill
-from servers_durus import DurusServer
+from servers_durus import DurusServer, marked
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.twill"))
@@ -98,7 +98,7 @@ def place(request, store: str) -> str:
     return request.getfixturevalue(store).url if store in SERVERS else store
 
 
-@pytest.fixture(scope="module", params=itertools.product(STORES, FRAMEWORKS), ids="-".join)
+@pytest.fixture(scope="module", params=marked(itertools.product(STORES, FRAMEWORKS)), ids="-".join)
 def server(request, tmp_path_factory):
     store, framework = request.param
     with demo(tmp_path_factory.mktemp("demo"), place(request, store), framework) as running:
@@ -110,7 +110,7 @@ def framework(request):
     return request.param
 
 
-@pytest.fixture(params=LASTING)
+@pytest.fixture(params=marked(LASTING))
 def store(request):
     return place(request, request.param)
 
