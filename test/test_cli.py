@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,8 @@ def test_the_command_lines_of_session2_06_work(which: int, host: str, mariadb: M
 @pytest.mark.parametrize("which", [0, 1], ids=["mysql", "psycopg"])
 def test_the_table_is_called_sessions_by_default(which: int, mariadb: MariaServer, postgres: PostgresServer) -> None:
     name, shown, database, url, place = databases(mariadb, postgres)[which]
+    with closing((mariadb, postgres)[which].connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS sessions")  # another test may have used it
     done = setup_store(name, "", "session2", PASSWORD, database, **place)
     assert done.stdout == f"Creating {shown} table 'sessions' in database '{database}'\n"
     assert session2("list", url).stdout == ""
