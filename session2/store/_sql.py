@@ -199,7 +199,10 @@ class SQLSessionStore(SessionStore):
     def _insert_row(self, values: dict[str, Any]) -> bool:
         if self._execute("insert", **values).changed:
             return True
-        return "revive" in self._sql and self._execute("revive", **values).changed > 0
+        if "revive" not in self._sql:
+            return False
+        # An expired record that was in the way of the insert may have been purged before it could be revived.
+        return any(self._execute(step, **values).changed for step in ("revive", "insert"))
 
     def _holds(self, key: str, version: int) -> bool:
         """Tell whether a write that seems refused is there after all.

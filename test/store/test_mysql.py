@@ -155,6 +155,24 @@ class TestMySQLMore(SQLTests):
         assert store.purge() == 1
         store.close()
 
+    def test_a_purge_while_an_expired_record_is_replaced_is_no_conflict(
+            self, server: MariaServer, table: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        store = MySQLSessionStore(server.arguments, table, clock=clock)
+        store.write(KEY, record_at(clock.now, b"old", expires=clock.now + 10), None)
+        clock.advance(10)
+        execute, done = store._execute, []
+
+        def purged_in_between(statement: str, **arguments: Any) -> Any:
+            if statement == "revive":
+                done.append(store.purge())
+            return execute(statement, **arguments)
+
+        monkeypatch.setattr(store, "_execute", purged_in_between)
+        store.write(KEY, record_at(clock.now, b"new"), None)
+        assert done == [1]
+        assert contents(store) == {KEY: b"new"}
+        store.close()
+
     @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
     def test_isolation_of_a_lent_connection(self, server: MariaServer, table: str, isolation: str) -> None:
         """What another writes is seen at once, whatever snapshots the connection would keep."""
