@@ -52,6 +52,8 @@ def _merge_value(base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
         return theirs
     if same(base, theirs):
         return mine
+    if mine is theirs is MISSING:
+        return MISSING
     if callable(rule):
         return rule(base, mine, theirs)
     if isinstance(mine, dict) and type(mine) is type(theirs):

@@ -94,3 +94,8 @@ def test_what_compares_equal_is_not_always_the_same(a: Any, b: Any) -> None:
 
 def test_nan_is_the_same_as_itself() -> None:
     assert merge.same(float("nan"), float("nan"))
+
+
+@pytest.mark.parametrize("rule", [merge.union, merge.add, merge.first, merge.later])
+def test_what_both_removed_is_gone(rule: merge.Rule) -> None:
+    assert merge.merge({"x": [1] if rule is merge.union else 5}, {}, {}, {"x": rule}) == {}
