@@ -51,7 +51,7 @@ class SessionStore(_SessionStore):
         _mark_stored(session, str(session.id))
         return Outcome.SAVED
 
-    def move(self, session: Session, new_id: str, grace: float = 0.0) -> Outcome:
+    def move(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
         old, session.id = session.origin, new_id
         outcome = self.save(session)
         if old is not None:
@@ -64,6 +64,16 @@ class SessionStore(_SessionStore):
 
     def is_changed(self, session: Session) -> bool:
         return True
+
+    def user_changed(self, session: Session) -> bool:
+        return session.user_key() != (None if session.origin is None else session.origin.record.user)
+
+    def check(self, session: Session) -> None:
+        pass
+
+    def discard(self, session: Session, merge: bool = True) -> Outcome:
+        self.delete_session(session)
+        return Outcome.GONE
 
     def refresh(self, session: Session) -> None:
         self.save_session(session)

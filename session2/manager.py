@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar, cast
 
 from . import tokens
-from .errors import ConfigurationError, StoreUnavailable
+from .errors import ConfigurationError, ReadOnlySession, StoreUnavailable
 from .exchange import CookiePolicy, Exchange
-from .policy import Concurrency, Seconds, SessionPolicy, known_mode, seconds
+from .policy import Concurrency, Seconds, SessionPolicy, known_mode, seconds, written
 from .session import Session
 from .store.base import Outcome, SessionStore
 from .store.lock import Lease
@@ -223,38 +224,59 @@ class SessionManager(SessionPolicy[_S]):
             self.store.supersede(session)
 
     def _settle(self, exchange: Exchange, visit: Visit) -> None:
-        for old in visit.ended:
-            if old.origin is not None:
-                self.delete(old)
+        session = exchange.session
+        self._log_out(visit, session if session is not None and session.has_info() else None)
         if visit.clear_site_data:
             exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
-        session = exchange.session
-        if session is not None and session.has_info():
+        if session is None or (session.origin is None and not session.has_info()):
+            if visit.ended and visit.cookie is not None:
+                self.revoke_session_cookie(exchange)
+            return
+        outcome = None if session.has_info() else self._drop(session, visit)
+        if outcome is None:
             self._keep(exchange, visit, session)
-        elif session is not None and session.origin is not None:
-            self._drop(session)
-            self.revoke_session_cookie(exchange)
-        elif visit.ended and visit.cookie is not None:
+        elif outcome is Outcome.GONE:
             self.revoke_session_cookie(exchange)
 
-    def _drop(self, session: Session) -> None:
-        self.delete(session)
-        session.id = session.key = session.origin = None
+    def _log_out(self, visit: Visit, successor: Session | None) -> None:
+        """End the sessions logged out of, unless the request may not or what follows them cannot be stored."""
+        ended = [session for session in visit.ended if session.origin is not None]
+        if ended and visit.concurrency == "read-only":
+            raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
+        if ended and successor is not None:
+            self.store.check(successor)
+        for session in ended:
+            self._end(session, "ended", "", replaced=successor is not None)
+
+    def _drop(self, session: Session, visit: Visit) -> Outcome | None:
+        """End a session that has nothing left; return None if others put something into it meanwhile.
+
+        One that this request left alone stays: other managers may count as information what this one does not know.
+        """
+        if not self.store.is_changed(session):
+            return Outcome.UNCHANGED
+        if visit.concurrency == "read-only":
+            self._refuse_change(session)
+        outcome = None
+        while outcome is None and not session.has_info():
+            outcome = written(partial(self.store.discard, session), visit.concurrency, visit.lease)
+        if outcome is not None:
+            session.id = session.key = session.origin = None
+        return outcome
 
     def _settle_late(self, session: Session | None, visit: Visit) -> None:
-        for old in visit.ended:
-            self.delete(old)
+        self._log_out(visit, None)
         if session is None or (session.origin is None and not session.has_info()):
             return
-        if not session.has_info():
-            self._drop(session)
-        elif self._needs_new_id(session):
+        if not session.has_info() and self._drop(session, visit) is not None:
+            return
+        if self._needs_new_id(session):
             log.error("a session began, or its user or id changed, when the headers were out and no cookie could be "
                       "sent any more; nothing was stored")
         elif visit.concurrency == "read-only":
             self._refuse_change(session)
         else:
-            self._save_as(session, visit.concurrency, visit.lease)
+            written(partial(self.store.save, session), visit.concurrency, visit.lease)
 
     def _comes_late(self, session: Session, visit: Visit) -> bool:
         """Whether this would begin a session for a browser that was given another one at a login a moment ago.
@@ -276,6 +298,7 @@ class SessionManager(SessionPolicy[_S]):
             moved_clock = session.access_time != seen and self._policy(exchange).max_age is not None
             if session.id != visit.cookie or moved_clock:
                 self.set_session_cookie(session.id, exchange)
+            visit.cookie = session.id
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
@@ -308,7 +331,6 @@ class SessionManager(SessionPolicy[_S]):
         exchange = self._exchange(exchange)
         if exchange.visit is not None and session.has_info():
             self._keep(exchange, exchange.visit, session)
-            exchange.visit.cookie = session.id
 
     def _policy(self, exchange: Exchange) -> CookiePolicy:
         return self.cookie or exchange.cookie_policy or _DEFAULT_POLICY

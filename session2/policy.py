@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from . import tokens
@@ -19,6 +20,7 @@ Concurrency = Literal["merge", "lock", "strict", "read-only"]
 Seconds = float | timedelta
 
 _S = TypeVar("_S", bound=Session)
+_Result = TypeVar("_Result")
 
 _MODES: Final = get_args(Concurrency)
 
@@ -40,6 +42,7 @@ class SessionPolicy(SessionMapping[_S]):
         """Return a session that nothing is stored of yet."""
         session = self.session_class(id)
         session.creation_time = session.access_time = self.store.clock()
+        session.expires = self._expiry(session)
         if exchange is not None and exchange.remote_address is not None:
             session._remote_address = exchange.remote_address
         return session
@@ -62,14 +65,13 @@ class SessionPolicy(SessionMapping[_S]):
         session.access_time = max(now, session.access_time)
         session.expires = self._expiry(session)
         if self._needs_new_id(session):
-            _note_new_id(session, now)
-            outcome = self.store.move(session, self._next_id(session))
+            self._note_new_id(session, now)
+            outcome = written(partial(self.store.move, session, self._next_id(session)), mode, lease)
             self._limit_sessions(session)
             return outcome
         if self._renewal_due(session, now):
-            session._issued = now
-            return self.store.move(session, tokens.new_id(), self.renew_grace)
-        outcome = self._save_as(session, mode, lease)
+            return self._renew(session, mode, lease, now)
+        outcome = written(partial(self.store.save, session), mode, lease)
         if outcome is Outcome.UNCHANGED:
             if touch_due:
                 self.store.refresh(session)
@@ -147,13 +149,22 @@ class SessionPolicy(SessionMapping[_S]):
         ends = self._expiry(session)
         return ends is not None and ends <= self.store.clock()
 
+    def _renew(self, session: Session, mode: Concurrency, lease: Lease | None, now: float) -> Outcome:
+        """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""
+        if mode != "merge":
+            outcome = written(partial(self.store.save, session), mode, lease)
+            if outcome not in (Outcome.SAVED, Outcome.UNCHANGED):
+                return outcome
+        session._issued = now
+        return self.store.move(session, tokens.new_id(), self.renew_grace)
+
     def _needs_new_id(self, session: Session) -> bool:
         origin = session.origin
         if origin is None:
             return True
         if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
             return False
-        return session.id != origin.id or origin.record.user != session.user_key()
+        return session.id != origin.id or self.store.user_changed(session)
 
     def _next_id(self, session: Session) -> str:
         reserved = session.origin is None or session.id != session.origin.id
@@ -164,17 +175,11 @@ class SessionPolicy(SessionMapping[_S]):
         issued = session.creation_time if session._issued is None else session._issued
         return self.renew_after is not None and session.exchange is not None and now - issued >= self.renew_after
 
-    def _save_as(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
-        if mode == "merge":
-            return self.store.save(session)
-        try:
-            return self.store.save(session, merge=False)
-        except SessionConflict:
-            if mode == "strict":
-                raise
-        if lease is not None and not lease.is_held():
-            raise LockLost("this request held its session's lock longer than the lease; nothing was written")
-        return self.store.save(session)  # somebody wrote without asking for the lock
+    def _note_new_id(self, session: Session, now: float) -> None:
+        if self.store.user_changed(session):
+            session._login_time = None if session.user is None else now
+        if session.origin is not None:
+            session._issued = now
 
     def _refuse_change(self, session: Session) -> Outcome:
         if self.store.is_changed(session):
@@ -182,12 +187,18 @@ class SessionPolicy(SessionMapping[_S]):
         return Outcome.UNCHANGED
 
 
-def _note_new_id(session: Session, now: float) -> None:
-    known = None if session.origin is None else session.origin.record.user
-    if session.user_key() != known:
-        session._login_time = None if session.user is None else now
-    if session.origin is not None:
-        session._issued = now
+def written(write: Callable[..., _Result], mode: Concurrency, lease: Lease | None) -> _Result:
+    """Return what `write` does, which is called with ``merge`` as the mode demands."""
+    if mode == "merge":
+        return write(merge=True)
+    try:
+        return write(merge=False)
+    except SessionConflict:
+        if mode == "strict":
+            raise
+    if lease is not None and not lease.is_held():
+        raise LockLost("this request held its session's lock longer than the lease; nothing was written")
+    return write(merge=True)  # somebody wrote without asking for the lock
 
 
 def seconds(name: str, value: Seconds | None, zero: bool = False) -> float | None:

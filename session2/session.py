@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TextIO, TypeVar
 from uuid import UUID
 
 from . import merge
+from .errors import SerializationError
 
 if TYPE_CHECKING:
     from .exchange import Exchange
@@ -270,7 +271,11 @@ def user_key(user: Any) -> str | None:
         return None
     if isinstance(user, (str, int, UUID)):
         return str(user)
-    return "sha256:" + hashlib.sha256(pickle.dumps(user, 5)).hexdigest()
+    try:
+        pickled = pickle.dumps(user, 5)
+    except Exception as error:  # whatever a foreign __reduce__ raises
+        raise SerializationError(f"'user' cannot be pickled: {error}; override Session.user_key", "'user'") from error
+    return "sha256:" + hashlib.sha256(pickled).hexdigest()
 
 
 def _stamp(seconds: float) -> str:

@@ -6,8 +6,18 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, LockTimeout, SessionConflict, SessionManager
-from session2.errors import LockLost, ReadOnlySession
+from session2 import (
+    ConfigurationError,
+    CookiePolicy,
+    DictSession,
+    JSONSerializer,
+    LockTimeout,
+    Session,
+    SessionConflict,
+    SessionManager,
+    tokens,
+)
+from session2.errors import LockLost, ReadOnlySession, SerializationError
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.exchange import FakeExchange
 
@@ -472,3 +482,176 @@ def test_a_posted_csrf_token_is_checked(site: Site) -> None:
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Site(**options)
+
+
+def test_to_empty_a_session_loses_nothing_that_others_stored(site: Site) -> None:
+    site.visit(put("a"))
+    slow = site.start()
+    slow.session.clear()
+    site.visit(put("b"))
+    site.finish(slow)
+    assert dict(site.manager.load(site.id)) == {"b": 1}
+
+
+def test_who_empties_a_session_does_not_take_the_cookie_of_a_login_away(site: Site) -> None:
+    site.visit(put("a"))
+    slow = site.start()
+    slow.session.clear()
+    site.visit(login("joe"))
+    assert not site.finish(slow).sent
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_strict_does_not_end_what_others_changed() -> None:
+    site = Site(concurrency="strict")
+    site.visit(put("a"))
+    slow = site.start()
+    slow.session.clear()
+    site.visit(put("b"))
+    with pytest.raises(SessionConflict):
+        site.finish(slow)
+    assert dict(site.manager.load(site.id)) == {"a": 1, "b": 1}
+
+
+def test_read_only_ends_nothing(site: Site) -> None:
+    site.visit(put("a"))
+    with pytest.raises(ReadOnlySession):
+        site.visit(lambda session: session.clear(), concurrency="read-only")
+    for late in (False, True):
+        request = site.start(concurrency="read-only")
+        site.manager.expire_session(request)
+        with pytest.raises(ReadOnlySession):
+            site.manager.settle_request(request, headers_sent=late)
+        assert not request.sent
+    assert site.manager.load(site.id)["a"] == 1
+
+
+def test_a_manager_of_another_class_leaves_alone_what_it_does_not_know(site: Site) -> None:
+    site.visit(put("a"))
+    other = SessionManager(site.store, Session)
+    request = FakeExchange(dict(site.cookies))
+    other.start_request(request)
+    other.finish_successful_request(request)
+    assert not request.sent
+    assert site.manager.load(site.id)["a"] == 1
+
+
+def test_strict_reports_a_conflict_at_a_login_too() -> None:
+    site = Site(concurrency="strict")
+    site.visit(put("a"))
+    slow = site.start()
+    login("joe")(slow.session)
+    site.visit(put("a", 2))
+    with pytest.raises(SessionConflict):
+        site.finish(slow)
+    assert [dict(session) for session in site.manager] == [{"a": 2}]
+
+
+def test_strict_reports_a_conflict_at_a_renewal_only_if_there_is_one() -> None:
+    site = Site(concurrency="strict", renew_after=1000)
+    site.visit(put("a"))
+    site.clock.now += 1001
+    first, second, third = site.start(), site.start(), site.start()
+    put("a", 2)(third.session)
+    site.finish(first)
+    site.finish(second)
+    with pytest.raises(SessionConflict):
+        site.finish(third)
+
+
+def test_who_lost_the_lease_cannot_log_in() -> None:
+    site = Site(concurrency="lock", lock_lease=10, lock_timeout=0)
+    site.visit(put("a"))
+    stale = site.start()
+    site.clock.now += 11
+    site.start()
+    login("joe")(stale.session)
+    with pytest.raises(LockLost):
+        site.finish(stale)
+    assert not list(site.manager.sessions_of("joe"))
+
+
+def test_a_lock_that_was_released_cannot_be_renewed(site: Site) -> None:
+    site.visit(put("a"))
+    lease = site.manager.lock(site.id)
+    lease.release()
+    with pytest.raises(LockLost):
+        lease.renew()
+    assert len(list(site.store.scan())) == 1
+
+
+def test_a_user_that_cannot_be_pickled_is_named(site: Site) -> None:
+    with pytest.raises(SerializationError, match="'user'"):
+        site.visit(login(lambda: 0))
+
+
+def test_a_user_that_is_stored_in_another_shape_is_no_other_user(site: Site) -> None:
+    site.store.serializer = JSONSerializer()
+    role = "one object, pickled once"
+    site.visit(login({"roles": [role, role], "rights": (1, 2)}))
+    old = site.id
+    site.visit(put("a"))
+    assert site.id == old
+
+
+def test_an_id_had_early_does_not_take_the_cookie_of_a_login_away(site: Site) -> None:
+    site.visit(put("a"))
+    late = dict(site.cookies)
+    site.visit(login("joe"))
+    request = site.start(late)
+    put("b")(request.session)
+    site.manager.maintain_session(request.session, request)
+    assert not site.finish(request).sent
+
+
+def test_a_session_begun_and_ended_in_one_request_leaves_no_cookie(site: Site) -> None:
+    request = site.start({})
+    put("a")(request.session)
+    site.manager.settle_request(request)
+    site.manager.expire_session(request)
+    site.finish(request)
+    assert request.sent["session2"][0] == ""
+
+
+def test_requests_under_way_at_logout_and_login_in_one_leave_the_new_cookie_alone(site: Site) -> None:
+    site.visit(login("joe"))
+    old = dict(site.cookies)
+    slow = site.start()
+    put("a")(slow.session)
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    login("ann")(request.session)
+    site.finish(request)
+    late = site.start(dict(old))
+    put("b")(late.session)
+    assert not site.finish(slow).sent
+    assert not site.finish(late).sent
+    assert site.manager.load(old["session2"]) is None
+    assert [session.user for session in site.manager] == ["ann"]
+
+
+def test_a_logout_is_not_half_done(site: Site) -> None:
+    site.visit(login("joe"))
+    request = site.start()
+    site.manager.expire_session(request)
+    put("a", lambda: 0)(request.session)
+    with pytest.raises(SerializationError):
+        site.finish(request)
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_a_new_session_has_its_end_wherever_it_is_stored(site: Site) -> None:
+    session = site.manager.new_session(tokens.new_id())
+    session["a"] = 1
+    site.manager[str(session.id)] = session
+    site.clock.now += 15 * 86400
+    assert site.store.purge() == 1
+
+
+def test_a_late_logout_of_nobody_is_no_event(site: Site) -> None:
+    events: list[Any] = []
+    site.store.observer = events.append
+    request = site.start({})
+    site.manager.expire_session(request)
+    site.manager.settle_request(request, headers_sent=True)
+    assert not events

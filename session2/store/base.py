@@ -38,6 +38,9 @@ Found: TypeAlias = tuple[str | None, str, Record]
 """The id (None where only the visitor knows it), the key and the record of a stored session."""
 
 
+_CHANGED = "another request changed the session meanwhile; load it again"
+
+
 class Outcome(enum.Enum):
     """What became of a save."""
 
@@ -197,15 +200,47 @@ class SessionStore(ABC):
         """Tell whether the session holds anything else than what is stored of it."""
         return session.origin is None or not self._is_unchanged(session, session.origin, self._payload(session))
 
+    def user_changed(self, session: Session) -> bool:
+        """Tell whether another user is logged in than when the session was loaded.
+
+        An object may be pickled differently once it has been stored, so the pickles of what was loaded are compared.
+        """
+        origin, now = session.origin, session.user_key()
+        if origin is None or origin.record.user == now:
+            return origin is None and now is not None
+        return self._loaded(session, origin).user_key() != now
+
+    def check(self, session: Session) -> None:
+        """Raise `SerializationError` if the session could not be stored as it is."""
+        self._payload(session)
+
+    def discard(self, session: Session, merge: bool = True) -> Outcome | None:
+        """Remove what is stored of a session; return how it ended.
+
+        If others changed it meanwhile, then it stays, their changes are in the session now, and None is returned.
+
+        :param merge: False raises `SessionConflict` in this case.
+        """
+        assert session.origin is not None
+        try:
+            self.remove(session.origin.key, session.origin.record.version)
+        except Conflict:
+            if not merge:
+                raise SessionConflict(_CHANGED) from None
+            return self._catch_up(session)
+        tell(self.observer, "ended", session.origin.key)
+        return Outcome.GONE
+
     def refresh(self, session: Session) -> None:
         """Move the idle clock of a stored session to its `access_time` and `expires`."""
         if session.origin is not None:
             self.touch(session.origin.key, session.access_time, session.expires)
 
-    def move(self, session: Session, new_id: str, grace: float = 0.0) -> Outcome:
+    def move(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
         """Store the session under `new_id` and retire its old id.
 
         :param grace: seconds for which the old id still leads here; 0: it is dead at once.
+        :param merge: False raises `SessionConflict` where there is something to merge.
         """
         if session.origin is None:
             session.id = new_id
@@ -221,6 +256,9 @@ class SessionStore(ABC):
             try:
                 self._retire(old_key, session.origin.record.version, retired, grace or ENDED_GRACE)
             except Conflict:
+                if not merge:
+                    self.remove(new_key)
+                    raise SessionConflict(_CHANGED) from None
                 outcome = self._catch_up(session)
                 if outcome is None and session.origin.key == old_key:
                     continue
@@ -361,8 +399,11 @@ class SessionStore(ABC):
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
         if payload == origin.payload:
             return True
-        pristine = type(session).restore(self.serializer.loads(origin.payload))
-        return payload == self._payload(pristine)
+        return payload == self._payload(self._loaded(session, origin))
+
+    def _loaded(self, session: _S, origin: Origin) -> _S:
+        """Return the session as it was loaded."""
+        return type(session).restore(self.serializer.loads(origin.payload))
 
     def _record(self, session: Session, payload: bytes, key: str) -> Record:
         return Record(self.serializer.seal(payload, key), session.creation_time, self.clock(), session.access_time,
@@ -395,7 +436,7 @@ class SessionStore(ABC):
                 version = self.write(key, record, old.version)
             except Conflict:
                 if not merge:
-                    raise SessionConflict("another request changed the session meanwhile; load it again") from None
+                    raise SessionConflict(_CHANGED) from None
             else:
                 return self._stored(session, id, key, record._replace(version=version), payload)
             outcome = self._catch_up(session)
@@ -409,7 +450,7 @@ class SessionStore(ABC):
     def _catch_up(self, session: Session) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""
         assert session.origin is not None
-        payload = session.origin.payload
+        base = self._loaded(session, session.origin)
         found = self._current(session)
         if isinstance(found, Outcome):
             return found
@@ -417,7 +458,6 @@ class SessionStore(ABC):
         theirs = self.session_from(key, record, type(session), new_id)
         if theirs is None:
             return Outcome.GONE
-        base = type(session).restore(self.serializer.loads(payload))
         tell(self.observer, "conflict", key, "merging")
         session.merge_state(base.get_state(), theirs.get_state())
         session.id, session.key, session.origin = theirs.id, key, theirs.origin

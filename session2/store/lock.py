@@ -40,7 +40,9 @@ class Lease:
         self._version: Version | None = version
 
     def renew(self) -> None:
-        """Start the lease anew; `LockLost` if another holder has the lock meanwhile."""
+        """Start the lease anew; `LockLost` if it was released or another holder has the lock meanwhile."""
+        if self._version is None:
+            raise LockLost("the lock has been released")
         record = _record(self._store, self.owner, self.seconds)
         try:
             self._version = self._store.write(_lock_key(self.key), record, self._version)
