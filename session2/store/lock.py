@@ -7,7 +7,6 @@ on release, and after a crash another holder takes it over when the lease has ru
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import secrets
 import threading
@@ -17,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, LockLost, LockTimeout
+from ._pool import after_fork
 from .record import Record, Version
 
 if TYPE_CHECKING:
@@ -89,15 +89,18 @@ class Queues:
     """
 
     def __init__(self) -> None:
+        self._start()
+        after_fork(self, Queues._start)  # the lines of the parent are not ours, and nobody here frees its mutex
+
+    def _start(self) -> None:
         self._mutex = threading.Lock()
-        self._lines: dict[tuple[int, str], _Line] = {}
+        self._lines: dict[str, _Line] = {}
 
     @contextlib.contextmanager
     def line(self, key: str) -> Iterator[_Line]:
         """Stand in line for `key`."""
-        name = os.getpid(), key  # after a fork the lines of the parent are not ours
         with self._mutex:
-            line = self._lines.setdefault(name, _Line())
+            line = self._lines.setdefault(key, _Line())
             line.waiting += 1
         try:
             yield line
@@ -105,11 +108,11 @@ class Queues:
             with self._mutex:
                 line.waiting -= 1
                 if not line.waiting:
-                    del self._lines[name]
+                    self._lines.pop(key, None)
 
     def wake(self, key: str) -> None:
         """Let the first in line for `key` look again."""
-        line = self._lines.get((os.getpid(), key))
+        line = self._lines.get(key)
         if line is not None:
             line.freed.set()
 
