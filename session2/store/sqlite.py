@@ -350,9 +350,11 @@ def _create_private(path: str) -> None:
         return
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
     os.close(descriptor)
-    with contextlib.suppress(FileExistsError):
-        os.link(temporary, path)
-    os.unlink(temporary)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        os.unlink(temporary)
 
 
 def _checked_path(path: str | os.PathLike[str]) -> str:

@@ -336,3 +336,13 @@ def test_many_processes_make_the_file_at_once(path: Path) -> None:
         child.join(60)
     assert [child.exitcode for child in children] == [0] * 6
     assert query(path, "SELECT count(*) FROM sessions") == [(6,)]
+
+
+def test_a_folder_without_hard_links_is_left_clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    with pytest.raises(StoreUnavailable, match="not permitted"):
+        SQLiteSessionStore(tmp_path / "x.db").read(KEYS[0])
+    assert not list(tmp_path.iterdir())
