@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 
@@ -30,20 +29,17 @@ class SteadyClock:
     def __init__(self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = _elapsed) -> None:
         self._wall = wall
         self._elapsed = elapsed
-        self._mutex = threading.Lock()
-        self._last = elapsed()
-        self._offset = wall() - self._last
+        start = elapsed()
+        # Replaced as a whole, so that threads overwrite each other's correction and never add to it.
+        self._state = start, wall() - start
 
     def __call__(self) -> float:
         """Return the time."""
+        last, offset = self._state
         elapsed = self._elapsed()
-        if -TOLERANCE < self._wall() - elapsed - self._offset < TOLERANCE:
-            self._last = elapsed
-            return elapsed + self._offset
-        with self._mutex:
-            elapsed = self._elapsed()
-            limit = (elapsed - self._last) * RATE
-            error = self._wall() - (elapsed + self._offset)
-            self._last = elapsed
-            self._offset += max(-limit, min(limit, error))
-            return elapsed + self._offset
+        error = self._wall() - elapsed - offset
+        if not -TOLERANCE < error < TOLERANCE:
+            limit = max(elapsed - last, 0.0) * RATE
+            offset += max(-limit, min(limit, error))
+        self._state = elapsed, offset
+        return elapsed + offset

@@ -91,6 +91,9 @@ class CookiePolicy:
         _check_text("name", self.name, forbidden='()<>@,;:\\"/[]?={} \t')
         _check_text("path", self.path, forbidden=";")
         _check_text("domain", self.domain, forbidden="; ,")
+        seconds = self._max_age()
+        if seconds is not None and seconds <= 0:
+            raise ConfigurationError(f"max_age must be a positive number of seconds, not {self.max_age!r}")
         if self.samesite not in ("Lax", "Strict", "None", None):
             raise ConfigurationError(f"samesite must be 'Lax', 'Strict', 'None' or None, not {self.samesite!r}")
         for needs, what in ((self.samesite == "None", 'samesite="None"'), (self.partitioned, "partitioned"),

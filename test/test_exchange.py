@@ -33,6 +33,7 @@ def test_a_duration_may_be_a_timedelta() -> None:
     {"samesite": "None"}, {"samesite": "lax"}, {"partitioned": True}, {"name": "__Host-s"}, {"name": "__Secure-s"},
     {"name": "__Host-s", "secure": True, "domain": "example.org"}, {"name": "__Host-s", "secure": True, "path": "/x"},
     {"name": ""}, {"name": "a b"}, {"name": "a;b"}, {"name": "ä"}, {"path": "/;x"}, {"domain": "a;b"},
+    {"max_age": 0}, {"max_age": timedelta(0)}, {"max_age": -1},
     {"name": "a\r\nSet-Cookie: b"}, {"path": "/\n"},
 ])
 def test_impossible_combinations_are_refused(impossible: dict[str, Any]) -> None:

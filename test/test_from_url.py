@@ -52,6 +52,11 @@ def test_what_does_not_exist_is_refused(url: str, message: str) -> None:
         from_url(url)
 
 
+def test_an_option_is_given_once() -> None:
+    with pytest.raises(ConfigurationError, match="hash_ids"):
+        from_url("volatile:?hash_ids=false", hash_ids=True)
+
+
 def test_the_signature_gives_the_types(tmp_path: Any) -> None:
     with pytest.raises(ConfigurationError, match="must be a number"):
         from_url(f"sqlite:{tmp_path}/x.db?timeout=soon")

@@ -51,6 +51,9 @@ def from_url(url: str, **options: Any) -> SessionStore:
     except ValueError as error:
         raise ConfigurationError(f"the query of the store URL cannot be read: {error}") from None
     defaults = _defaults(store)
+    twice = arguments.keys() & options.keys()
+    if twice:
+        raise ConfigurationError(f"given in the URL and as an argument: {', '.join(sorted(twice))}")
     converted = {name: _convert(store, name, text, defaults) for name, text in arguments.items()}
     return store.from_location(location, **converted, **options)
 
