@@ -14,9 +14,8 @@ from typing import Any, Final
 from .errors import ConfigurationError
 from .manager import SessionManager
 from .session import DictSession, Origin, Session
-from .store.base import Outcome
 from .store.base import SessionStore as _SessionStore
-from .store.record import Record
+from .store.record import Outcome, Record
 
 _OLD_PATHS: Final = {
     "SessionManager": "session2.manager",

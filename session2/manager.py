@@ -13,8 +13,9 @@ from .errors import ConfigurationError, ReadOnlySession, StoreUnavailable
 from .exchange import CookiePolicy, Exchange
 from .policy import Concurrency, Seconds, SessionPolicy, known_mode, seconds, written
 from .session import Session
-from .store.base import Outcome, SessionStore
+from .store.base import SessionStore
 from .store.lock import Lease
+from .store.record import Outcome
 
 log = logging.getLogger("session2")
 

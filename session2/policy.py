@@ -13,8 +13,8 @@ from .events import tell
 from .exchange import Exchange
 from .mapping import SessionMapping
 from .session import Session, user_key
-from .store.base import Outcome
 from .store.lock import Lease
+from .store.record import Outcome
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 Seconds = float | timedelta

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from session2.serializers import JSONSerializer
 from session2.session import DictSession
-from session2.store.base import Outcome
 from session2.store.directory import DirectorySessionStore
+from session2.store.record import Outcome
 from session2.store.volatile import VolatileSessionStore
 from session2.tokens import new_id
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import enum
 import random
 import time
 from abc import ABC, abstractmethod
@@ -17,7 +16,7 @@ from ..events import Observer, tell
 from ..serializers import PickleSerializer, Serializer
 from ..session import DictSession, Origin, Session
 from .lock import Lease, Queues, acquire
-from .record import Record, Version
+from .record import Outcome, Record, Version
 
 _S = TypeVar("_S", bound=Session)
 
@@ -39,17 +38,6 @@ Found: TypeAlias = tuple[str | None, str, Record]
 
 
 _CHANGED = "another request changed the session meanwhile; load it again"
-
-
-class Outcome(enum.Enum):
-    """What became of a save."""
-
-    SAVED = "saved"
-    UNCHANGED = "unchanged"
-    GONE = "gone"
-    """The session was logged out or revoked meanwhile; it was not restored."""
-    REPLACED = "replaced"
-    """The session goes on under another id (somebody logged in meanwhile); this id is dead, the new cookie is not."""
 
 
 class SessionStore(ABC):

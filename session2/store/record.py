@@ -1,7 +1,8 @@
-"""`Record`: what a store keeps of one session."""
+"""`Record`: what a store keeps of one session; `Outcome`: what became of saving it."""
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Hashable
 from typing import NamedTuple, TypeAlias
 
@@ -23,3 +24,14 @@ class Record(NamedTuple):
     def is_live(self, now: float) -> bool:
         """Tell whether the record still counts; an expired one is absent for every primitive but `purge`."""
         return self.expires is None or self.expires > now
+
+
+class Outcome(enum.Enum):
+    """What became of a save."""
+
+    SAVED = "saved"
+    UNCHANGED = "unchanged"
+    GONE = "gone"
+    """The session was logged out or revoked meanwhile; it was not restored."""
+    REPLACED = "replaced"
+    """The session goes on under another id (somebody logged in meanwhile); this id is dead, the new cookie is not."""

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import pytest
 
 from ..session import DictSession
-from ..store.base import Outcome, SessionStore
+from ..store.base import SessionStore
+from ..store.record import Outcome
 from . import work
 from .crew import Job, Worker
 from .kit import Claims, Clock, Recipe, contents, key_of

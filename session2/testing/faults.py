@@ -12,7 +12,8 @@ from ..errors import SerializationError
 from ..events import Event
 from ..serializers import PickleSerializer
 from ..session import DictSession
-from ..store.base import Outcome, SessionStore
+from ..store.base import SessionStore
+from ..store.record import Outcome
 from .hostile import damage
 from .kit import Clock, Recipe, Sized
 from .sessions import again, saved

@@ -11,7 +11,8 @@ import pytest
 from ..manager import SessionManager
 from ..serializers import JSONSerializer, PickleSerializer
 from ..session import DictSession
-from ..store.base import Outcome, SessionStore
+from ..store.base import SessionStore
+from ..store.record import Outcome
 from ..tokens import new_id
 from .kit import Clock, contents, record_at
 from .sessions import Shop, again, saved

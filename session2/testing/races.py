@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..store.base import Outcome, SessionStore
+from ..store.base import SessionStore
+from ..store.record import Outcome
 from . import work
 from .crew import Crew, Worker, runner
 from .kit import Claims, Clock, Recipe, contents, key_of, record_at

@@ -12,7 +12,8 @@ from .. import merge, tokens
 from ..errors import Conflict, SerializationError, SessionConflict
 from ..serializers import JSONSerializer
 from ..session import DictSession, Session
-from ..store.base import ENDED_GRACE, Outcome, SessionStore
+from ..store.base import ENDED_GRACE, SessionStore
+from ..store.record import Outcome
 from ..tokens import new_id
 from .kit import Clock, Recipe, contents
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ..errors import Conflict
 from ..manager import SessionManager
-from ..store.base import Outcome, SessionStore
-from ..store.record import Version
+from ..store.base import SessionStore
+from ..store.record import Outcome, Version
 from ..tokens import new_id
 from .kit import key_of, record_at
 from .requests import Browser
