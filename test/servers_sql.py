@@ -129,6 +129,8 @@ class Server:
         for pid in [main, *map(int, children)]:
             with contextlib.suppress(ProcessLookupError):  # one that served a connection may end just now
                 os.kill(pid, number)
+        if number == signal.SIGSTOP:  # a thread on another processor may answer one more question before it stops
+            self._wait_until(lambda: all(map(_is_stopped, Path(f"/proc/{main}/task").iterdir())), 10)
 
     def close(self) -> None:
         self.crash()
@@ -144,6 +146,10 @@ class Server:
     def run(self, *command: str) -> None:
         done = subprocess.run(self._unprivileged(list(command)), cwd=self.folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 class PostgresServer(Server):
