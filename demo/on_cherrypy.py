@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import cherrypy
@@ -42,9 +43,12 @@ def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) 
     server.prepare()
     cherrypy.server.unsubscribe()
     cherrypy.engine.start()
+    # An interrupt is raised in the main thread, and may get lost in Cheroot's loop: so the main thread only waits.
+    serving = threading.Thread(target=server.serve, daemon=True)
+    serving.start()
     try:
         ready(server.bind_addr[1])
-        server.serve()
+        serving.join()
     finally:
         server.stop()
         cherrypy.engine.exit()
