@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -125,10 +125,6 @@ class CookiePolicy:
 
     def _max_age(self) -> int | None:
         return int(self.max_age.total_seconds()) if isinstance(self.max_age, timedelta) else self.max_age
-
-    def changed(self, **attributes: Any) -> CookiePolicy:
-        """Return this policy with some attributes replaced."""
-        return replace(self, **attributes)
 
 
 def _check_text(what: str, text: str | None, forbidden: str) -> None:
