@@ -1,5 +1,6 @@
 """Serializers: the envelope, what each format refuses, and the name of the culprit."""
 
+import hmac
 import threading
 from typing import Any
 
@@ -166,11 +167,13 @@ def test_weak_secrets_are_refused(sealing: Any, secrets: Any) -> None:
         sealing(JSONSerializer(), secrets)
 
 
-def test_signatures_are_compared_in_constant_time() -> None:
+def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """CVE-2009-3086: a comparison that stops at the first difference tells how much was right."""
-    import inspect
-
-    from session2 import serializers, session
-
-    for module in (serializers, session):
-        assert "compare_digest" in inspect.getsource(module)
+    compared: list[bytes] = []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(hmac, "compare_digest", lambda a, b: compared.append(a) or compare(a, b))
+    signed = Signed(JSONSerializer(), SECRET)
+    data = signed.seal(b"{}", KEY)
+    assert signed.open(data, KEY) == b"{}"
+    assert [len(signature) for signature in compared] == [32]
+    assert compared[0] in data
