@@ -154,11 +154,10 @@ def revoke(url: URL,
     if [key is not None, user is not None, everything].count(True) != 1:
         raise typer.BadParameter("give one of --key, --user and --all")
     with opened(url, ask) as store:
-        found = [_find(store, key)] if key is not None else _sessions(store, user)
-        count = 0
-        for found_key, _ in _progress("Revoking", found):
-            store.remove(found_key)
-            count += 1
+        if key is not None:
+            count = int(store.delete_key(_find(store, key)[0]))
+        else:
+            count = sum(1 for _ in _progress("Revoking", store.revoke(user)))
     if as_json:
         _print_json({"revoked": count})
     else:

@@ -1,10 +1,11 @@
 """Ids that are renewed, given up or ended while other requests are under way."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from session2 import DictSession, SessionManager, tokens
+from session2 import DictSession, JSONSerializer, SessionManager, tokens
 from session2.store import base
 from session2.store.record import Record
 from session2.store.volatile import VolatileSessionStore
@@ -93,6 +94,50 @@ def test_to_revoke_a_user_ends_what_was_renewed_meanwhile() -> None:
     site.store.remove = renewed_first  # type: ignore[method-assign]
     assert site.manager.revoke_user("joe") == 1
     assert not site.manager.keys()
+
+
+@pytest.mark.parametrize("grace", [0, 60])
+def test_to_revoke_a_user_ends_what_a_scan_passed_in_mid_renewal(grace: float) -> None:
+    """The scan is past where the new record goes before it comes to where the old one was."""
+    site = Site()
+    site.visit("joe")
+    whole, passes = site.store.scan, []
+
+    def behind_the_back() -> Iterator[tuple[str, Record]]:
+        passes.append(1)
+        if len(passes) > 1:
+            return whole()
+        (old_key, _), = whole()
+        site.manager.rotate(site.manager.load(site.id), grace)
+        return iter([(old_key, site.store.read(old_key))])
+
+    site.store.scan = behind_the_back  # type: ignore[method-assign]
+    assert site.manager.revoke_user("joe") == 1
+    assert not site.manager.keys()
+
+
+def test_to_revoke_a_user_ends_what_cannot_be_decoded_here() -> None:
+    """The class of a value may be known to the application only; its session must not outlive the revocation."""
+    site = Site()
+    site.visit("joe", a=1)
+    elsewhere = SessionManager(site.store)
+    site.store.serializer, serializer = JSONSerializer(), site.store.serializer
+    assert elsewhere.revoke_user("joe") == 1
+    site.store.serializer = serializer
+    assert not site.manager.keys()
+
+
+def test_revoking_ends_although_others_log_in_all_the_while() -> None:
+    site = Site()
+    site.visit("joe")
+    whole = site.store.scan
+
+    def busy() -> Iterator[tuple[str, Record]]:
+        site.visit("joe")
+        return whole()
+
+    site.store.scan = busy  # type: ignore[method-assign]
+    assert site.manager.revoke_user("joe") > 1
 
 
 @pytest.mark.parametrize("how", ["by id", "by iteration"])

@@ -7,6 +7,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from .. import tokens
@@ -28,6 +29,9 @@ ENDED_GRACE = 60.0
 
 _RENEWALS = 100
 """How many renewals of an id are followed: more than any grace has room for, so that hostile traces lead nowhere."""
+
+_PASSES = 10
+"""How often the sessions to revoke are looked for: then whoever still comes in is new."""
 
 MERGE_PATIENCE = 15.0
 """Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
@@ -107,7 +111,7 @@ class SessionStore(ABC):
     # -- abilities: working defaults a back end may better ---------------------------------------------------------
 
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
-        """Iterate over ``(key, record)`` of the live sessions of one user, named as by `Session.user_key`."""
+        """Iterate over ``(key, record)`` of what is live of one user, named as by `Session.user_key`."""
         return ((key, record) for key, record in self.scan() if record.user == user)
 
     def lock(self, key: str, *, timeout: float = 30.0, lease: float = 60.0) -> Lease:
@@ -242,7 +246,7 @@ class SessionStore(ABC):
             record = self._record(session, payload, new_key)
             version = self.write(new_key, record, version)
             try:
-                self._retire(old_key, session.origin.record.version, retired, grace or ENDED_GRACE)
+                self._retire(old_key, session.origin.record, retired, grace or ENDED_GRACE)
             except Conflict:
                 if not merge:
                     self.remove(new_key)
@@ -285,18 +289,34 @@ class SessionStore(ABC):
 
         :param replaced: remember for a moment that the browser got another session, as after a login.
         """
-        for _ in _attempts():
-            found = self._current(session)
-            if isinstance(found, Outcome):
-                return None
-            _, key, record = found
-            with contextlib.suppress(Conflict):  # changed or renewed between the two: look again
-                if replaced:
-                    self._retire(key, record.version, _ENDED, ENDED_GRACE)
-                else:
-                    self.remove(key, record.version)
-                return key
-        raise SessionConflict("the session kept changing while it was to be ended; try again")
+        return self._end(partial(self._current, session), replaced)
+
+    def delete_key(self, key: str) -> bool:
+        """End the session under this key; tell whether there was one."""
+        return self._end(partial(self._find, key)) is not None
+
+    def revoke(self, user: str | None = None, spared: str | None = None) -> Iterator[str]:
+        """End the sessions of one user, or all, but for the one under the key `spared`; yield the key of each.
+
+        Works on the records, so it ends also what this process could not decode.  Sessions renewed meanwhile do not
+        get away: their traces bear the user's name too, and what left a new one is looked for again.
+        """
+        traces: set[str] = set()
+        more = True
+        for _ in range(_PASSES):
+            if not more:
+                return
+            more, since = False, self.clock() - ENDED_GRACE  # clocks of other hosts may be behind
+            for key, record in self.scan() if user is None else self.records_of(user):
+                if key == spared or key.startswith("lock-"):
+                    continue
+                if self.is_session(key, record):
+                    more = True
+                    if self.delete_key(key):
+                        yield key
+                elif record.modified >= since and key not in traces:
+                    more = True
+                    traces.add(key)
 
     def sessions(self, session_class: type[_S], user: str | None = None) -> Iterator[_S]:
         """Iterate over all sessions, or over those of one user."""
@@ -355,6 +375,21 @@ class SessionStore(ABC):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _end(self, find: Callable[[], Found | Outcome], replaced: bool = False) -> str | None:
+        """Remove what is found, also if it changes meanwhile; return its key, None if there is nothing any more."""
+        for _ in _attempts():
+            found = find()
+            if isinstance(found, Outcome):
+                return None
+            _, key, record = found
+            with contextlib.suppress(Conflict):  # changed or renewed between the two: look again
+                if replaced:
+                    self._retire(key, record, _ENDED, ENDED_GRACE)
+                else:
+                    self.remove(key, record.version)
+                return key
+        raise SessionConflict("the session kept changing while it was to be ended; try again")
+
     def _current(self, session: Session | str) -> Found | Outcome:
         """Return where a session, given itself or its id, is filed by now, or how it ended."""
         if isinstance(session, Session) and session.origin is not None:
@@ -401,10 +436,10 @@ class SessionStore(ABC):
         session.id, session.key, session.origin = id, key, Origin(id, key, record, payload)
         return Outcome.SAVED
 
-    def _retire(self, key: str, version: Version, trace: bytes, seconds: float) -> None:
+    def _retire(self, key: str, record: Record, trace: bytes, seconds: float) -> None:
         """Leave a trace in place of a session; it counts as used to its end, so that no late touch prolongs it."""
         now = self.clock()
-        self.write(key, Record(trace, now, now, now + seconds, now + seconds), version)
+        self.write(key, Record(trace, now, now, now + seconds, now + seconds, record.user), record.version)
 
     def _insert(self, session: Session, payload: bytes) -> Outcome:
         if session.id is None:

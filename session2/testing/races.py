@@ -119,7 +119,7 @@ class RaceTests(Claims):
         store.write(KEY, record_at(clock.now, work.checksummed(0)), None)
         store.write(key_of(1), record_at(clock.now), None)
         times = self.times(100)
-        together([(work.write_whole, KEY, times), *[(work.read_whole, KEY, times)] * 3])
+        together([(work.write_whole, KEY, times), *[(work.read_whole, KEY, times - 1)] * 3])
         found = store.read(KEY)
         assert found is not None
         assert found.data == work.checksummed(times - 1)

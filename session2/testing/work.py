@@ -17,6 +17,7 @@ from ..manager import SessionManager
 from ..store.base import SessionStore
 from ..store.record import Outcome, Version
 from ..tokens import new_id
+from .crew import PATIENCE
 from .kit import key_of, record_at
 from .requests import Browser
 from .sessions import Shop
@@ -181,12 +182,16 @@ def write_whole(store: SessionStore, key: str, times: int) -> None:
         store.write(key, record_at(store.clock(), checksummed(number)), found.version)
 
 
-def read_whole(store: SessionStore, key: str, times: int) -> None:
-    """Look at a record that is being rewritten; it is there, and whole, at every moment."""
-    for _ in range(times):
+def read_whole(store: SessionStore, key: str, last: int) -> None:
+    """Look at a record while it is being rewritten, to the last time; it is there, and whole, at every moment."""
+    until = time.monotonic() + PATIENCE / 2
+    data, end = b"", checksummed(last)
+    while data != end:
+        assert time.monotonic() < until, "the last record is never seen"
         found = store.read(key)
         assert found is not None
-        assert is_whole(found.data)
+        data = found.data
+        assert is_whole(data)
         assert [is_whole(record.data) for found_key, record in store.scan() if found_key == key] == [True]
 
 
