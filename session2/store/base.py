@@ -1,11 +1,10 @@
-"""`SessionStore`: six primitives for a back end to implement, and the session API on top of them."""
+"""`SessionStore`: sessions on top of the records that a back end keeps."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -16,8 +15,9 @@ from ..errors import ConfigurationError, Conflict, SerializationError, SessionCo
 from ..events import Observer, tell
 from ..serializers import PickleSerializer, Serializer
 from ..session import DictSession, Origin, Session
-from .lock import Lease, Queues, acquire
+from .lock import Queues
 from .record import Outcome, Record, Version
+from .records import RecordStore
 
 _S = TypeVar("_S", bound=Session)
 
@@ -44,21 +44,16 @@ Found: TypeAlias = tuple[str | None, str, Record]
 _CHANGED = "another request changed the session meanwhile; load it again"
 
 
-class SessionStore(ABC):
-    """The base of every store.
+class SessionStore(RecordStore):
+    """The base of every store: sessions on top of the records that a back end keeps.
 
-    A back end implements six primitives over records: `read`, `write`, `touch`, `remove`, `scan` and `purge`; it knows
-    nothing of sessions.  An expired record counts as absent for all of them but `purge`.  All raise `StoreUnavailable`
-    when the system behind them fails.
+    A back end implements the six primitives of `RecordStore`: `read`, `write`, `touch`, `remove`, `scan` and `purge`.
 
     :param serializer: how state becomes bytes; default `PickleSerializer`.
     :param hash_ids: file sessions under the SHA-256 of their id, so that a copy of the store holds no usable cookie.
     :param clock: returns the time in seconds since the epoch; default: `session2.clock.SteadyClock`.
     :param observer: told of every `session2.events.Event`; for metrics.
     """
-
-    is_thread_safe: bool = False
-    is_multiprocess_safe: bool = False
 
     def __init__(self, *, serializer: Serializer | None = None, hash_ids: bool = True,
                  clock: Callable[[], float] | None = None, observer: Observer | None = None) -> None:
@@ -67,70 +62,6 @@ class SessionStore(ABC):
         self.clock = clock or SteadyClock()
         self.observer = observer
         self.queues = Queues()
-
-    # -- primitives: what a back end implements --------------------------------------------------------------------
-
-    @abstractmethod
-    def read(self, key: str) -> Record | None:
-        """Return the record, or None if it is missing, expired or damaged beyond reading.
-
-        A damaged record is one log line, never an exception: an exception means that the system failed.
-        """
-
-    @abstractmethod
-    def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        """Store the record if the version there is `expected` (None: if nothing is there) and return its version.
-
-        Raises `Conflict` otherwise.  Atomic across threads and, where the store says so, processes.  A crash at any
-        point leaves the old record or the new one, whole.  ``record.version`` is ignored.
-        """
-
-    @abstractmethod
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
-        """Move the idle clock without rewriting the state.
-
-        Does nothing unless `accessed` is later than what is stored; never re-creates a record and does not change its
-        version.
-        """
-
-    @abstractmethod
-    def remove(self, key: str, expected: Version | None = None) -> None:
-        """Remove the record.  It is no error if nothing is there.
-
-        With `expected` the record is removed only if that is its version; otherwise `Conflict` is raised.
-        """
-
-    @abstractmethod
-    def scan(self) -> Iterator[tuple[str, Record]]:
-        """Iterate over ``(key, record)`` of all live records; tolerates concurrent change."""
-
-    @abstractmethod
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
-        """Delete the records expired at `now` (default: the clock's time), `batch` at a time; return their number."""
-
-    # -- abilities: working defaults a back end may better ---------------------------------------------------------
-
-    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
-        """Iterate over ``(key, record)`` of what is live of one user, named as by `Session.user_key`."""
-        return ((key, record) for key, record in self.scan() if record.user == user)
-
-    def lock(self, key: str, *, timeout: float = 30.0, lease: float = 60.0) -> Lease:
-        """Take the lock of `key` and return it; release it with ``with`` or `Lease.release`.
-
-        :param timeout: how long to wait, in seconds, before `LockTimeout`.
-        :param lease: after how many seconds without `Lease.renew` another may take the lock over.
-        """
-        return acquire(self, key, timeout, lease)
-
-    def setup(self, drop: bool = False) -> None:
-        """Create what is missing.  With `drop` delete all sessions first; otherwise nothing is ever dropped."""
-        if drop:
-            self.purge()
-            for key, _ in self.scan():
-                self.remove(key)
-
-    def close(self) -> None:  # noqa: B027 (a store with nothing to let go of has nothing to override)
-        """Let go of files and connections; the store may be used again afterwards."""
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> SessionStore:

@@ -20,7 +20,7 @@ from ._pool import after_fork
 from .record import Record, Version
 
 if TYPE_CHECKING:
-    from .base import SessionStore
+    from .records import RecordStore
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
@@ -29,7 +29,7 @@ _TRACE = 86400.0
 class Lease:
     """A lock somebody holds.  A context manager: leaving it releases the lock."""
 
-    def __init__(self, store: SessionStore, key: str, owner: bytes, version: Version, seconds: float,
+    def __init__(self, store: RecordStore, key: str, owner: bytes, version: Version, seconds: float,
                  taken_over: bool) -> None:
         self.key = key
         self.owner = owner
@@ -117,7 +117,7 @@ class Queues:
             line.freed.set()
 
 
-def acquire(store: SessionStore, key: str, timeout: float, seconds: float) -> Lease:
+def acquire(store: RecordStore, key: str, timeout: float, seconds: float) -> Lease:
     """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
     end = time.monotonic() + timeout
     with store.queues.line(key) as line:
@@ -131,7 +131,7 @@ def acquire(store: SessionStore, key: str, timeout: float, seconds: float) -> Le
     raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")
 
 
-def _take(store: SessionStore, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
+def _take(store: RecordStore, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
     owner = secrets.token_bytes(16)
     pause = 0.001
     while True:
@@ -143,7 +143,7 @@ def _take(store: SessionStore, key: str, end: float, seconds: float, freed: thre
         pause = min(pause * 1.5, 0.02)
 
 
-def _try(store: SessionStore, key: str, owner: bytes, seconds: float) -> Lease | None:
+def _try(store: RecordStore, key: str, owner: bytes, seconds: float) -> Lease | None:
     record = _record(store, owner, seconds)
     try:
         return Lease(store, key, owner, store.write(_lock_key(key), record, None), seconds, taken_over=False)
@@ -157,7 +157,7 @@ def _try(store: SessionStore, key: str, owner: bytes, seconds: float) -> Lease |
         return None
 
 
-def _record(store: SessionStore, owner: bytes, seconds: float) -> Record:
+def _record(store: RecordStore, owner: bytes, seconds: float) -> Record:
     """The lease ends at `modified`; the trace of it expires later."""
     now = store.clock()
     return Record(b"s2 lock\n" + owner, now, now + seconds, now, now + seconds + _TRACE)
