@@ -20,6 +20,9 @@ import pytest
 from mirakuru.exceptions import ProcessFinishedWithError
 from mirakuru.unixsocket import UnixSocketExecutor
 
+Certificate = tuple[Path, Path]
+"""The files of a certificate and of its private key."""
+
 PASSWORD = "p@ss:w/rd"
 QUOTED = "p%40ss%3Aw%2Frd"
 
@@ -55,8 +58,8 @@ class Server:
     durable: dict[str, object]
     """Settings for measurements."""
 
-    def __init__(self, durable: bool = False) -> None:
-        self.settings = self.durable if durable else self.fast
+    def __init__(self, durable: bool = False, certificate: Certificate | None = None) -> None:
+        self.settings = dict(self.durable if durable else self.fast)
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="s2-"))
         self.log = self.folder / "log"
@@ -64,12 +67,18 @@ class Server:
             shutil.chown(self.folder, self.account)
         self._process: UnixSocketExecutor | None = None
         try:
+            if certificate is not None:
+                self.settings |= self.encrypting(*map(self._own, certificate))
             self.prepare()
             self.start()
             self.welcome()
         except BaseException:
             self.close()
             raise
+
+    def encrypting(self, certificate: Path, key: Path) -> dict[str, object]:
+        """Return the settings with which the server encrypts connections."""
+        raise NotImplementedError
 
     def prepare(self) -> None:
         """Make the files of an empty database."""
@@ -136,6 +145,14 @@ class Server:
         self.crash()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _own(self, path: Path) -> Path:
+        """Return a copy that the server can read and nobody else."""
+        copy = Path(shutil.copy(path, self.folder))
+        copy.chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(copy, self.account)
+        return copy
+
     def _unprivileged(self, command: list[str]) -> list[str]:
         become = []
         if os.geteuid() == 0:
@@ -160,6 +177,9 @@ class PostgresServer(Server):
     crash_signal = signal.SIGQUIT
     fast = {"fsync": "off"}
     durable = {"shared_buffers": "1GB"}
+
+    def encrypting(self, certificate: Path, key: Path) -> dict[str, object]:
+        return {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
 
     def prepare(self) -> None:
         (self.folder / "password").write_text(PASSWORD)
@@ -197,6 +217,9 @@ class MariaServer(Server):
     crash_signal = signal.SIGKILL
     fast = {"innodb-flush-log-at-trx-commit": 2}
     durable = {"innodb-buffer-pool-size": "1G"}
+
+    def encrypting(self, certificate: Path, key: Path) -> dict[str, object]:
+        return {"ssl-cert": certificate, "ssl-key": key}
 
     def prepare(self) -> None:
         self.run(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",

@@ -49,6 +49,8 @@ def _until(steps: Generator[Any, Any, Any], end: float, patience: float) -> Gene
 def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, durable: bool,
                 ssl_ca: str | None) -> Connections:
     """Return the connections a store works with, given what `PostgresSessionStore` was given."""
+    if ssl_ca is not None and not isinstance(conn, str):
+        raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
     how = _driver(_place(conn, ssl_ca), connect_timeout, timeout, durable)
     own = Pool(how, pool_size, timeout)
     if isinstance(conn, str):

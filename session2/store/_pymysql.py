@@ -32,6 +32,8 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
         place = _from_url(conn) if isinstance(conn, str) else dict(conn)
         tls = {} if ssl_ca is None else {"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
         return Pool(_driver({**place, **tls}, connect_timeout, timeout), pool_size, timeout)
+    if ssl_ca is not None:
+        raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
     if isinstance(conn, Connection):
         own = Pool(_driver(_place(conn), connect_timeout, timeout), pool_size, timeout)
         return Borrowed(one_at_a_time(conn, is_free, own), own)
