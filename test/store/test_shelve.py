@@ -8,10 +8,8 @@ import os
 import pickle
 import resource
 import shelve
-import signal
 import sqlite3
 import stat
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -400,75 +398,6 @@ def test_fsync(make: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="nowhere"):
         ShelveSessionStore(tmp_path / "nowhere" / "shelf").read(KEYS[0])
-
-
-# -- death at every system call that matters ---------------------------------------------------------------------------
-
-SAVE = """
-import os, sys
-sys.path[:0] = sys.argv[3:]
-from session2.store.shelve import ShelveSessionStore
-from session2.store.record import Record
-store = ShelveSessionStore(sys.argv[1], flavour=sys.argv[2], journal_size=0, clock=lambda: 1000.0)
-found = store.read("0" * 64)
-os.mkdir(sys.argv[1] + ".begin")
-store.write("0" * 64, Record(b"new " * 350, 800.0, 900.0, 900.0, 2000.0, "anna"), found.version)
-os.rmdir(sys.argv[1] + ".begin")
-store.close()
-"""
-CALLS = "pwrite64,write,rename,unlink,ftruncate,openat,msync,fsync,fdatasync"  # what changes a file, or might
-
-
-def calls_before_and_until_the_end(arguments: list[str], folder: Path) -> tuple[dict[str, int], dict[str, int]]:
-    """Return how often each system call happens before the save, and until it is over."""
-    log = folder / "strace"
-    subprocess.run(["strace", "-f", "-o", str(log), "-e", f"trace={CALLS},mkdir,rmdir", *arguments], check=True)
-    before: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    for line in log.read_text().splitlines():
-        name = line.split("(")[0].split()[-1]
-        if name == "mkdir" and ".begin" in line:
-            before = dict(counts)
-        if name == "rmdir" and ".begin" in line:
-            return before, counts
-        counts[name] = counts.get(name, 0) + 1
-    raise AssertionError("the save did not happen")
-
-
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_killed_at_every_system_call(make: Any, path: Path, tmp_path_factory: pytest.TempPathFactory,
-                                     flavour: str) -> None:
-    arguments = [sys.executable, "-S", "-B", "-X", "frozen_modules=on", "-c", SAVE, str(path), flavour,
-                 str(Path(dbmfile.__file__).parents[2])]
-    log = tmp_path_factory.mktemp("log")
-    kills, outcomes = 0, set()
-
-    def reset() -> None:
-        for at_rest in path.parent.iterdir():
-            at_rest.rmdir() if at_rest.is_dir() else at_rest.unlink()
-        store = make(flavour=flavour, journal_size=0)
-        for key in KEYS:
-            store.write(key, record(OLD + key.encode()), None)
-        store.close()
-
-    reset()
-    before, until = calls_before_and_until_the_end(arguments, log)
-    for name in sorted(until):
-        for number in range(before.get(name, 0) + 1, until[name] + 1):
-            reset()
-            died = subprocess.run(["strace", "-f", "-o", "/dev/null", "-e", f"trace={name}", "-e",
-                                   f"inject={name}:signal=KILL:when={number}", *arguments], check=False)
-            assert died.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-            kills += 1
-            store = make()
-            outcomes.add(data(store, KEYS[0]))
-            assert all(data(store, key) == OLD + key.encode() for key in KEYS[1:])
-            found = store.read(KEYS[0])
-            assert found is not None
-            store.write(KEYS[0], record(b"goes on"), found.version)
-            assert data(make(), KEYS[0]) == b"goes on"
-    assert kills > 20
-    assert outcomes == {OLD + KEYS[0].encode(), NEW}
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
