@@ -69,9 +69,11 @@ def place(request: Any, tmp_path: Path, kind: str) -> Iterator[Any]:
             yield server.url
     elif kind in ("postgres", "mariadb"):
         server = request.getfixturevalue(kind)
-        yield server.url
-        with server.connect() as connection, connection.cursor() as cursor:
-            cursor.execute("DROP TABLE killed")
+        try:
+            yield server.url
+        finally:
+            with server.connect() as connection, connection.cursor() as cursor:
+                cursor.execute("DROP TABLE IF EXISTS killed")
     else:
         yield tmp_path / "sessions"
 
