@@ -277,7 +277,7 @@ class SessionManager(SessionPolicy[_S]):
         elif visit.concurrency == "read-only":
             self._refuse_change(session)
         else:
-            written(partial(self.store.save, session), visit.concurrency, visit.lease)
+            self._save(session, visit.concurrency, visit.lease)
 
     def _comes_late(self, session: Session, visit: Visit) -> bool:
         """Whether this would begin a session for a browser that was given another one at a login a moment ago.

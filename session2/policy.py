@@ -59,25 +59,13 @@ class SessionPolicy(SessionMapping[_S]):
         mode = concurrency or ("merge" if callable(self.concurrency) else self.concurrency)
         if mode == "read-only":
             return self._refuse_change(session)
-        now = self.store.clock()
-        touch_due = now - session.access_time >= self.touch_interval
-        before = session.access_time, session.expires
-        session.access_time = max(now, session.access_time)
-        session.expires = self._expiry(session)
         if self._needs_new_id(session):
-            self._note_new_id(session, now)
+            self._use(session)
+            self._note_new_id(session)
             outcome = written(partial(self.store.move, session, self._next_id(session)), mode, lease)
             self._limit_sessions(session)
             return outcome
-        if self._renewal_due(session, now):
-            return self._renew(session, mode, lease, now)
-        outcome = written(partial(self.store.save, session), mode, lease)
-        if outcome is Outcome.UNCHANGED:
-            if touch_due:
-                self.store.refresh(session)
-            else:
-                session.access_time, session.expires = before
-        return outcome
+        return self._renew(session, mode, lease) if self._renewal_due(session) else self._save(session, mode, lease)
 
     def delete(self, session: Session | str) -> None:
         """End a session, given itself or its id.  It is no error if there is none."""
@@ -122,6 +110,23 @@ class SessionPolicy(SessionMapping[_S]):
 
     # -- clocks, ids and locks -------------------------------------------------------------------------------------
 
+    def _save(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
+        """Store the session under the id it has."""
+        before = session.access_time, session.expires
+        self._use(session)
+        outcome = written(partial(self.store.save, session), mode, lease)
+        if outcome is Outcome.UNCHANGED:
+            if session.access_time - before[0] >= self.touch_interval:
+                self.store.refresh(session)
+            else:
+                session.access_time, session.expires = before
+        return outcome
+
+    def _use(self, session: Session) -> None:
+        """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
+        session.access_time = max(self.store.clock(), session.access_time)
+        session.expires = self._expiry(session)
+
     def _expiry(self, session: Session) -> float | None:
         idle = None if self.idle_timeout is None else session.access_time + self.idle_timeout
         if self.lifetime is None:
@@ -147,13 +152,14 @@ class SessionPolicy(SessionMapping[_S]):
         ends = self._expiry(session)
         return ends is not None and ends <= self.store.clock()
 
-    def _renew(self, session: Session, mode: Concurrency, lease: Lease | None, now: float) -> Outcome:
+    def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""
+        self._use(session)
         if mode != "merge":
             outcome = written(partial(self.store.save, session), mode, lease)
             if outcome not in (Outcome.SAVED, Outcome.UNCHANGED):
                 return outcome
-        session._issued = now
+        session._issued = self.store.clock()
         return self.store.move(session, tokens.new_id(), self.renew_grace)
 
     def _needs_new_id(self, session: Session) -> bool:
@@ -168,12 +174,14 @@ class SessionPolicy(SessionMapping[_S]):
         reserved = session.origin is None or session.id != session.origin.id
         return session.id if reserved and session.id is not None and tokens.is_id(session.id) else tokens.new_id()
 
-    def _renewal_due(self, session: Session, now: float) -> bool:
+    def _renewal_due(self, session: Session) -> bool:
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
         issued = session.creation_time if session._issued is None else session._issued
-        return self.renew_after is not None and session.exchange is not None and now - issued >= self.renew_after
+        return self.renew_after is not None and session.exchange is not None \
+            and self.store.clock() - issued >= self.renew_after
 
-    def _note_new_id(self, session: Session, now: float) -> None:
+    def _note_new_id(self, session: Session) -> None:
+        now = self.store.clock()
         if self.store.user_changed(session):
             session._login_time = None if session.user is None else now
         if session.origin is not None:

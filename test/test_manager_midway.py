@@ -133,6 +133,36 @@ def test_late_change_of_a_read_only_request(manager):
     assert manager.load(id)["a"] == 1
 
 
+@pytest.mark.parametrize("met", [False, True])
+def test_late_change_leaves_the_idle_clock_where_others_moved_it(met):
+    """A stream that outlasts the idle timeout changes its session, which others were using meanwhile."""
+    now = 1.8e9
+    manager = SessionManager(VolatileSessionStore(clock=lambda: now), DictSession, idle_timeout=1800)
+    id = stored(manager, a=1)
+    stream = begin(manager, id)
+    manager.settle_request(stream)
+    for minute in range(0, 40, 5):
+        now += 300
+        manager.finish_successful_request(begin(manager, id, **{"minute": minute} if met else {}))
+    stream.session["b"] = 2
+    manager.settle_request(stream, headers_sent=True)
+    assert manager.load(id)["b"] == 2
+    assert manager.load(id).expires == now + 1800
+
+
+def test_late_change_renews_no_id():
+    now = 1.8e9
+    manager = SessionManager(VolatileSessionStore(clock=lambda: now), DictSession, renew_after=1000)
+    id = stored(manager, a=1)
+    stream = begin(manager, id)
+    manager.settle_request(stream)
+    now += 1001
+    stream.session["b"] = 2
+    manager.settle_request(stream, headers_sent=True)
+    now += 1001
+    assert dict(manager.load(id)) == {"a": 1, "b": 2}
+
+
 def test_lock_takes_in_what_others_stored(manager):
     id = stored(manager, a=1)
     request = begin(manager, id, mine=1)
