@@ -60,11 +60,7 @@ class SessionPolicy(SessionMapping[_S]):
         if mode == "read-only":
             return self._refuse_change(session)
         if self._needs_new_id(session):
-            self._use(session)
-            self._note_new_id(session)
-            outcome = written(partial(self.store.move, session, self._next_id(session)), mode, lease)
-            self._limit_sessions(session)
-            return outcome
+            return self._move(session, self._next_id(session), mode, lease)
         return self._renew(session, mode, lease) if self._renewal_due(session) else self._save(session, mode, lease)
 
     def delete(self, session: Session | str) -> None:
@@ -72,9 +68,8 @@ class SessionPolicy(SessionMapping[_S]):
         self._end(session, "ended", "")
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
-        """Give the session a new id; the old one is dead at once, or after `grace`."""
-        session.expires = self._expiry(session)
-        self.store.move(session, tokens.new_id(), seconds("grace", grace, zero=True) or 0.0)
+        """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
+        self._move(session, tokens.new_id(), grace=seconds("grace", grace, zero=True) or 0.0)
 
     def reserve_id(self, session: Session) -> str:
         """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
@@ -122,6 +117,20 @@ class SessionPolicy(SessionMapping[_S]):
                 session.access_time, session.expires = before
         return outcome
 
+    def _move(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
+              grace: float = 0.0) -> Outcome:
+        """Store the session under `new_id`; once the user has changed there is no grace for the old one."""
+        self._use(session)
+        now, user_changed = self.store.clock(), self.store.user_changed(session)
+        if user_changed:
+            session._login_time, grace = None if session.user is None else now, 0.0
+        if session.origin is not None:
+            session._issued = now
+        outcome = written(partial(self.store.move, session, new_id, grace), mode, lease)
+        if user_changed:
+            self._limit_sessions(session)
+        return outcome
+
     def _use(self, session: Session) -> None:
         """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
         session.access_time = max(self.store.clock(), session.access_time)
@@ -154,13 +163,12 @@ class SessionPolicy(SessionMapping[_S]):
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""
-        self._use(session)
         if mode != "merge":
+            self._use(session)
             outcome = written(partial(self.store.save, session), mode, lease)
             if outcome not in (Outcome.SAVED, Outcome.UNCHANGED):
                 return outcome
-        session._issued = self.store.clock()
-        return self.store.move(session, tokens.new_id(), self.renew_grace)
+        return self._move(session, tokens.new_id(), grace=self.renew_grace)
 
     def _needs_new_id(self, session: Session) -> bool:
         origin = session.origin
@@ -179,13 +187,6 @@ class SessionPolicy(SessionMapping[_S]):
         issued = session.creation_time if session._issued is None else session._issued
         return self.renew_after is not None and session.exchange is not None \
             and self.store.clock() - issued >= self.renew_after
-
-    def _note_new_id(self, session: Session) -> None:
-        now = self.store.clock()
-        if self.store.user_changed(session):
-            session._login_time = None if session.user is None else now
-        if session.origin is not None:
-            session._issued = now
 
     def _refuse_change(self, session: Session) -> Outcome:
         if self.store.is_changed(session):

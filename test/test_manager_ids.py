@@ -164,6 +164,46 @@ def test_a_session_met_by_iteration_is_rotated_not_doubled(grace: float) -> None
     assert len(site.manager.keys()) == 1
 
 
+def test_a_login_that_rotates_by_itself_is_a_login_like_any_other() -> None:
+    site = Site(max_sessions=1)
+    for _ in range(2):
+        site.now += 10
+        request = site.start({})
+        request.session.set_user("joe")
+        site.manager.rotate(request.session)
+        site.finish(request)
+    session, = site.manager
+    assert session.get_login_time() == site.now
+    session, = site.manager.sessions_of("joe")
+    site.now += 10
+    session.set_user("ann")
+    site.manager.rotate(session)
+    assert session.get_login_time() == site.now
+
+
+def test_a_rotation_at_a_login_leaves_the_old_id_no_grace() -> None:
+    site = Site()
+    site.visit(a=1)
+    old = site.id
+    request = site.start(site.cookies)
+    request.session.set_user("joe")
+    site.manager.rotate(request.session, grace=60)
+    site.finish(request)
+    assert site.manager.load(old) is None
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_to_rotate_outside_requests_does_not_set_the_idle_clock_back() -> None:
+    site = Site(idle_timeout=1000, touch_interval=10)
+    site.visit(a=1)
+    stale = site.manager.load(site.id)
+    site.now += 900
+    site.visit()
+    site.manager.rotate(stale, grace=60)
+    site.now += 900
+    assert site.manager.load(stale.id) is not None
+
+
 def test_to_delete_what_is_not_there_is_no_event() -> None:
     site = Site()
     site.manager.delete("nobody")
