@@ -164,7 +164,7 @@ class SessionManager(SessionPolicy[_S]):
             visit.unlock()
             visit.lease = self.lock(session)
             try:
-                self._take_in(session, visit.lease)
+                self.store.take_in(session)
             except BaseException:
                 visit.unlock()
                 raise
@@ -206,23 +206,11 @@ class SessionManager(SessionPolicy[_S]):
             visit.unlock()  # of an id that was renewed while this request waited
             visit.lease = self.lock(session)
             try:
-                session = self._fenced(visit.cookie, visit.lease)
+                session = self.load(visit.cookie)
             except BaseException:
                 visit.close()
                 raise
         return session
-
-    def _fenced(self, session_id: str, lease: Lease) -> _S | None:
-        """Load under the lock.  If its last holder let the lease lapse, a new version keeps that one from writing."""
-        session = self.load(session_id)
-        if lease.taken_over and session is not None:
-            self.store.supersede(session)
-        return session
-
-    def _take_in(self, session: Session, lease: Lease) -> None:
-        self.store.take_in(session)
-        if lease.taken_over:
-            self.store.supersede(session)
 
     def _settle(self, exchange: Exchange, visit: Visit) -> None:
         session = exchange.session

@@ -81,7 +81,10 @@ class SessionPolicy(SessionMapping[_S]):
         key = session.key if isinstance(session, Session) else tokens.is_id(session) and self.store.key(session)
         if not key:
             raise ConfigurationError("what was never stored cannot be locked")
-        return self.store.lock(key, timeout=self.lock_timeout, lease=self.lock_lease)
+        lease = self.store.lock(key, timeout=self.lock_timeout, lease=self.lock_lease)
+        if lease.taken_over:  # keeps the last holder from writing; if this fails, the next one has to take over too
+            self.store.supersede(key)
+        return lease
 
     def sessions_of(self, user: Any) -> Iterator[_S]:
         """Iterate over the sessions of a user, given as `Session.user` holds it or as `Session.user_key` names it."""

@@ -15,6 +15,7 @@ from session2 import (
     Session,
     SessionConflict,
     SessionManager,
+    StoreUnavailable,
     tokens,
 )
 from session2.errors import LockLost, ReadOnlySession, SerializationError
@@ -569,6 +570,43 @@ def test_who_lost_the_lease_cannot_log_in() -> None:
     with pytest.raises(LockLost):
         site.finish(stale)
     assert not list(site.manager.sessions_of("joe"))
+
+
+def test_who_lost_the_lease_to_what_is_no_request_cannot_write_either() -> None:
+    site = Site(concurrency="lock", lock_lease=10)
+    site.visit(put("n", 0))
+    stale = site.start()
+    put("n", "stale")(stale.session)
+    site.clock.now += 11
+    with site.manager.lock(site.id), pytest.raises(LockLost):
+        site.finish(stale)
+
+
+@pytest.mark.parametrize("step", ["load", "supersede"])
+def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_lease=10)
+    site.visit(put("n", 0))
+    stale = site.start()
+    put("n", "stale")(stale.session)
+    site.clock.now += 11
+    lock = site.store.lock
+
+    def down(*_: Any) -> None:
+        raise StoreUnavailable
+
+    def goes_down(*args: Any, **options: Any) -> Any:
+        lease = lock(*args, **options)
+        patch.setattr(site.store, step, down)
+        return lease
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.store, "lock", goes_down)
+        with pytest.raises(StoreUnavailable):
+            site.start()
+    site.clock.now += 11
+    site.start()
+    with pytest.raises(LockLost):
+        site.finish(stale)
 
 
 def test_a_lock_that_was_released_cannot_be_renewed(site: Site) -> None:

@@ -193,18 +193,14 @@ class SessionStore(RecordStore):
             return self._stored(session, new_id, new_key, record._replace(version=version), payload)
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
 
-    def supersede(self, session: Session) -> None:
+    def supersede(self, key: str) -> None:
         """Give what is stored a new version, so that whoever loaded it before cannot write unmerged any more."""
         for _ in _attempts():
-            assert session.origin is not None
-            id, key, record, payload = session.origin
-            try:
-                version = self.write(key, record, record.version)
-            except Conflict:
-                if self._catch_up(session) is not None:
-                    return
-            else:
-                session.origin = Origin(id, key, record._replace(version=version), payload)
+            record = self.read(key)
+            if record is None:
+                return
+            with contextlib.suppress(Conflict):
+                self.write(key, record, record.version)
                 return
 
     def take_in(self, session: Session) -> None:

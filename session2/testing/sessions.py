@@ -298,13 +298,13 @@ class MovingTests:
 
     def test_superseded_writer_must_merge(self, store: SessionStore) -> None:
         session = saved(store, n=1)
-        stale = again(store, session)
-        store.supersede(session)
-        stale["n"] = 2
+        store.supersede(str(session.key))
+        fresh = again(store, session)
+        session["n"] = 2
         with pytest.raises(SessionConflict):
-            store.save(stale, merge=False)
-        session["n"] = 3
-        assert store.save(session, merge=False) is Outcome.SAVED
+            store.save(session, merge=False)
+        fresh["n"] = 3
+        assert store.save(fresh, merge=False) is Outcome.SAVED
 
 
 class ApiTests:

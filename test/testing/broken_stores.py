@@ -343,7 +343,7 @@ class TestLockIsLeftBehind(StoreSuite):
 
 class TestLockTakeoverIsUnfenced(StoreSuite):
     class store_class(VolatileSessionStore):
-        def supersede(self, session):
+        def supersede(self, key):
             pass
 
 
