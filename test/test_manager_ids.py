@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from session2 import DictSession, JSONSerializer, SessionManager, tokens
+from session2 import DictSession, JSONSerializer, SessionConflict, SessionManager, merge, tokens
 from session2.store import base
 from session2.store.record import Record
 from session2.store.volatile import VolatileSessionStore
@@ -179,6 +179,39 @@ def test_a_login_that_rotates_by_itself_is_a_login_like_any_other() -> None:
     session.set_user("ann")
     site.manager.rotate(session)
     assert session.get_login_time() == site.now
+
+
+def test_a_login_that_cannot_be_merged_leaves_no_second_session() -> None:
+    class Visits(DictSession):
+        merge_rules = {"n": merge.add}
+
+    site = Site()
+    site.manager.session_class = Visits
+    site.visit(n=1)
+    request = site.start(n=None)
+    request.session.set_user("joe")
+    site.visit(n=2)
+    with pytest.raises(TypeError):
+        site.finish(request)
+    assert [session.user for session in site.manager] == [None]
+
+
+def test_a_login_while_the_session_keeps_changing_leaves_no_second_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_attempts", lambda: range(3))
+    site = Site()
+    site.visit(n=0)
+    request = site.start()
+    request.session.set_user("joe")
+    retire, others = site.store._retire, iter(range(1, 9))
+
+    def changed_first(*args: Any) -> None:
+        site.visit(n=next(others))
+        retire(*args)
+
+    monkeypatch.setattr(site.store, "_retire", changed_first)
+    with pytest.raises(SessionConflict):
+        site.finish(request)
+    assert [session.user for session in site.manager] == [None]
 
 
 def test_a_rotation_at_a_login_leaves_the_old_id_no_grace() -> None:

@@ -16,7 +16,7 @@ from ..events import Observer, tell
 from ..serializers import PickleSerializer, Serializer
 from ..session import DictSession, Origin, Session
 from .lock import Queues
-from .record import Outcome, Record, Version
+from .record import Outcome, Record
 from .records import RecordStore
 
 _S = TypeVar("_S", bound=Session)
@@ -171,26 +171,24 @@ class SessionStore(RecordStore):
         old_id, old_key, _, _ = session.origin
         new_key = self.key(new_id)
         retired = _MOVED + tokens.seal_id(new_id, old_id) if grace and old_id is not None else _ENDED
-        version: Version | None = None
         for _ in _attempts():
             payload = self._payload(session)
             record = self._record(session, payload, new_key)
-            version = self.write(new_key, record, version)
+            version = self.write(new_key, record, None)
             try:
                 self._retire(old_key, session.origin.record, retired, grace or ENDED_GRACE)
             except Conflict:
+                self.remove(new_key)  # at once: whatever goes wrong from here on, there must not be two sessions
                 if not merge:
-                    self.remove(new_key)
                     raise SessionConflict(_CHANGED) from None
                 outcome = self._catch_up(session)
-                if outcome is None and session.origin.key == old_key:
-                    continue
-                self.remove(new_key)
-                if outcome is None:  # another request renewed the id at the same moment
-                    outcome = self.save(session) if grace else self.move(session, new_id)
-                return outcome
-            tell(self.observer, "renewed" if grace else "rotated", new_key, f"was {old_key[:8]}")
-            return self._stored(session, new_id, new_key, record._replace(version=version), payload)
+                if outcome is not None:
+                    return outcome
+                if session.origin.key != old_key:  # another request renewed the id at the same moment
+                    return self.save(session) if grace else self.move(session, new_id)
+            else:
+                tell(self.observer, "renewed" if grace else "rotated", new_key, f"was {old_key[:8]}")
+                return self._stored(session, new_id, new_key, record._replace(version=version), payload)
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
 
     def supersede(self, key: str) -> None:
