@@ -175,6 +175,13 @@ def test_lock_takes_in_what_others_stored(manager):
     manager.store.lock(request.session.key, timeout=0).release()
 
 
+def test_lock_of_what_nobody_changed_is_no_conflict(manager):
+    request = begin(manager, stored(manager, a=1), b=2)
+    manager.store.observer = lambda event: pytest.fail(event.name)
+    manager.lock_request(request)
+    assert dict(request.session) == {"a": 1, "b": 2}
+
+
 def test_lock_of_what_is_not_stored(manager):
     manager.lock_request(Request())
     manager.unlock_request(Request())

@@ -220,8 +220,8 @@ class SessionStore(RecordStore):
         """End the session under this key; tell whether there was one."""
         return self._end(partial(self._find, key)) is not None
 
-    def revoke(self, user: str | None = None, spared: str | None = None) -> Iterator[str]:
-        """End the sessions of one user, or all, but for the one under the key `spared`; yield the key of each.
+    def revoke(self, user: str | None = None, spared: Session | None = None) -> Iterator[str]:
+        """End the sessions of one user, or all, but for `spared`; yield the key of each.
 
         Works on the records, so it ends also what this process could not decode.  Sessions renewed meanwhile do not
         get away: their traces bear the user's name too, and what left a new one is looked for again.
@@ -233,7 +233,7 @@ class SessionStore(RecordStore):
                 return
             more, since = False, self.clock() - ENDED_GRACE  # clocks of other hosts may be behind
             for key, record in self.scan() if user is None else self.records_of(user):
-                if key == spared or key.startswith("lock-"):
+                if key.startswith("lock-") or self._is_filed(spared, key):
                     continue
                 if self.is_session(key, record):
                     more = True
@@ -323,6 +323,11 @@ class SessionStore(RecordStore):
         id = session.id if isinstance(session, Session) else session
         return self._follow(id) if id is not None and tokens.is_id(id) else Outcome.GONE
 
+    def _is_filed(self, session: Session | None, key: str) -> bool:
+        """Tell whether a session is filed under this key by now."""
+        found = Outcome.GONE if session is None else self._current(session)
+        return not isinstance(found, Outcome) and found[1] == key
+
     def _follow(self, session_id: str) -> tuple[str, str, Record] | Outcome:
         """Return id, key and record of the session this id stands for, or how it ended."""
         for _ in range(_RENEWALS):
@@ -398,15 +403,17 @@ class SessionStore(RecordStore):
     def _catch_up(self, session: Session) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""
         assert session.origin is not None
-        base = self._loaded(session, session.origin)
         found = self._current(session)
         if isinstance(found, Outcome):
             return found
         new_id, key, record = found
+        if (key, record.version) == (session.origin.key, session.origin.record.version):
+            return None
         theirs = self.session_from(key, record, type(session), new_id)
         if theirs is None:
             return Outcome.GONE
         tell(self.observer, "conflict", key, "merging")
+        base = self._loaded(session, session.origin)
         session.merge_state(base.get_state(), theirs.get_state())
         session.id, session.key, session.origin = theirs.id, key, theirs.origin
         session.access_time = max(session.access_time, record.accessed)
