@@ -94,7 +94,7 @@ class SessionPolicy(SessionMapping[_S]):
     def revoke_user(self, user: Any, except_: Session | None = None) -> int:
         """End all sessions of a user, but for one; return how many were ended."""
         key, count = user_key(user), 0
-        for ended in () if key is None else self.store.revoke(key, None if except_ is None else except_.key):
+        for ended in () if key is None else self.store.revoke(key, except_):
             tell(self.store.observer, "revoked", ended, "by user")
             count += 1
         return count

@@ -127,6 +127,17 @@ def test_to_revoke_a_user_ends_what_cannot_be_decoded_here() -> None:
     assert not site.manager.keys()
 
 
+def test_to_revoke_all_others_spares_a_session_that_was_renewed_meanwhile() -> None:
+    site = Site(renew_after=1000)
+    for site.cookies in ({}, {}):
+        site.visit("joe")
+    slow = site.start()
+    site.now += 1001
+    site.visit()
+    assert site.manager.revoke_user("joe", except_=slow.session) == 1
+    assert site.manager.load(site.id).user == "joe"
+
+
 def test_revoking_ends_although_others_log_in_all_the_while() -> None:
     site = Site()
     site.visit("joe")
