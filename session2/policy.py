@@ -154,10 +154,13 @@ class SessionPolicy(SessionMapping[_S]):
         """
         if self.max_sessions is None or session.user is None:
             return
-        found = self.store.sessions(self.session_class, session.user_key())
-        oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
-        for extra in oldest_last[self.max_sessions:]:
-            self._end(extra, "revoked", "too many sessions of one user")
+        for _ in range(10):
+            found = self.store.sessions(self.session_class, session.user_key())
+            oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
+            ended = [self._end(extra, "revoked", "too many sessions of one user")
+                     for extra in oldest_last[self.max_sessions:]]
+            if all(ended):  # none was renewed meanwhile
+                return
 
     def _is_over(self, session: Session) -> bool:
         """Judge by the clocks of this manager too: the record may have been stored under more generous ones."""

@@ -225,6 +225,23 @@ def test_a_login_while_the_session_keeps_changing_leaves_no_second_session(monke
     assert [session.user for session in site.manager] == [None]
 
 
+def test_the_limit_of_sessions_holds_for_what_is_renewed_meanwhile() -> None:
+    site = Site(max_sessions=1, renew_after=1000)
+    site.visit("joe")
+    first, found = site.cookies, site.store.sessions
+    site.now += 1001
+    site.cookies = {}
+
+    def renewed_behind_the_back(*args: Any) -> Iterator[Any]:
+        listed = list(found(*args))
+        site.finish(site.start(first))
+        return iter(listed)
+
+    site.store.sessions = renewed_behind_the_back  # type: ignore[assignment, method-assign]
+    site.visit("joe")
+    assert len(list(site.store.revoke("joe"))) == 1
+
+
 def test_a_rotation_at_a_login_leaves_the_old_id_no_grace() -> None:
     site = Site()
     site.visit(a=1)
