@@ -31,6 +31,7 @@ class CherryPyExchange(Exchange):
     def carry_on(self, earlier: CherryPyExchange) -> None:
         """Take over what a request that was redirected internally was to tell the browser: its response is lost."""
         self.cookies.update(earlier.cookies)
+        self.headers += earlier.headers
 
     def get_cookie(self, name: str) -> str | None:
         if name in self.cookies:
@@ -72,8 +73,9 @@ class CherryPyExchange(Exchange):
 
     def _add_to_response(self, name: str, value: str) -> None:
         there = [part.strip() for part in str(self.response.headers.get(name, "")).split(",") if part.strip()]
-        if value.lower() not in (part.lower() for part in there):
-            self.response.headers[name] = ", ".join([*there, value])
+        known = {part.lower() for part in there}
+        new = [part for part in value.split(", ") if part.lower() not in known]
+        self.response.headers[name] = ", ".join([*there, *new])
 
 
 class _Morsel(Morsel):  # type: ignore[type-arg]

@@ -454,6 +454,36 @@ def test_internal_redirect_keeps_a_new_session(serve: Serve, manager: Any) -> No
     assert site.get("/begin", site.cookie("/begin")).text == "2"
 
 
+def test_headers_survive_an_internal_redirect(serve: Serve, manager: Any) -> None:
+    def to_hello(change: Callable[..., Any]) -> Callable[[], None]:
+        def page() -> None:
+            change()
+            raise cherrypy.InternalRedirect("/")
+        return page
+
+    def logout() -> None:
+        cherrypy.session.delete(clear_site_data=True)
+
+    site = serve({"index": hello, "begin": to_hello(visit), "look": to_hello(look), "logout": to_hello(logout)},
+                 manager=manager)
+    assert site.get("/look").all("Vary") == ["Cookie"]
+    answer = site.get("/begin")
+    assert (answer.all("Vary"), answer.all("Cache-Control")) == (["Cookie"], ["no-store"])
+    assert site.get("/logout").all("Clear-Site-Data") == ['"cache", "cookies", "storage"']
+
+
+def test_headers_are_not_doubled_where_cherrypy_finalizes_twice(serve: Serve, manager: Any) -> None:
+    def logout() -> str:
+        cherrypy.session.delete(clear_site_data=True)
+        return "good-bye"
+
+    site = serve({"logout": logout}, {"tools.etags.on": True, "tools.etags.autotags": True}, manager=manager)
+    tag = site.get("/logout").all("ETag")[0]
+    answer = site.get("/logout", headers={"If-None-Match": tag}, status=304)
+    assert answer.all("Clear-Site-Data") == ['"cache", "cookies", "storage"']
+    assert answer.all("Vary") == ["Cookie"]
+
+
 def test_internal_redirect_after_logout(serve: Serve, manager: Any, store: Any) -> None:
     def logout() -> None:
         cherrypy.session.delete()
