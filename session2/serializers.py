@@ -239,6 +239,15 @@ class Encrypted(_Sealing):
             raise SerializationError("the record cannot be decrypted") from error
 
 
+def check(serializer: Serializer, state: State, payload: bytes) -> None:
+    """Raise `SerializationError` if `payload`, made of `state`, cannot be read again: some values fail only then."""
+    try:
+        serializer.loads(payload)
+    except SerializationError as error:
+        where = _culprit(state, lambda value: serializer.loads(serializer.dumps({"value": value})))
+        raise SerializationError(f"{where} could not be read again: {error}", where) from error
+
+
 def get_secret() -> str:
     """Return a new secret for `Signed` or `Encrypted`: 256 random bits as text."""
     return secrets.token_urlsafe(32)

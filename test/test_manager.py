@@ -1,6 +1,7 @@
 """The life of a session during one request, seen from the framework's side."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,13 +13,16 @@ from session2 import (
     DictSession,
     JSONSerializer,
     LockTimeout,
+    PickleSerializer,
     Session,
     SessionConflict,
     SessionManager,
+    Signed,
     StoreUnavailable,
     tokens,
 )
 from session2.errors import LockLost, ReadOnlySession, SerializationError
+from session2.serializers import MsgpackSerializer, Serializer
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.exchange import FakeExchange
 
@@ -675,6 +679,43 @@ def test_a_logout_is_not_half_done(site: Site) -> None:
     put("a", lambda: 0)(request.session)
     with pytest.raises(SerializationError):
         site.finish(request)
+    assert site.manager.load(site.id).user == "joe"
+
+
+class Refused(Exception):
+    """Can be pickled, and not be unpickled, as many exceptions with arguments of their own."""
+
+    def __init__(self, form: str, field: str) -> None:
+        super().__init__(f"{form}: {field}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """As a key of a dict, MessagePack writes it and cannot read it."""
+
+    shelf: int
+
+
+@pytest.mark.parametrize(("serializer", "value"), [
+    (PickleSerializer(), Refused("order", "name")), (Signed(PickleSerializer(), "x" * 32), Refused("order", "name")),
+    (MsgpackSerializer(), {Place(1): "book"}),
+])
+@pytest.mark.parametrize("logout", [False, True])
+def test_a_value_that_could_not_be_read_again_costs_nobody_the_session(
+        site: Site, serializer: Serializer, value: Any, logout: bool) -> None:
+    site.store.serializer = serializer
+    site.visit(lambda session: session.update(a=1) or session.set_user("joe"))
+    request = site.start()
+    if logout:
+        site.manager.expire_session(request)
+    put("fine")(request.session)
+    put("bad", value)(request.session)
+    with pytest.raises(SerializationError, match="'bad' could not be read again") as caught:
+        site.finish(request)
+    assert caught.value.where == "'bad'"
+    assert dict(site.manager.load(site.id)) == {"a": 1}
+    with pytest.raises(SerializationError, match="could not be read again"):
+        site.visit(lambda session: put("bad", value)(session) or session.set_user("ann"))
     assert site.manager.load(site.id).user == "joe"
 
 

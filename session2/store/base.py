@@ -13,7 +13,7 @@ from .. import tokens
 from ..clock import SteadyClock
 from ..errors import ConfigurationError, Conflict, SerializationError, SessionConflict
 from ..events import Observer, tell
-from ..serializers import PickleSerializer, Serializer
+from ..serializers import PickleSerializer, Serializer, check
 from ..session import DictSession, Origin, Session
 from .lock import Queues
 from .record import Outcome, Record
@@ -135,7 +135,7 @@ class SessionStore(RecordStore):
 
     def check(self, session: Session) -> None:
         """Raise `SerializationError` if the session could not be stored as it is."""
-        self._payload(session)
+        check(self.serializer, session.get_state(), self._payload(session))
 
     def discard(self, session: Session, merge: bool = True) -> Outcome | None:
         """Remove what is stored of a session; return how it ended.
@@ -359,6 +359,7 @@ class SessionStore(RecordStore):
         return type(session).restore(self.serializer.loads(origin.payload))
 
     def _record(self, session: Session, payload: bytes, key: str) -> Record:
+        check(self.serializer, session.get_state(), payload)
         return Record(self.serializer.seal(payload, key), session.creation_time, self.clock(), session.access_time,
                       session.expires, session.user_key())
 
