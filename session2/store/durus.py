@@ -1,38 +1,28 @@
-"""Sessions in a Durus object database: in a file for one process, or behind a Durus server for many.
-
-Each session is one persistent object, so that saving it writes little more than the session itself, and a conflict
-between two transactions is one about that session.  The objects hang in several B-trees, chosen by the key, so that
-sessions can be created at the same time.  Nothing in the database refers to a class of this package.
-"""
+"""Sessions in a Durus object database: in a file for one process, or behind a Durus server for many."""
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import re
 import secrets
 import stat
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
+from . import _durus_layout as layout
 from ._durus import GivenSource, ServerSource, Source, driver
 from ._durus_file import file_source
+from ._durus_layout import Part, Place, Trees
 from .base import SessionStore
 from .record import Record, Version
 
-log = logging.getLogger("session2")
-
 _T = TypeVar("_T")
 
-_FORMAT = 1
-_SHARDS = 32  # for a new database; an existing one keeps its number
 _SLICE = 100  # records looked at in one transaction of a scan
 _PAST = 8  # versions a record remembers, to recognise a write whose answer got lost
 
@@ -80,68 +70,68 @@ class DurusSessionStore(SessionStore):
         return cls(os.fspath(_Path(rest)), **options)
 
     def read(self, key: str) -> Record | None:
-        return self._transact(lambda shards: self._live(key, _shard(shards, key).get(key) if shards else None))
+        return self._transact(lambda trees: self._live(layout.find(trees, key)[1]))
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = secrets.randbits(63)
 
-        def compare_and_set(shards: Any) -> None:
-            shard = _shard(shards, key)
-            entry = shard.get(key)
-            found = _decode(key, entry)
+        def compare_and_set(trees: Trees) -> None:
+            entry, found = layout.find(trees, key)
             past = () if found is None else (found.version, *entry[7])
             if version in past:  # it is there already: the connection broke before the answer came
                 return
-            live = found is not None and found.is_live(self.clock())
-            if (found.version if found is not None and live else None) != expected:
+            live = self._live(found)
+            if (None if live is None else live.version) != expected:
                 raise Conflict(f"the record {key:.8} changed")
             state = [*record._replace(version=version), past[:_PAST]]
-            if entry is None or found is None:
-                shard[key] = _new_entry(state)
+            if found is None:
+                layout.put(trees, key, state)
             else:
                 entry[:] = state
+            layout.index(trees, key, found, record)
 
         self._transact(compare_and_set, create=True)
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
-        def move(shards: Any) -> None:
-            entry: Any = _shard(shards, key).get(key) if shards else None
-            record = self._live(key, entry)
+        def move(trees: Trees) -> None:
+            entry, found = layout.find(trees, key)
+            record = self._live(found)
             if record is not None and accessed > record.accessed:
                 entry[3:5] = [accessed, expires]
 
         self._transact(move)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
-        def delete(shards: Any) -> None:
-            shard = _shard(shards, key) if shards else {}
-            entry = shard.get(key)
-            record = self._live(key, entry)
+        def delete(trees: Trees) -> None:
+            entry, found = layout.find(trees, key)
+            record = self._live(found)
             if record is not None and expected not in (None, record.version):
                 raise Conflict(f"the record {key:.8} changed")
             if entry is not None:
-                del shard[key]
+                layout.delete(trees, key, found)
 
         self._transact(delete)
 
     def scan(self) -> Iterator[tuple[str, Record]]:
-        for part in self._slices(_SLICE):
-            now = self.clock()
-            yield from ((key, record) for key, record in part if record is not None and record.is_live(now))
+        return self._live_of(partial(layout.part, size=_SLICE))
+
+    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
+        found = self._live_of(partial(layout.part_of_user, size=_SLICE, user=user))
+        return ((key, record) for key, record in found if record.user == user)
 
     def purge(self, now: float | None = None, batch: int = 1000) -> int:
         now = self.clock() if now is None else now
         count = 0
-        for part in self._slices(min(batch, _SLICE)):
-            expired = [key for key, record in part if record is not None and not record.is_live(now)]
+        for found in self._slices(partial(layout.part, size=min(batch, _SLICE))):
+            expired = [key for key, record in found if record is not None and not record.is_live(now)]
             if expired:
                 count += self._delete_expired(expired, now)
         return count
 
     def setup(self, drop: bool = False) -> None:
         """Create what is missing.  With `drop` delete all sessions first, in one transaction."""
-        self._transact(lambda shards: None, create=True, drop=drop)
+        self._transact(lambda trees: None, create=True, drop=drop)
 
     def pack(self) -> None:
         """Give the space of old states back; a Durus database grows by every save.
@@ -155,37 +145,38 @@ class DurusSessionStore(SessionStore):
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _live(self, key: str, entry: Any) -> Record | None:
-        record = _decode(key, entry)
+    def _live(self, record: Record | None) -> Record | None:
         return record if record is not None and record.is_live(self.clock()) else None
 
-    def _slices(self, size: int) -> Iterator[list[tuple[str, Record | None]]]:
+    def _live_of(self, read: Callable[..., tuple[Part, Place | None]]) -> Iterator[tuple[str, Record]]:
+        for found in self._slices(read):
+            now = self.clock()
+            yield from ((key, record) for key, record in found if record is not None and record.is_live(now))
+
+    def _slices(self, read: Callable[..., tuple[Part, Place | None]]) -> Iterator[Part]:
         """Go through the database some records at a time; nobody waits while the caller works on them."""
-        number, last = 0, ""
-        while True:
-            found, number, last = self._transact(partial(_slice, number=number, last=last, size=size))
-            if found is None:
-                return
+        found, place = self._transact(read)
+        yield found
+        while place is not None:
+            found, place = self._transact(partial(read, place=place))
             yield found
 
     def _delete_expired(self, keys: list[str], now: float) -> int:
-        def delete(shards: Any) -> int:
-            count = 0
-            for key in keys:
-                record = _decode(key, _shard(shards, key).get(key))
-                if record is not None and not record.is_live(now):
-                    del _shard(shards, key)[key]
-                    count += 1
-            return count
+        def delete(trees: Trees) -> int:
+            found = [(key, layout.find(trees, key)[1]) for key in keys]
+            expired = [(key, record) for key, record in found if record is not None and not record.is_live(now)]
+            for key, record in expired:
+                layout.delete(trees, key, record)
+            return len(expired)
 
         return self._transact(delete)
 
-    def _transact(self, work: Callable[[Any], _T], create: bool = False, drop: bool = False) -> _T:
-        """Do `work` on the B-trees and commit, again until nothing comes between; it gets None if there are none."""
+    def _transact(self, work: Callable[[Trees], _T], create: bool = False, drop: bool = False) -> _T:
+        """Do `work` on the B-trees and commit, again until nothing comes between."""
         def attempt() -> _T:
             with self._source.lend() as connection:
                 connection.abort()
-                result = work(_layout(connection, create, drop))
+                result = work(layout.open_trees(connection, create, drop))
                 if connection.changed:
                     self._source.commit(connection)
                 return result
@@ -255,56 +246,6 @@ def _host_and_port(url: str) -> tuple[str, int]:
     if not host or parts.path.strip("/"):
         raise ConfigurationError(f"write durus://HOST:PORT for a server or durus:PATH for a file, not {url}")
     return host, port or 2972
-
-
-def _layout(connection: Any, create: bool, drop: bool) -> Any:
-    """Return our B-trees, None if there are none and none are to be made."""
-    from durus.btree import BTree  # type: ignore[import-untyped]
-    from durus.persistent_dict import PersistentDict  # type: ignore[import-untyped]
-
-    root = connection.get_root()
-    ours = root.get("session2")
-    if ours is not None and not (isinstance(ours, PersistentDict) and ours.get("format") == _FORMAT):
-        raise ConfigurationError("root['session2'] of the Durus database is something else; use another database")
-    if drop or (ours is None and create):
-        ours = root["session2"] = PersistentDict(format=_FORMAT, shards=tuple(BTree() for _ in range(_SHARDS)))
-    return None if ours is None else ours["shards"]
-
-
-def _shard(shards: Any, key: str) -> Any:
-    return shards[zlib.crc32(key.encode("utf-8", "surrogatepass")) % len(shards)]
-
-
-def _slice(shards: Any, number: int, last: str, size: int) -> tuple[list[tuple[str, Record | None]] | None, int, str]:
-    """Return the records after `last` in a B-tree, and where to go on; None at the end."""
-    if not shards or number >= len(shards):
-        return None, number, last
-    items = islice(shards[number].items_from(last, closed=not last), size)
-    found = [(key, _decode(key, entry)) for key, entry in items]
-    return (found, number, found[-1][0]) if len(found) == size else (found, number + 1, "")
-
-
-def _new_entry(state: list[Any]) -> Any:
-    from durus.persistent_list import PersistentList  # type: ignore[import-untyped]
-
-    return PersistentList(state)
-
-
-def _decode(key: str, entry: Any) -> Record | None:
-    """Return the record in a persistent object, None (and a log line) if it is damaged."""
-    if entry is None:
-        return None
-    try:
-        record = Record(*entry[:7])
-        if isinstance(record.data, bytes) and isinstance(entry[7], tuple):
-            return record
-        problem = "it holds something else"
-    except (OSError, driver().error):
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        problem = _text(error)
-    log.warning("corrupt record %.8s is treated as missing: %s", key, problem)
-    return None
 
 
 def _text(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import signal
 import socket
 import stat
@@ -22,11 +23,12 @@ import pytest
 from durus.client_storage import ClientStorage
 from durus.connection import Connection
 from durus.file_storage import FileStorage
-from durus.persistent_list import PersistentList
+from durus.persistent_dict import PersistentDict
 from durus.sqlite_storage import SqliteStorage
 
 from session2 import ConfigurationError, LockTimeout, StoreUnavailable
 from session2.errors import Conflict
+from session2.store import _durus_layout as layout
 from session2.store import from_url
 from session2.store.durus import DurusSessionStore
 from session2.store.record import Record, Version
@@ -110,7 +112,7 @@ def test_no_dead_connection_is_left_after_a_restart(server: DurusServer, store: 
     barrier = threading.Barrier(4)
 
     def read_together(_: Any) -> None:
-        store._transact(lambda shards: barrier.wait(10))
+        store._transact(lambda trees: barrier.wait(10))
 
     store.write(KEY, RECORD, None)
     in_threads(4, read_together)
@@ -457,7 +459,7 @@ def test_a_file_is_private_and_stays_so_when_packed(tmp_path: Path) -> None:
     size = path.stat().st_size
     before = contents(store)
     store.pack()
-    assert path.stat().st_size < size / 10
+    assert path.stat().st_size < size / 5
     assert [(file.name, stat.S_IMODE(file.stat().st_mode)) for file in tmp_path.iterdir()] == [(path.name, 0o600)]
     assert contents(store) == before
     store.write(KEY, RECORD, version)
@@ -592,14 +594,42 @@ def test_a_given_connection_survives_a_collision(server: DurusServer) -> None:
     connection.storage.close()
 
 
-def test_something_else_under_our_name_is_refused(tmp_path: Path) -> None:
+def test_nothing_is_made_before_there_is_something_to_store(tmp_path: Path) -> None:
     connection = Connection(str(tmp_path / "application.durus"))
-    connection.get_root()["session2"] = "mine"
+    store = DurusSessionStore(connection)
+    store.touch(KEY, 5.0, None)
+    store.remove(KEY)
+    assert (store.read(KEY), contents(store), list(store.records_of("anna")), store.purge()) == (None, {}, [], 0)
+    assert "session2" not in connection.get_root()
+    store.setup()
+    assert "session2" in connection.get_root()
+    connection.storage.close()
+
+
+@pytest.mark.parametrize("kind", [str, PersistentDict])
+def test_something_else_under_our_name_is_refused(kind: type[Any], tmp_path: Path) -> None:
+    connection = Connection(str(tmp_path / "application.durus"))
+    mine = connection.get_root()["session2"] = kind()
     connection.commit()
     for drop in (False, True):
         with pytest.raises(ConfigurationError, match="something else"):
             DurusSessionStore(connection).setup(drop=drop)
-    assert connection.get_root()["session2"] == "mine"
+    assert connection.get_root()["session2"] == mine
+    connection.storage.close()
+
+
+def test_the_format_of_another_version_is_refused_until_it_is_dropped(tmp_path: Path) -> None:
+    connection = Connection(str(tmp_path / "application.durus"))
+    connection.get_root()["session2"] = PersistentDict(format=1, shards=())
+    connection.commit()
+    store = DurusSessionStore(connection)
+    for act in (lambda: store.read(KEY), lambda: store.write(KEY, RECORD, None), lambda: list(store.scan()),
+                store.setup):
+        with pytest.raises(ConfigurationError, match=r"another version.*--drop"):
+            act()
+    store.setup(drop=True)
+    store.write(KEY, RECORD, None)
+    assert contents(store) == {KEY: RECORD.data}
     connection.storage.close()
 
 
@@ -610,7 +640,7 @@ def test_a_damaged_record_is_missing_and_can_be_replaced(junk: list[Any], tmp_pa
     connection = Connection(str(tmp_path / "application.durus"))
     store = DurusSessionStore(connection)
     store.write(key_of(1), RECORD, None)
-    store._transact(lambda shards: [shard.__setitem__(KEY, PersistentList(junk)) for shard in shards])
+    store._transact(lambda trees: layout.put(trees, KEY, junk))
     assert store.read(KEY) is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     store.touch(KEY, 5.0, None)
@@ -633,6 +663,161 @@ def test_bytes_that_are_no_pickle_are_a_damaged_record(tmp_path: Path, caplog: p
     store.write(KEY, RECORD, None)
     assert store.read(KEY) is not None
     store.close()
+
+
+# -- the index by user ------------------------------------------------------------------------------------------------
+
+NAMES = ["anna", "annaa", "", "\0", "\ud800", "\N{SNOWMAN}" * 3000]
+
+
+@pytest.fixture
+def on_file(tmp_path: Path) -> Iterator[DurusSessionStore]:
+    store = DurusSessionStore(tmp_path / "sessions.durus", durable=False, clock=Clock())
+    yield store
+    store.close()
+
+
+def of(user: str | None, expires: float | None = None) -> Record:
+    return record_at(0.0, user=user, expires=expires)
+
+
+def check_index(store: DurusSessionStore) -> None:
+    """Compare the index, B-tree for B-tree, with the records; also with expired ones."""
+    def compare(trees: layout.Trees) -> None:
+        for records, users in zip(trees.records, trees.users, strict=True):
+            found = [(key, layout.find(trees, key)[1]) for key in records]
+            assert list(users) == sorted(layout._digest(record.user) + key for key, record in found
+                                         if record is not None and record.user is not None)
+
+    store._transact(compare)
+
+
+def test_the_records_of_a_user_are_found_without_looking_at_others(on_file: DurusSessionStore,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(500):
+        on_file.write(key_of(number), of("anna" if number % 100 == 7 else f"user {number}"), None)
+    on_file.close()
+    annas = sorted(key_of(number) for number in range(7, 500, 100))
+    decode, lend = layout._decode, on_file._source.lend
+    decoded, lent = [], []
+    monkeypatch.setattr(layout, "_decode", lambda key, entry: (decoded.append(key), decode(key, entry))[1])
+    monkeypatch.setattr(on_file._source, "lend", lambda: (lent.append("once"), lend())[1])
+    assert sorted(key for key, _ in on_file.records_of("anna")) == sorted(decoded) == annas
+    assert lent == ["once"]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(250, [100, 100, 50]), (200, [100, 100, 0])])
+def test_many_records_of_a_user_are_found_in_several_transactions(count: int, sizes: list[int],
+                                                                  on_file: DurusSessionStore,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(count):
+        on_file.write(key_of(number), of("anna"), None)
+        on_file.write(key_of(1000 + number), of(f"user {number}"), None)
+    part_of_user = layout.part_of_user
+    seen: list[int] = []
+
+    def part_seen(*arguments: Any, **named: Any) -> Any:
+        found, place = part_of_user(*arguments, **named)
+        seen.append(len(found))
+        return found, place
+
+    monkeypatch.setattr(layout, "part_of_user", part_seen)
+    keys = [key for key, _ in on_file.records_of("anna")]
+    assert sorted(keys) == sorted(key_of(number) for number in range(count))
+    assert seen == sizes
+
+
+def test_saving_does_not_even_read_the_index_unless_the_user_changes(on_file: DurusSessionStore) -> None:
+    def index_is_read() -> bool:
+        with on_file._source.lend() as connection:
+            return not all(tree._p_is_ghost() for tree in layout.open_trees(connection, False, False).users)
+
+    version = on_file.write(KEY, of("anna"), None)
+    assert index_is_read()
+    on_file.close()
+    on_file.write(KEY, of("anna")._replace(data=b"new"), version)
+    on_file.write(key_of(1), of(None), None)
+    on_file.touch(KEY, 1.0, None)
+    on_file.remove(key_of(1))
+    assert len(contents(on_file)) == 1
+    assert not index_is_read()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_index_is_true_whatever_happens(seed: int, on_file: DurusSessionStore) -> None:
+    clock = on_file.clock
+    assert isinstance(clock, Clock)
+    chance = random.Random(seed)
+    for _ in range(150):
+        key, user, expires = key_of(chance.randrange(20)), chance.choice([None, *NAMES]), clock.now + 10
+        act = chance.choice(["write", "write", "write", "touch", "remove", "pass", "purge"])
+        if act == "write":
+            found = on_file.read(key)
+            on_file.write(key, of(user, expires), None if found is None else found.version)
+        elif act == "touch":
+            on_file.touch(key, clock.now, expires)
+        elif act == "remove":
+            on_file.remove(key)
+        elif act == "pass":
+            clock.advance(6)
+        else:
+            on_file.purge(batch=3)
+        check_index(on_file)
+    for user in NAMES:
+        assert dict(on_file.records_of(user)) == {key: record for key, record in on_file.scan() if record.user == user}
+
+
+def test_an_entry_left_of_a_damaged_record_finds_nothing(on_file: DurusSessionStore) -> None:
+    def found(user: str) -> list[str]:
+        return [key for key, _ in on_file.records_of(user)]
+
+    on_file.write(KEY, of("anna"), None)
+    on_file._transact(lambda trees: layout.put(trees, KEY, [b"x"]))
+    assert found("anna") == []
+    on_file.remove(KEY)
+    assert found("anna") == []
+    version = on_file.write(KEY, of("bert"), None)
+    assert (found("anna"), found("bert")) == ([], [KEY])
+    version = on_file.write(KEY, of("anna"), version)
+    assert (found("anna"), found("bert")) == ([KEY], [])
+    on_file.remove(KEY, version)
+    check_index(on_file)
+
+
+def test_concurrent_logins_and_logouts_are_all_in_the_index(server: DurusServer, store: DurusSessionStore,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_SHARDS", 1)  # that they all collide
+    store.setup()
+
+    def log_in_and_out(worker: int) -> None:
+        for number in range(20):
+            key = key_of(worker * 1000 + number)
+            store.write(key, of(f"user {worker} {number % 2}", expires=0.0 if number % 5 == 1 else None), None)
+            if number % 5 == 2:
+                store.remove(key)
+        store.purge()
+
+    in_threads(4, log_in_and_out)
+    check_index(store)
+    for worker in range(4):
+        for half in range(2):
+            assert {key for key, _ in store.records_of(f"user {worker} {half}")} == {
+                key_of(worker * 1000 + number) for number in range(half, 20, 2) if number % 5 not in (1, 2)}
+
+
+def test_a_purge_is_in_the_way_of_logins_in_one_tree_at_a_time(on_file: DurusSessionStore) -> None:
+    """A transaction that deleted in all B-trees of the index would never come to its end while others log in."""
+    for number in range(300):
+        on_file.write(key_of(number), of(f"user {number}", expires=0.0), None)
+    nodes = on_file._transact(lambda trees: {tree.root._p_oid: number for each in (trees.records, trees.users)
+                                             for number, tree in enumerate(each)})
+    commit = on_file._source.commit
+    changed: list[set[int]] = []
+    on_file._source.commit = lambda connection: (  # type: ignore[method-assign]
+        changed.append({nodes[oid] for oid in connection.changed}), commit(connection))[1]
+    assert on_file.purge() == 300
+    assert [len(numbers) for numbers in changed] == [1] * 32
+    check_index(on_file)
 
 
 # -- where the database is --------------------------------------------------------------------------------------------
