@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from .errors import ConfigurationError
 
@@ -57,7 +58,7 @@ class Exchange(ABC):
     @property
     @abstractmethod
     def script_name(self) -> str:
-        """The path the application is mounted at, "" for the root."""
+        """The path the application is mounted at, "" for the root; as in WSGI, unquoted and its bytes as Latin-1."""
 
     def post_value(self, name: str) -> str | None:
         """Return the field `name` of a posted form, None where the request is not a POST or the adapter cannot tell."""
@@ -121,7 +122,8 @@ class CookiePolicy:
             return self.path
         if self.name.startswith("__Host-"):
             return "/"
-        return exchange.script_name.rstrip("/") + "/"
+        # As browsers write it, or they would not find it in the URL; and nothing in it can end the attribute.
+        return quote(exchange.script_name.rstrip("/") + "/", "/!$&'()*+,=:@[]|", "latin-1", "replace")
 
     def _max_age(self) -> int | None:
         return int(self.max_age.total_seconds()) if isinstance(self.max_age, timedelta) else self.max_age

@@ -25,6 +25,15 @@ def test_the_path_is_where_the_application_is_mounted() -> None:
     assert CookiePolicy("__Host-s", secure=True).attributes(FakeExchange(script_name="/shop"))["path"] == "/"
 
 
+@pytest.mark.parametrize(("mounted", "path"), [
+    ("/my shop", "/my%20shop/"), ("/b\xc3\xb6rse", "/b%C3%B6rse/"), ("/100%", "/100%25/"),
+    ("/~joe/(a+b)", "/~joe/(a+b)/"), ("/\u20ac", "/%3F/"),
+    ("/x; Domain=example.org", "/x%3B%20Domain=example.org/"), ("/x\r\nSet-Cookie: a=b", "/x%0D%0ASet-Cookie:%20a=b/"),
+])
+def test_the_path_is_written_as_browsers_do(mounted: str, path: str) -> None:
+    assert CookiePolicy().attributes(FakeExchange(script_name=mounted))["path"] == path
+
+
 def test_a_duration_may_be_a_timedelta() -> None:
     assert CookiePolicy(max_age=timedelta(days=1)).attributes(FakeExchange())["max_age"] == 86400
 
