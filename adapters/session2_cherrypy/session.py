@@ -39,7 +39,8 @@ class StoreSession(MutableMapping[str, Any]):
     locked = False
     regenerated = False
 
-    def __init__(self, id: str | None = None, *, timeout: float = 60, clean_freq: float = 5, **settings: Any) -> None:
+    def __init__(self, id: str | None = None, *, timeout: float = 60, clean_freq: float | None = 5,
+                 **settings: Any) -> None:
         proxy.install()
         self.timeout = timeout
         self.clean_freq = clean_freq

@@ -48,7 +48,7 @@ def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], sames
     return CookiePolicy(
         name=settings.get("name", "session_id"),
         path=_path(settings, headers),
-        domain=settings.get("domain"),
+        domain=settings.get("domain") or None,
         secure=settings.get("secure"),
         httponly=bool(settings.get("httponly", True)),
         samesite=samesite,

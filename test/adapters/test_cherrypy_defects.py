@@ -100,8 +100,9 @@ def test_02_every_store_is_cleaned(serve: Serve, tmp_path: Path) -> None:
             cleaning.stop_cleaning(store)
 
 
-def test_02_no_thread_where_none_is_wanted(serve: Serve, manager: Any, store: Any) -> None:
-    serve(PAGES, manager=manager, clean_freq=0).get("/visit")
+@pytest.mark.parametrize("never", [0, None, False])
+def test_02_no_thread_where_none_is_wanted(serve: Serve, manager: Any, store: Any, never: Any) -> None:
+    serve(PAGES, manager=manager, clean_freq=never).get("/visit")
     assert store not in cleaning._monitors
     serve(PAGES, manager=manager, clean_freq=5).get("/visit")
     assert cleaning._monitors[store].frequency == 300

@@ -159,6 +159,7 @@ def test_cookie_by_default(serve: Serve, manager: Any) -> None:
      {"Path": "/", "HttpOnly": "", "SameSite": "None", "Secure": ""}),
     ({"persistent": False, "domain": "shop.example"},
      {"Path": "/", "HttpOnly": "", "SameSite": "Lax", "Domain": "shop.example"}),
+    ({"persistent": False, "domain": ""}, {"Path": "/", "HttpOnly": "", "SameSite": "Lax"}),
     ({"persistent": False, "path": "/shop"}, {"Path": "/shop", "HttpOnly": "", "SameSite": "Lax"}),
     ({"persistent": False, "path_header": "X-Path"}, {"Path": "/sent", "HttpOnly": "", "SameSite": "Lax"}),
     ({"persistent": False, "path_header": "X-None"}, {"Path": "/", "HttpOnly": "", "SameSite": "Lax"}),
