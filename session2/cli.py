@@ -45,8 +45,8 @@ def setup_store(arguments: Sequence[str]) -> None:
         _refuse("no storage type specified")
     if len(arguments) == 1 and ":" in arguments[0]:
         with reporting():
-            print(f"Setting up {shown(arguments[0])}")
-            store = made_from(arguments[0])
+            store = made_from(arguments[0], create=True)
+            print(f"Setting up {shown(arguments[0])}", flush=True)
             store.setup()
             store.close()
     elif arguments[0] in ("mysql", "psycopg"):

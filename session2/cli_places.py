@@ -6,8 +6,9 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
-from getpass import getpass
+from getpass import GetPassWarning, getpass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -19,6 +20,9 @@ from .store.base import SessionStore
 VARIABLE: Final = "SESSION2_PASSWORD"
 
 _ASK: Final = "-"  # in the place of a password
+
+# One @, behind a user and a password of which no part can be taken for a host, a path or a query, and be shown as such.
+_LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
 
 # Where MySQL and MariaDB listen on this machine, in the packages of the usual systems.
 _SOCKETS: Final = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock",
@@ -49,6 +53,9 @@ def opened(url: str, ask: bool = False, create: bool = False) -> Iterator[Sessio
 
 
 def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
+    if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
+        raise ConfigurationError("the URL cannot be taken apart: in a user or password write %40 for @, and likewise "
+                                 "for / ? # % and blanks")
     try:
         parts = urlsplit(url)
     except ValueError as error:
@@ -58,7 +65,7 @@ def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
         return url
     password = _from_environment(variables)
     if password is None and ask:
-        password = getpass(f"Password for {shown(url)}: ")
+        password = _answer(f"Password for {shown(url)}: ")
     if password is None:
         return url
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
@@ -66,6 +73,15 @@ def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
 
 def _from_environment(variables: Sequence[str]) -> str | None:
     return next((os.environ[name] for name in variables if name in os.environ), None)
+
+
+def _answer(question: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            return getpass(question)
+    except (GetPassWarning, EOFError):
+        raise ConfigurationError(f"nobody is there to type a password: put it in {VARIABLE}") from None
 
 
 def shown(text: str) -> str:
@@ -87,7 +103,7 @@ def open_original(arguments: Sequence[str]) -> tuple[SessionStore, str]:
     table = arguments[5] if len(arguments) == 6 else "sessions"
     if password in ("", _ASK):
         given = _from_environment((VARIABLE,))
-        password = getpass(f"Password of {user}: ") if given is None and password == _ASK else given or ""
+        password = _answer(f"Password of {user}: ") if given is None and password == _ASK else given or ""
     make, name = (_mysql, "MySQL") if kind == "mysql" else (_postgres, "PostgreSQL")
     return make(host, user, password, database, table), f"Creating {name} table {table!r} in database {database!r}"
 

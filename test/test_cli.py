@@ -33,7 +33,7 @@ def run(program: list[str], *arguments: str, code: int = 0, **variables: str) ->
     foreign = ("SESSION2_", "PG", "MYSQL")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     done = subprocess.run([sys.executable, "-W", "error", *program, *arguments], text=True, capture_output=True,
-                          stdin=subprocess.DEVNULL, timeout=120,
+                          stdin=subprocess.DEVNULL, timeout=120, start_new_session=True,  # without a terminal
                           env={**environment, "PYTHONPATH": str(ROOT), **variables})
     assert done.returncode == code, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -127,6 +127,22 @@ def test_an_unavailable_store_is_code_3_and_one_line(command: tuple[str, ...], u
     assert "s3cret" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("password", ["s3@cret", "s3/cret", "s3?cret", "s3#cret", "s3 cret", "s3%cret"])
+def test_a_password_that_breaks_its_url_is_refused_and_not_shown(password: str) -> None:
+    url = f"postgresql://anna:{password}@127.0.0.1:1/sessions"
+    for done in (session2("setup", url, code=2), setup_store(url, code=2)):
+        assert "%40" in done.stderr
+        assert "cret" not in done.stdout + done.stderr
+
+
+def test_no_terminal_to_ask_for_a_password_is_one_line() -> None:
+    for done in (session2("list", "mysql://anna@127.0.0.1:1/d", "--password-prompt", code=2),
+                 session2("setup", "mysql", "", "anna", "-", "d", code=2),
+                 setup_store("psycopg", "", "anna", "-", "d", code=2)):
+        assert "SESSION2_PASSWORD" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_missing_library_is_one_line() -> None:
     program = "import sys; sys.modules['typer'] = None; from session2.cli import main; main(['list', 'volatile:'])"
     done = run(["-c", program], code=2)
@@ -159,9 +175,10 @@ def test_setup_store_refuses_nonsense(arguments: tuple[str, ...]) -> None:
     assert setup_store(*arguments, code=2).stderr
 
 
-def test_setup_store_takes_a_url(tmp_path: Path) -> None:
-    setup_store(f"sqlite:{tmp_path}/sessions.sqlite")
-    assert (tmp_path / "sessions.sqlite").exists()
+@pytest.mark.parametrize("scheme", ["directory", "sqlite"])
+def test_setup_store_takes_a_url(scheme: str, tmp_path: Path) -> None:
+    setup_store(f"{scheme}:{tmp_path}/sessions")
+    assert (tmp_path / "sessions").exists()
 
 
 def test_setup_store_needs_no_library(tmp_path: Path) -> None:
