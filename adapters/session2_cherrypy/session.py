@@ -138,7 +138,11 @@ class StoreSession(MutableMapping[str, Any]):
         samesite = self._settings.get("samesite", self.samesite)
         exchange.cookie_policy = cookie_policy(self._settings, self._request.headers, samesite, max_age)
         exchange.sends_expires = manager.cookie is None
-        manager.start_request(exchange, self._concurrency(manager))
+        try:
+            manager.start_request(exchange, self._concurrency(manager))
+        except BaseException:  # the session's own `start_request` may refuse, and the lock is taken by then
+            manager.finish_failed_request(exchange)
+            raise
         assert exchange.session is not None
         assert exchange.visit is not None
         self._opened = True

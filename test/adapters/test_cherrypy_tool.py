@@ -640,6 +640,18 @@ def test_lock_that_is_never_free_is_503(serve: Serve, store: Any) -> None:
     assert site.get("/visit", cookie).text == "2"
 
 
+@pytest.mark.parametrize("error", [cherrypy.HTTPError(403), RuntimeError()])
+def test_session_that_refuses_the_request_leaves_no_lock(serve: Serve, store: Any, error: Exception) -> None:
+    class Refusing(DictSession):
+        def start_request(self) -> None:
+            if "n" in self:
+                raise error
+
+    site = serve({"visit": visit}, manager=SessionManager(store, Refusing))
+    site.get("/visit", site.cookie("/visit"), status=403 if isinstance(error, cherrypy.HTTPError) else 500)
+    assert not [key for key, _ in store.scan() if key.startswith("lock-")]
+
+
 @pytest.mark.parametrize("mode", ["strict", "read-only"])
 def test_concurrency_of_the_manager_holds(serve: Serve, store: Any, mode: Any) -> None:
     modes: list[str] = []
