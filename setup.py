@@ -16,7 +16,7 @@ DRIVERS = {
     "quixote": ["Quixote>=3.8"],
     "cherrypy": ["CherryPy>=18"],
     "postgres": ["psycopg[binary]>=3.2"],
-    "mysql": ["PyMySQL>=1.1"],
+    "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
     "msgpack": ["msgspec>=0.18"],
     "encrypted": ["cryptography>=42"],
@@ -48,9 +48,6 @@ DEVELOPMENT = [
     "wheel",
 ]
 
-# `session2` needs the command-line library of the extra `cli`.
-SCRIPTS = ["session2 = session2.cli:main"] if (HERE / "session2/cli.py").exists() else []
-
 setup(
     name="session2",
     version=VERSION.group(1),
@@ -70,7 +67,7 @@ setup(
         "testing": TESTING,
         "dev": DEVELOPMENT,
     },
-    entry_points={"console_scripts": SCRIPTS},
+    entry_points={"console_scripts": ["session2 = session2.cli:main"]},  # it needs the extra `cli`
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: Web Environment",

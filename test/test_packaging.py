@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from session2.store import _STORES
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["session2", "adapters", "demo", "test", "docs"]
-FILES = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"]
+FILES = ["setup.py", "setup-store.py", "pyproject.toml", "MANIFEST.in", "Makefile", "README.md", "CHANGES.md",
+         "CONTRIBUTING.md", "SECURITY.md", "LICENSE"]
 
 # These are for who writes tests or types commands, and say so in their extras: "testing" and "cli".
 NOT_CORE = ("session2/testing/", "session2/cli")
@@ -70,15 +72,20 @@ except ConfigurationError as error:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """Build the wheel from a copy, so that nothing is left beside the sources."""
+def built(tmp_path_factory):
+    """Build from a copy, so that nothing is left beside the sources; the wheel is made of what the sdist holds."""
     copy = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
     for name in FILES:
         shutil.copy(ROOT / name, copy / name)
-    run(copy, sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", copy / "dist")
-    return next((copy / "dist").glob("session2-*.whl"))
+    run(copy, sys.executable, "-m", "build", "--no-isolation", "--outdir", copy / "dist")
+    return copy / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    return next(built.glob("session2-*.whl"))
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +110,15 @@ def run(folder: Path, *command: object) -> str:
 def packages() -> Iterator[Path]:
     for source_root in (ROOT / "session2", ROOT / "adapters"):
         yield from (path.parent for path in source_root.rglob("__init__.py"))
+
+
+def test_the_sdist_holds_all_that_the_repository_does(built):
+    with tarfile.open(next(built.glob("session2-*.tar.gz"))) as sdist:
+        names = {name.partition("/")[2] for name in sdist.getnames()}
+    assert set(FILES) - names == set()
+    sources = {str(path.relative_to(ROOT)) for folder in SOURCES for path in (ROOT / folder).rglob("*")
+               if path.is_file() and "__pycache__" not in path.parts}
+    assert sources - names == set()
 
 
 def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
