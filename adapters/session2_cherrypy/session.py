@@ -279,7 +279,9 @@ class StoreSession(MutableMapping[str, Any]):
         try:
             with as_http_errors():
                 self.manager.settle_request(self._exchange, headers_sent=self._response.header_list is not None)
-        except BaseException:
+        except cherrypy.HTTPError as error:
+            # If this response is a redirection or an error already, CherryPy would make a 500 of a second one.
+            self._request.error_response = error.set_response
             self._give_up()
             raise
 

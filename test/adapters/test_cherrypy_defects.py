@@ -16,6 +16,7 @@ import pytest
 
 import session2_cherrypy
 from session2 import DictSession, LockTimeout, SessionManager
+from session2.errors import SerializationError
 from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.kit import Clock
@@ -137,6 +138,20 @@ def test_04_value_that_cannot_be_stored_costs_nothing_else(serve: Serve, tmp_pat
     cookie = site.cookie("/visit")
     assert "key" in site.get("/page", cookie, status=500).text
     assert site.get("/look", cookie).text == "1"
+
+
+def test_04_value_that_cannot_be_stored_may_be_put_right(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        cherrypy.session["n"] = lambda: None
+        with pytest.raises(SerializationError):
+            cherrypy.session.save()
+        cherrypy.session["n"] = 50
+        return "right"
+
+    site = serve({**PAGES, "page": page}, manager=manager)
+    cookie = site.cookie("/visit")
+    assert site.get("/page", cookie).text == "right"
+    assert site.get("/look", cookie).text == "50"
 
 
 def test_04_damaged_record_is_a_missing_session(serve: Serve, tmp_path: Path) -> None:

@@ -602,7 +602,9 @@ def test_store_that_is_down(serve: Serve, manager: Any, store: Any) -> None:
     assert site.get("/visit", cookie).text == "2"
 
 
-def test_conflict_is_409(serve: Serve, store: Any) -> None:
+@pytest.mark.parametrize("end", [None, cherrypy.HTTPRedirect("/look"), cherrypy.NotFound(),
+                                 cherrypy.InternalRedirect("/look")])
+def test_conflict_is_409(serve: Serve, store: Any, end: Exception | None) -> None:
     manager = SessionManager(store, DictSession, concurrency="strict")
 
     def overtaken() -> str:
@@ -610,6 +612,8 @@ def test_conflict_is_409(serve: Serve, store: Any) -> None:
         (session,) = manager.values()
         session["n"] = 100
         manager.save(session)
+        if end is not None:
+            raise end
         return "never sent"
 
     site = serve({"visit": visit, "overtaken": overtaken, "look": look}, manager=manager)
