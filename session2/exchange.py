@@ -85,7 +85,7 @@ class CookiePolicy:
     secure: bool | None = None
     httponly: bool = True
     samesite: SameSite | None = "Lax"
-    max_age: int | timedelta | None = None
+    max_age: float | timedelta | None = None
     partitioned: bool = False
 
     def __post_init__(self) -> None:
@@ -126,7 +126,8 @@ class CookiePolicy:
         return quote(exchange.script_name.rstrip("/") + "/", "/!$&'()*+,=:@[]|", "latin-1", "replace")
 
     def _max_age(self) -> int | None:
-        return int(self.max_age.total_seconds()) if isinstance(self.max_age, timedelta) else self.max_age
+        seconds = self.max_age.total_seconds() if isinstance(self.max_age, timedelta) else self.max_age
+        return None if seconds is None else int(seconds)  # browsers ignore a fraction, and all of the attribute with it
 
 
 def _check_text(what: str, text: str | None, forbidden: str) -> None:

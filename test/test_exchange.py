@@ -34,8 +34,9 @@ def test_the_path_is_written_as_browsers_do(mounted: str, path: str) -> None:
     assert CookiePolicy().attributes(FakeExchange(script_name=mounted))["path"] == path
 
 
-def test_a_duration_may_be_a_timedelta() -> None:
-    assert CookiePolicy(max_age=timedelta(days=1)).attributes(FakeExchange())["max_age"] == 86400
+@pytest.mark.parametrize("day", [86400, 86400.0, 86400.9, timedelta(days=1)])
+def test_the_age_is_sent_in_whole_seconds(day: float | timedelta) -> None:
+    assert repr(CookiePolicy(max_age=day).attributes(FakeExchange())["max_age"]) == "86400"
 
 
 @pytest.mark.parametrize("impossible", [
