@@ -208,7 +208,7 @@ class Session:
         value = self.exchange.post_value(name or self.CSRF_TOKEN_NAME) if self.exchange else None
         if not isinstance(value, str) or self._csrf_token is None:
             return False
-        return hmac.compare_digest(value.encode(), self._csrf_token.encode())
+        return hmac.compare_digest(value.encode(errors="replace"), self._csrf_token.encode())
 
 
 class DictSession(Session, MutableMapping[str, Any]):
