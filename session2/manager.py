@@ -90,18 +90,20 @@ class SessionManager(SessionPolicy[_S]):
         self.store = store
         self.session_class: type[_S] = session_class or cast("type[_S]", Session)
         self.cookie = cookie
-        self.idle_timeout = seconds("idle_timeout", idle_timeout)
-        self.lifetime = seconds("lifetime", lifetime)
-        interval = seconds("touch_interval", touch_interval, zero=True)
-        self.touch_interval = min(300.0, (self.idle_timeout or 3000.0) / 10) if interval is None else interval
-        self.renew_after = seconds("renew_after", renew_after)
-        self.renew_grace = seconds("renew_grace", renew_grace) or 0.0
+        self.idle_timeout = None if idle_timeout is None else seconds("idle_timeout", idle_timeout)
+        self.lifetime = None if lifetime is None else seconds("lifetime", lifetime)
+        self.touch_interval = min(300.0, (self.idle_timeout or 3000.0) / 10) if touch_interval is None \
+            else seconds("touch_interval", touch_interval, zero=True)
+        if self.idle_timeout is not None and self.touch_interval >= self.idle_timeout:
+            raise ConfigurationError("touch_interval must be shorter than idle_timeout, or sessions in use would end")
+        self.renew_after = None if renew_after is None else seconds("renew_after", renew_after)
+        self.renew_grace = seconds("renew_grace", renew_grace)
         self.concurrency = concurrency if callable(concurrency) else known_mode(concurrency)
         if max_sessions is not None and max_sessions < 1:
             raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
         self.max_sessions = max_sessions
-        self.lock_timeout = seconds("lock_timeout", lock_timeout, zero=True) or 0.0
-        self.lock_lease = seconds("lock_lease", lock_lease) or 0.0
+        self.lock_timeout = seconds("lock_timeout", lock_timeout, zero=True)
+        self.lock_lease = seconds("lock_lease", lock_lease)
 
     # -- the life of a request -------------------------------------------------------------------------------------
 
@@ -318,8 +320,9 @@ class SessionManager(SessionPolicy[_S]):
     def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         exchange = self._exchange(exchange)
-        if exchange.visit is not None and session.has_info():
-            self._keep(exchange, exchange.visit, session)
+        visit = exchange.visit
+        if visit is not None and not visit.finished and session.has_info():
+            self._keep(exchange, visit, session)
 
     def _policy(self, exchange: Exchange) -> CookiePolicy:
         return self.cookie or exchange.cookie_policy or _DEFAULT_POLICY

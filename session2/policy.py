@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
@@ -56,7 +57,7 @@ class SessionPolicy(SessionMapping[_S]):
 
     def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None) -> Outcome:
         """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one."""
-        mode = concurrency or ("merge" if callable(self.concurrency) else self.concurrency)
+        mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
         if mode == "read-only":
             return self._refuse_change(session)
         if self._needs_new_id(session):
@@ -69,7 +70,7 @@ class SessionPolicy(SessionMapping[_S]):
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
         """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
-        self._move(session, tokens.new_id(), grace=seconds("grace", grace, zero=True) or 0.0)
+        self._move(session, tokens.new_id(), grace=seconds("grace", grace, zero=True))
 
     def reserve_id(self, session: Session) -> str:
         """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
@@ -214,14 +215,12 @@ def written(write: Callable[..., _Result], mode: Concurrency, lease: Lease | Non
     return write(merge=True)  # somebody wrote without asking for the lock
 
 
-def seconds(name: str, value: Seconds | None, zero: bool = False) -> float | None:
+def seconds(name: str, value: Seconds, zero: bool = False) -> float:
     """Return a duration in seconds; `ConfigurationError` if it is none."""
-    if value is None:
-        return None
-    found = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not (found > 0 or (zero and found == 0)):
+    found = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(found, (int, float)) or not (0 < found < math.inf or (zero and found == 0)):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
-    return found
+    return float(found)
 
 
 def known_mode(concurrency: Any) -> Concurrency:

@@ -470,11 +470,21 @@ def test_an_id_can_be_had_early(site: Site) -> None:
     assert dict(site.manager.load(site.id)) == {"a": 1, "b": 1}
 
 
+def test_a_request_that_is_over_stores_nothing_any_more(site: Site) -> None:
+    request = site.start({})
+    put("a")(request.session)
+    site.manager.finish_failed_request(request)
+    site.manager.maintain_session(request.session, request)
+    assert not request.sent
+    assert not site.manager.keys()
+
+
 def test_a_posted_csrf_token_is_checked(site: Site) -> None:
     site.visit(put("token"))
     site.visit(lambda session: session.get_csrf_token())
     token = site.manager.load(site.id).get_csrf_token()
-    for form, valid in (({"csrf_token": token}, True), ({"csrf_token": "x" + token}, False), ({}, False)):
+    for form, valid in (({"csrf_token": token}, True), ({"csrf_token": "x" + token}, False),
+                        ({"csrf_token": "\udc80"}, False), ({}, False)):
         request = FakeExchange(dict(site.cookies), form=form)
         site.manager.start_request(request)
         assert request.session.valid_csrf_token() is valid
@@ -482,11 +492,22 @@ def test_a_posted_csrf_token_is_checked(site: Site) -> None:
 
 @pytest.mark.parametrize("options", [
     {"idle_timeout": 0}, {"idle_timeout": -1}, {"lifetime": timedelta(0)}, {"concurrency": "maybe"},
-    {"renew_after": -5}, {"lock_lease": 0},
+    {"renew_after": -5}, {"lock_lease": 0}, {"lock_lease": None}, {"lock_timeout": None},
+    {"lock_timeout": float("inf")}, {"idle_timeout": float("inf")}, {"lifetime": float("nan")},
+    {"idle_timeout": "an hour"}, {"idle_timeout": 100, "touch_interval": 100}, {"max_sessions": 0},
 ])
 def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Site(**options)
+
+
+def test_an_unknown_mode_is_refused_wherever_it_is_given(site: Site) -> None:
+    site.visit(put("a"))
+    session = site.manager.load(site.id)
+    with pytest.raises(ConfigurationError):
+        site.manager.save(session, "Strict")
+    with pytest.raises(ConfigurationError):
+        site.start(concurrency="Strict")
 
 
 def test_to_empty_a_session_loses_nothing_that_others_stored(site: Site) -> None:
