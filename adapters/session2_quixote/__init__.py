@@ -30,6 +30,7 @@ class QuixoteExchange(Exchange):
 
     def __init__(self, request: Any) -> None:
         self._request = weakref.ref(request)
+        self._cookies: dict[str, dict[str, Any]] = {}
 
     @property
     def request(self) -> Any:
@@ -56,10 +57,19 @@ class QuixoteExchange(Exchange):
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         # Quixote would keep the attributes of a cookie set earlier in the request: a max_age=0 among them.
-        self.request.response.cookies.pop(name, None)
+        cookies = self.request.response.cookies
+        cookies.pop(name, None)
         if attributes.pop("partitioned", False):  # has no value, and Quixote writes one behind all it does not know
             attributes["path"] += "; Partitioned"
         self.request.response.set_cookie(name, value, **attributes)
+        self._cookies[name] = cookies[name]
+
+    def repeat_cookies(self) -> None:
+        """Send what was set in mid-request with the response there is now: Quixote begins another one for an error."""
+        for name, cookie in self._cookies.items():
+            if name not in self.request.response.cookies:
+                self.request.response.cookies[name] = cookie
+                self.add_header("Cache-Control", "no-store")
 
     def add_header(self, name: str, value: str) -> None:
         response = self.request.response
@@ -101,6 +111,7 @@ def current_exchange() -> QuixoteExchange:
         exchange = request.session2_exchange = QuixoteExchange(request)
         _close_previous(publisher, exchange)
         exchange.cookie_policy = _policy(publisher.config)
+    exchange.repeat_cookies()
     return exchange
 
 

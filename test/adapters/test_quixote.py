@@ -534,6 +534,21 @@ def test_maintain_session_in_mid_request(app: Application) -> None:
     assert app.items() == {"a": 1, "b": 2}
 
 
+@pytest.mark.parametrize("error", [TraversalError, RuntimeError])
+def test_cookie_of_a_session_maintained_in_mid_request_survives_an_error(app: Application,
+                                                                         error: type[Exception]) -> None:
+    """The session is stored under its new id by then, and the old one is dead."""
+    def page() -> str:
+        get_session().set_user("ada")
+        app.manager.maintain_session(get_session())
+        raise error
+    app.run(put(1))
+    response = app.run(page)
+    assert len(cookies(response)) == 1
+    assert response.get_header("Cache-Control") == "no-store"
+    assert app.run(get_user).body == b"ada"
+
+
 def test_manager_is_a_mapping(app: Application) -> None:
     app.run(log_in("ada"))
     id = app.cookies["QX_session"].strip('"')
