@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         store = _open(options.store)
         serve = import_module(f"demo.on_{options.framework}").serve
-    except SessionError as error:
+    except (SessionError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
     except ImportError as error:

@@ -17,8 +17,8 @@ class Demo:
     """All pages, at the root."""
 
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def default(self, *path: str, **fields: object) -> str:
-        name = "/".join(path)
+    def default(self, /, *_: str, **fields: object) -> str:
+        name = cherrypy.serving.request.path_info[1:]  # with the slash at its end, if there is one
         if name not in PAGES:
             raise cherrypy.NotFound
         stored = cherrypy.serving.session

@@ -172,8 +172,13 @@ def test_a_login_gives_a_new_id_and_the_old_one_is_dead(server):
     assert server.id_shown(session_id) == "None"
 
 
-def test_an_unknown_page_is_not_found(server):
-    assert server.get("nothing").status_code == 404
+@pytest.mark.parametrize("page", ["nothing", "keep/", "logout/"])
+def test_an_unknown_page_is_not_found(server, page):
+    assert server.get(page).status_code == 404
+
+
+def test_a_field_may_have_any_name(server):
+    assert server.get("?self=1&path=2&manager=3").status_code == 200
 
 
 def test_a_session_survives_a_kill_and_goes_on_under_the_other_framework(store, framework, tmp_path):
@@ -249,6 +254,7 @@ def test_an_interrupt_ends_it_cleanly(framework, signum, tmp_path):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["nonsense:"], "no store is called"),
     (["directory:"], "names no path"),
+    (["directory:nowhere"], "is not a directory"),
     (["volatile", "--host", "203.0.113.1"], "cannot be listened to"),
 ])
 def test_a_mistake_is_one_line(framework, arguments, words, tmp_path):
