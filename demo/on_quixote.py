@@ -28,9 +28,14 @@ class Demo(Directory):  # type: ignore[misc]
         return redirect("./") if html is None else html
 
 
+class Handler(HTTPRequestHandler):  # type: ignore[misc]
+    timeout = 5.0
+    """Seconds.  Browsers open connections that they may never use, and this server serves one at a time."""
+
+
 def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
     """Serve until interrupted; `ready` is called with the port once it is listened to."""
-    server = SockInheritHTTPServer((host, port), HTTPRequestHandler)
+    server = SockInheritHTTPServer((host, port), Handler)
     with redirect_stdout(sys.stdout):  # and back: a publisher turns standard output into its error log
         Publisher(Demo(), session_manager=manager)
     try:

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
 from pathlib import Path
+from socket import create_connection
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -179,6 +180,13 @@ def test_an_unknown_page_is_not_found(server, page):
 
 def test_a_field_may_have_any_name(server):
     assert server.get("?self=1&path=2&manager=3").status_code == 200
+
+
+def test_a_connection_that_is_never_used_stops_nobody(framework, tmp_path):
+    with demo(tmp_path, "volatile", framework) as running:
+        address = urlsplit(running.url)
+        with closing(create_connection((address.hostname, address.port))):
+            assert running.get().status_code == 200
 
 
 def test_a_session_survives_a_kill_and_goes_on_under_the_other_framework(store, framework, tmp_path):
