@@ -26,9 +26,9 @@ EXTRA_durus := durus
 EXTRA_durus+unix := durus
 STORE_EXTRA := $(EXTRA_$(SCHEME))
 
-# Quixote and Durus are built by a C compiler.
-CAN_COMPILE := $(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes)
-SERVED_BY := $(if $(CAN_COMPILE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
+# Quixote is built by a C compiler.
+CAN_QUIXOTE := $(or $(wildcard .venv/with-quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
+SERVED_BY := $(if $(CAN_QUIXOTE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
 
 ARGS ?=
 

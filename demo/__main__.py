@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve(make_manager(store), options.host, options.port, _announce(options))
     except KeyboardInterrupt:
         print("\nThe demo ends.", flush=True)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         print(f"demo: {options.host}:{options.port} cannot be listened to: {error}", file=sys.stderr)
         return 2
     finally:

@@ -264,6 +264,7 @@ def test_an_interrupt_ends_it_cleanly(framework, signum, tmp_path):
     (["directory:"], "names no path"),
     (["directory:nowhere"], "is not a directory"),
     (["volatile", "--host", "203.0.113.1"], "cannot be listened to"),
+    (["volatile", "--port", "99999"], "cannot be listened to"),
 ])
 def test_a_mistake_is_one_line(framework, arguments, words, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
