@@ -43,6 +43,7 @@ def test_options_are_passed_on() -> None:
 @pytest.mark.parametrize(("url", "message"), [
     ("nowhere:", "no store is called 'nowhere'"), ("", "no store"), ("directory:", "names no path"),
     ("volatile:x", "has no place"), ("volatile:?colour=red", "no argument 'colour'"),
+    ("volatile:?colour=", "no argument 'colour'"), ("volatile:?hash_ids=", "true or false"),
     ("volatile:?clock=5", "no argument 'clock'"), ("volatile:?hash_ids=maybe", "true or false"),
     ("volatile:?serializer=xml", "no serializer is called 'xml'"),
     ("volatile:?serializer=sealed-json", "no serializer is called"), ("volatile:?x", "cannot be read"),

@@ -47,7 +47,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     module, name = _STORES[scheme].split(".")
     store: type[SessionStore] = getattr(import_module(f"{__name__}.{module}"), name)
     try:
-        arguments = dict(parse_qsl(query, strict_parsing=bool(query)))
+        arguments = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError as error:
         raise ConfigurationError(f"the query of the store URL cannot be read: {error}") from None
     defaults = _defaults(store)
