@@ -10,6 +10,7 @@ from . import tokens
 from .errors import ConfigurationError
 from .session import Session
 from .store.base import SessionStore
+from .store.record import Outcome
 
 _S = TypeVar("_S", bound=Session)
 
@@ -30,6 +31,10 @@ class SessionMapping(Generic[_S]):
         """Return the session with this id."""
 
     @abstractmethod
+    def save(self, session: Session) -> Outcome:
+        """Store a session, under a new id if its user has changed."""
+
+    @abstractmethod
     def delete(self, session: Session | str) -> None:
         """End a session."""
 
@@ -42,7 +47,7 @@ class SessionMapping(Generic[_S]):
     def __setitem__(self, session_id: str, session: _S) -> None:
         if session_id not in (session.id, session.key):
             raise ConfigurationError("a session is stored under its own id only")
-        self.store.save(session)
+        self.save(session)
 
     def __delitem__(self, session_id: str) -> None:
         self.delete(self[session_id])

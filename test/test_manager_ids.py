@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from session2 import DictSession, JSONSerializer, SessionConflict, SessionManager, merge, tokens
+from session2 import ConfigurationError, DictSession, JSONSerializer, SessionConflict, SessionManager, merge, tokens
 from session2.store import base
 from session2.store.record import Record
 from session2.store.volatile import VolatileSessionStore
@@ -240,6 +240,34 @@ def test_the_limit_of_sessions_holds_for_what_is_renewed_meanwhile() -> None:
     site.store.sessions = renewed_behind_the_back  # type: ignore[assignment, method-assign]
     site.visit("joe")
     assert len(list(site.store.revoke("joe"))) == 1
+
+
+def test_a_login_stored_through_the_mapping_has_a_new_id_too() -> None:
+    site = Site()
+    site.visit(a=1)
+    session = site.manager[site.id]
+    session.set_user("joe")
+    site.manager[site.id] = session
+    assert site.manager.load(site.id) is None
+    assert site.manager.load(session.id).user == "joe"
+
+
+def test_an_id_in_use_is_given_to_no_other_session() -> None:
+    site = Site()
+    site.visit(a=1)
+    with pytest.raises(SessionConflict, match="stored already"):
+        site.manager.save(site.manager.new_session(site.id))
+    with pytest.raises(SessionConflict, match="stored already"):
+        site.store.save_session(DictSession(site.id))
+    assert dict(site.manager.load(site.id)) == {"a": 1}
+
+
+@pytest.mark.parametrize("id", ["", "joe", "\xe9" * 43])
+def test_nothing_is_stored_under_an_id_that_nobody_could_load(id: str) -> None:
+    site = Site()
+    with pytest.raises(ConfigurationError):
+        site.store.save_session(DictSession(id))
+    assert not site.manager.keys()
 
 
 def test_a_rotation_at_a_login_leaves_the_old_id_no_grace() -> None:

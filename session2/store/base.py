@@ -373,11 +373,14 @@ class SessionStore(RecordStore):
         self.write(key, Record(trace, now, now, now + seconds, now + seconds, record.user), record.version)
 
     def _insert(self, session: Session, payload: bytes) -> Outcome:
-        if session.id is None:
-            raise ConfigurationError("a session needs an id before it is stored; save it with the manager")
+        if session.id is None or not tokens.is_id(session.id):  # no other is ever looked for
+            raise ConfigurationError("a session needs an id of tokens.new_id() to be stored; save it with the manager")
         key = self.key(session.id)
         record = self._record(session, payload, key)
-        version = self.write(key, record, None)
+        try:
+            version = self.write(key, record, None)
+        except Conflict:
+            raise SessionConflict("a session with this id is stored already; load that one") from None
         tell(self.observer, "created", key)
         return self._stored(session, session.id, key, record._replace(version=version), payload)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .. import merge, tokens
-from ..errors import Conflict, SerializationError, SessionConflict
+from ..errors import SerializationError, SessionConflict
 from ..serializers import JSONSerializer
 from ..session import DictSession, Session
 from ..store.base import ENDED_GRACE, SessionStore
@@ -87,7 +87,7 @@ class SavingTests:
         session = saved(store, n=1)
         impostor = Shop(session.id)
         impostor["n"] = 2
-        with pytest.raises(Conflict):
+        with pytest.raises(SessionConflict):
             store.save(impostor)
         assert again(store, session).data == {"n": 1}
 
