@@ -267,6 +267,8 @@ def _masked(value: Any, values: bool) -> Any:
     """Return what may be shown: names, and for each its value or else its type."""
     if isinstance(value, dict):
         return {str(name): _masked(item, values) for name, item in value.items()}
+    if values and isinstance(value, list):
+        return [_masked(item, values) for item in value]
     if values:
         return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
     return f"<{type(value).__name__}>"

@@ -321,6 +321,7 @@ def test_show_masks_values(url: str, store: SessionStore) -> None:
     shown = json.loads(session2("show", url, key[:8], "--values", "--json").stdout)
     assert shown["key"] == key
     assert "'street': 's3cret'" in str(shown["state"])
+    assert shown["state"]["data"]["basket"] == ["s3cret"]
     assert store.has_session(session.id)
 
 
