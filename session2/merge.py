@@ -26,6 +26,8 @@ class _Missing:
 
 MISSING: Final = _Missing()
 
+_NOTHING: Final[dict[Any, Any]] = {}
+
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None), _Missing})
 
 
@@ -35,19 +37,29 @@ def merge(base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any],
 
     `rules` maps a name to a `Rule`, or to a mapping of rules for the dict of that name.
     """
-    rules = rules or {}
-    result: dict[Any, Any] = copy.copy(theirs)
+    return _merge_dicts(base, mine, theirs, rules or _NOTHING, {})
+
+
+def _merge_dicts(base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any], rules: Mapping[Any, Any],
+                 begun: dict[tuple[int, int, int], dict[Any, Any]]) -> dict[Any, Any]:
+    """Merge dicts that may contain themselves: `begun` has the result for each three of them, finished or not."""
+    place = id(base), id(mine), id(theirs)
+    if place in begun:
+        return begun[place]
+    result = begun[place] = copy.copy(theirs)
     for name in [*mine, *(name for name in base if name not in mine)]:
         value = _merge_value(base.get(name, MISSING), mine.get(name, MISSING), theirs.get(name, MISSING),
-                             rules.get(name))
+                             rules.get(name), begun)
         if value is MISSING:
             result.pop(name, None)
         else:
             result[name] = value
+    if hasattr(result, "__dict__"):  # a subclass keeps attributes beside the items
+        result.__dict__ = _merge_dicts(getattr(base, "__dict__", _NOTHING), vars(mine), vars(theirs), _NOTHING, begun)
     return result
 
 
-def _merge_value(base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
+def _merge_value(base: Any, mine: Any, theirs: Any, rule: Any, begun: dict[Any, Any]) -> Any:
     if same(base, mine):
         return theirs
     if same(base, theirs):
@@ -57,7 +69,7 @@ def _merge_value(base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
     if callable(rule):
         return rule(base, mine, theirs)
     if isinstance(mine, dict) and type(mine) is type(theirs):
-        return merge(base if isinstance(base, dict) else {}, mine, theirs, rule)
+        return _merge_dicts(base if isinstance(base, dict) else _NOTHING, mine, theirs, rule or _NOTHING, begun)
     return mine
 
 

@@ -47,6 +47,34 @@ def test_kinds_of_dict_are_merged_and_kept(kind: Any) -> None:
     assert type(merged) is type(kind({}))
 
 
+class Basket(dict[str, int]):
+    def __init__(self, items: dict[str, int], **attributes: str) -> None:
+        super().__init__(items)
+        self.__dict__ = attributes
+
+
+def test_attributes_of_a_dict_are_merged_as_its_items_are() -> None:
+    base = Basket({"pen": 1}, coupon="no", note="no")
+    mine = Basket({"pen": 1}, coupon="no", note="no", gift="mine")
+    theirs = Basket({"pen": 2}, note="theirs")
+    merged = merge.merge({"b": base}, {"b": mine}, {"b": theirs})["b"]
+    assert type(merged) is Basket
+    assert merged == {"pen": 2}
+    assert vars(merged) == {"note": "theirs", "gift": "mine"}
+    assert vars(theirs) == {"note": "theirs"}
+
+
+def test_dicts_that_contain_themselves_are_merged() -> None:
+    def tree(**leaves: int) -> dict[str, Any]:
+        root: dict[str, Any] = {"branch": dict(leaves)}
+        root["branch"]["root"] = root
+        return root
+
+    merged = merge.merge(tree(a=1, b=1), tree(a=2, b=1), tree(a=1, b=2))
+    assert (merged["branch"]["a"], merged["branch"]["b"]) == (2, 2)
+    assert merged["branch"]["root"] is merged
+
+
 def test_my_deletion_is_applied() -> None:
     assert merge.merge({"a": 1, "b": 1}, {"b": 1}, {"a": 1, "b": 2}) == {"b": 2}
 
