@@ -252,6 +252,23 @@ def test_a_login_stored_through_the_mapping_has_a_new_id_too() -> None:
     assert site.manager.load(session.id).user == "joe"
 
 
+def test_no_id_is_kept_with_what_refers_back_to_its_session() -> None:
+    site = Site()
+    request = site.start({})
+    request.session["basket"] = {"of": request.session}
+    site.manager.reserve_id(request.session)
+    site.finish(request)
+    known = [request.sent["session2"][0]]
+    site.manager.rotate(request.session)
+    known.append(request.session.id)
+    again = site.manager.load(known[-1])
+    again["basket"]["more"] = 1
+    site.manager.save(again)
+    (_, record), = ((key, record) for key, record in site.store.scan() if site.store.is_session(key, record))
+    assert not [id for id in known if id.encode() in record.data]
+    assert again["basket"]["of"]["basket"] is again["basket"]
+
+
 def test_an_id_in_use_is_given_to_no_other_session() -> None:
     site = Site()
     site.visit(a=1)

@@ -346,7 +346,12 @@ class SessionStore(RecordStore):
         return Outcome.GONE
 
     def _payload(self, session: Session) -> bytes:
-        return self.serializer.dumps(session.get_state())
+        state, id = session.get_state(), session.id
+        session.id = None  # what is kept may refer back to the session, and no id may get to where the records are
+        try:
+            return self.serializer.dumps(state)
+        finally:
+            session.id = id
 
     def _is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
