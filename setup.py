@@ -20,7 +20,7 @@ DRIVERS = {
     "durus": ["Durus>=4.3"],
     "msgpack": ["msgspec>=0.18"],
     "encrypted": ["cryptography>=42"],
-    "cli": ["typer>=0.12", "rich>=13"],
+    "cli": ["typer>=0.15.4", "rich>=13"],
 }
 
 TESTING = ["pytest>=8", "hypothesis>=6", *DRIVERS["encrypted"]]
