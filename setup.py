@@ -14,7 +14,7 @@ ADAPTERS = find_packages("adapters")
 
 DRIVERS = {
     "quixote": ["Quixote>=3.8"],
-    "cherrypy": ["CherryPy>=18"],
+    "cherrypy": ["CherryPy>=18.2"],
     "postgres": ["psycopg[binary]>=3.2"],
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
