@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast, get_args
 
 from . import tokens
-from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
+from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict, StoreUnavailable
 from .events import tell
 from .exchange import Exchange
 from .mapping import SessionMapping
@@ -130,7 +130,11 @@ class SessionPolicy(SessionMapping[_S]):
             session._login_time, grace = None if session.user is None else now, 0.0
         if session.origin is not None:
             session._issued = now
-        outcome = written(partial(self.store.move, session, new_id, grace), mode, lease)
+        try:
+            outcome = written(partial(self.store.move, session, new_id, grace), mode, lease)
+        except StoreUnavailable:
+            session.id = None  # something may be there under the new id: who tries again takes another one
+            raise
         if user_changed:
             self._limit_sessions(session)
         return outcome

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from session2 import DictSession, LockTimeout, SessionManager, tokens
+from session2 import DictSession, LockTimeout, SessionManager, StoreUnavailable, tokens
 from session2.exchange import Exchange
 from session2.store.volatile import VolatileSessionStore
 
@@ -55,6 +55,24 @@ def test_settled_twice(manager):
     manager.finish_failed_request(request)
     assert dict(manager.load(request.sent[-1])) == {"a": 1, "b": 2}
     assert len(list(manager)) == 1
+
+
+@pytest.mark.parametrize("reserved", [False, True])
+def test_settled_again_after_an_answer_of_the_store_was_lost(manager, monkeypatch, reserved):
+    request = begin(manager, stored(manager, a=1) if reserved else None, b=2)
+    if reserved:
+        manager.reserve_id(request.session)
+
+    def write(*args):
+        monkeypatch.undo()
+        manager.store.write(*args)
+        raise StoreUnavailable
+
+    monkeypatch.setattr(manager.store, "write", write)
+    with pytest.raises(StoreUnavailable):
+        manager.settle_request(request)
+    manager.settle_request(request)
+    assert manager.load(request.sent[-1])["b"] == 2
 
 
 def test_nothing_to_settle(manager):
