@@ -1,59 +1,45 @@
-"""Sessions in a directory, one file each; the bytes of a file are laid out in `slots`.
+"""Sessions in a directory, one file each; `slots` lays out the bytes of a file, `sessionfile` opens and locks it.
 
 Whoever changes a file holds its lock (`flock`, on the file itself).  Whoever reads takes none: checksums tell a whole
-record from one that is just being written.  A file that loses its name, because it is removed or replaced by a
-roomier one, is marked first, so that those who waited for its lock look for the new one and nobody else has to.
+record from one that is just being written.  A file that loses its name is emptied first or, if a roomier one replaces
+it, marked, so that those who waited for its lock look for the new one and nobody else has to.
+
+The sessions of a user are found by their entries: empty files named after session and user, all entries of a user in
+one folder.  A record gets its entry before it is there and loses it after it is gone, under the lock of its file; so
+who is killed leaves an entry too many, never one too few.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import random
 import re
 import secrets
-import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
 from .base import SessionStore
 from .record import Record, Version
-from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot, pack_touch, parse
+from .sessionfile import CHANGE, MAKE, MAKE_ONLY, NoFile, clear, hold, look, open_file, release, write_all
+from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot, pack_touch
+
+_T = TypeVar("_T")
 
 log = logging.getLogger("session2")
 
 _KEY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}")
 _TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
-
-# O_NONBLOCK: a named pipe in the place of a session must not stop us for ever.
-_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_READ: Final = os.O_RDONLY | _FLAGS
-_CHANGE: Final = os.O_RDWR | _FLAGS
-_INSERT: Final = os.O_RDWR | os.O_CREAT | _FLAGS
-_TEMPORARY_ONLY: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
-
-# What comes of opening or reading a symbolic link, a folder, a socket, a pipe.
-_NO_FILE: Final = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE)
-
-# One system call reads any file up to this size; the odd byte proves that it has been read to its end.
-_AT_ONCE: Final = 65536 + 1
+_USERS: Final = "users-"
+_ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
 
 # Seconds after which what a killed process left behind is taken away.
 _LEFT_BEHIND: Final = 3600.0
 
-# Seconds to wait for the lock of a file.  It is held for one write; only who is stopped meanwhile holds it longer.
-_PATIENCE: Final = 10.0
-
 _flush: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
-
-
-class _NoFile(FileNotFoundError):
-    """There is something in the place of a session that is no regular file."""
 
 
 class DirectorySessionStore(SessionStore):
@@ -77,6 +63,7 @@ class DirectorySessionStore(SessionStore):
         self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
         self._prefix = os.path.join(self.directory, "")
+        self._indexed = f"{self._prefix}indexed"  # this file tells that every record of a user has its entry
         if create:
             self.setup()
         elif not os.path.isdir(self.directory):
@@ -86,7 +73,9 @@ class DirectorySessionStore(SessionStore):
         """Make the directory, for its owner only.  With `drop` delete all sessions first."""
         with self._system():
             os.makedirs(self.directory, 0o700, exist_ok=True)
-        super().setup(drop)
+            super().setup(drop)
+            if not os.path.exists(self._indexed):
+                self._index()
 
     # -- primitives ------------------------------------------------------------------------------------------------
 
@@ -105,14 +94,14 @@ class DirectorySessionStore(SessionStore):
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         path = self._path(key)
         try:
-            fd, image = self._hold_new(path) if expected is None else _hold(path, _CHANGE)
+            fd, image = self._make(path, hold) if expected is None else hold(path, CHANGE)
             try:
                 live = self._live(image)
                 if (None if live is None else live.version) != expected:
                     raise Conflict(f"the record {key:.8} changed")
-                return self._put(fd, path, image, record)
+                return self._put(fd, path, image, record, live)
             finally:
-                _release(fd)
+                release(fd)
         except OSError as error:
             if expected is None or not isinstance(error, FileNotFoundError):
                 raise self._unavailable(error) from error
@@ -122,13 +111,13 @@ class DirectorySessionStore(SessionStore):
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
         path = self._path(key)
         try:
-            fd, image = _hold(path, _CHANGE)
+            fd, image = hold(path, CHANGE)
             try:
                 live = self._live(image)
                 if live is not None and accessed > live.accessed:
-                    _write(fd, pack_touch(live, accessed, expires), image.spare_touch)
+                    write_all(fd, pack_touch(live, accessed, expires), image.spare_touch)
             finally:
-                _release(fd)
+                release(fd)
         except FileNotFoundError:
             self._absent()
         except OSError as error:
@@ -148,19 +137,21 @@ class DirectorySessionStore(SessionStore):
                 self._absent()
 
     def scan(self) -> Iterator[tuple[str, Record]]:
-        for path, name in self._files():
-            if self._is_ours(path, name):
-                record = None
-                with suppress(FileNotFoundError):
-                    record = self._peek(path)  # what is damaged is told by `read`, not at every look around
-                if record is not None and record.is_live(self.clock()):
-                    yield name, record
+        return self._found(name for path, name in self._files() if self._is_ours(path, name))
+
+    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
+        if not os.path.exists(self._indexed):
+            return super().records_of(user)
+        end = _end_of_entries(user)
+        names = (name for name in self._names(_USERS + end[-2:]) if name.endswith(end))
+        keys = (match[1] for match in map(_ENTRY.fullmatch, names) if match)
+        return ((key, record) for key, record in self._found(keys) if record.user == user)
 
     def purge(self, now: float | None = None, batch: int = 1000) -> int:
         """Delete the records expired at `now` (default: the clock's time); return their number.
 
         Each is deleted on its own, so there is nothing for `batch` to bound.  What killed processes left behind goes
-        too, once it is an hour old.
+        too: files once they are an hour old, entries at once.
         """
         limit = self.clock() if now is None else now
         purged = 0
@@ -170,13 +161,25 @@ class DirectorySessionStore(SessionStore):
                     purged += self._purge(path, limit)
                 elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
                     os.unlink(path)
+        for path, name in self._files(of_users=True):
+            if match := _ENTRY.fullmatch(name):
+                with self._system():
+                    self._sweep(path, self._path(match[1]))
         return purged
+
+    def _found(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
+        for key in keys:
+            record = None
+            with suppress(FileNotFoundError):
+                record = self._peek(self._path(key))  # what is damaged is told by `read`, not at every look around
+            if record is not None and record.is_live(self.clock()):
+                yield key, record
 
     def _peek(self, path: str) -> Record | None:
         """Return the record in a file, None if it is damaged."""
         try:
-            return _look(path).record
-        except _NoFile:
+            return look(path).record
+        except NoFile:
             return None
         except FileNotFoundError:
             raise
@@ -191,19 +194,26 @@ class DirectorySessionStore(SessionStore):
             raise ConfigurationError(f"a key consists of letters, digits, '-' and '_'; {key[:80]!r} is none")
         return f"{self._prefix}{key[-2:]}/{key}"
 
-    def _is_ours(self, path: str, name: str) -> bool:
-        return _KEY.fullmatch(name) is not None and self._path(name) == path
+    def _entry(self, path: str, user: str) -> str:
+        """Return the entry of the user's session in a file."""
+        end = _end_of_entries(user)
+        return f"{self._prefix}{_USERS}{end[-2:]}/{os.path.basename(path)}{end}"
 
-    def _files(self) -> Iterator[tuple[str, str]]:
-        """Iterate over path and name of what is in the folders, one folder at a time."""
+    def _is_ours(self, path: str, name: str) -> bool:
+        return _KEY.fullmatch(name) is not None and path.endswith(f"/{name[-2:]}/{name}")
+
+    def _files(self, of_users: bool = False) -> Iterator[tuple[str, str]]:
+        """Iterate over path and name of what is in the folders of sessions, or of users, one folder at a time."""
         with self._system():
             folders = os.listdir(self.directory)
-        for folder in folders:
-            names: list[str] = []
-            with self._system(), suppress(FileNotFoundError, NotADirectoryError):
-                names = os.listdir(self._prefix + folder)
-            for name in names:
+        for folder in (folder for folder in folders if folder.startswith(_USERS) == of_users):
+            for name in self._names(folder):
                 yield f"{self._prefix}{folder}/{name}", name
+
+    def _names(self, folder: str) -> list[str]:
+        with self._system(), suppress(FileNotFoundError, NotADirectoryError):
+            return os.listdir(self._prefix + folder)
+        return []
 
     # -- changing files; the caller sees to OSError ----------------------------------------------------------------
 
@@ -211,16 +221,16 @@ class DirectorySessionStore(SessionStore):
         record = image.record
         return record if record is not None and record.is_live(self.clock()) else None
 
-    def _hold_new(self, path: str) -> tuple[int, Image]:
-        """Like `_hold`, but make the file, and its folder, if need be.
+    def _make(self, path: str, how: Callable[[str, int], _T]) -> _T:
+        """Open or hold a file, and make it, and its folder, if need be.
 
         An empty file is no record yet: of two who make the same one, the first to lock it wins.
         """
         while True:
             try:
-                return _hold(path, _INSERT)
-            except _NoFile:
-                _clear(path)
+                return how(path, MAKE)
+            except NoFile:
+                clear(path)
             except FileNotFoundError:
                 self._make_folder(os.path.dirname(path))
 
@@ -232,32 +242,35 @@ class DirectorySessionStore(SessionStore):
             if not os.path.isdir(folder):  # a symbolic link to nowhere: to try again would never end
                 raise
 
-    def _put(self, fd: int, path: str, image: Image, record: Record) -> int:
+    def _put(self, fd: int, path: str, image: Image, record: Record, live: Record | None) -> int:
         # The sum makes versions grow; the clock keeps one from coming back after the file was removed.
         version = max(time.time_ns(), image.newest + 1)
         slot = pack_slot(record, version)
-        if not image.half:
-            self._begin(fd, path, image, slot)
-        elif fits(slot, image.half):
-            _write(fd, slot, image.spare_slot)
-            if self.fsync:
-                _flush(fd)
-        else:
-            self._resize(fd, path, slot)
+        try:
+            if record.user is not None and (live is None or live.user != record.user):
+                self._enter(path, record.user)
+            if not image.half:
+                self._begin(fd, path, image, slot)
+            elif fits(slot, image.half):
+                write_all(fd, slot, image.spare_slot)
+                if self.fsync:
+                    _flush(fd)
+            else:
+                self._resize(fd, path, slot)
+        except OSError:
+            if not image.half:  # there was no record, and nothing of this one shall stay
+                with suppress(OSError):
+                    self._erase(fd, path, record)
+            raise
         return version
 
     def _begin(self, fd: int, path: str, image: Image, slot: bytes) -> None:
         """Fill a file that is empty, or holds nothing one could lose."""
-        try:
-            if image.length:
-                os.ftruncate(fd, 0)
-            _write(fd, pack_file(slot), 0)
-            if self.fsync:
-                _flush(fd)
-        except OSError:
-            with suppress(OSError):
-                os.unlink(path)
-            raise
+        if image.length:
+            os.ftruncate(fd, 0)
+        write_all(fd, pack_file(slot), 0)
+        if self.fsync:
+            _flush(fd)
         self._sync_folder(os.path.dirname(path))
 
     def _resize(self, fd: int, path: str, slot: bytes) -> None:
@@ -265,7 +278,7 @@ class DirectorySessionStore(SessionStore):
         temporary = f"{path}.{secrets.token_hex(8)}.tmp"
         try:
             self._write_temporary(temporary, pack_file(slot))
-            _write(fd, b"\1", DOUBT_AT)
+            write_all(fd, b"\1", DOUBT_AT)
             os.rename(temporary, path)
         except OSError:
             with suppress(OSError):
@@ -274,9 +287,9 @@ class DirectorySessionStore(SessionStore):
         self._sync_folder(os.path.dirname(path))
 
     def _write_temporary(self, path: str, data: bytes) -> None:
-        fd = os.open(path, _TEMPORARY_ONLY, 0o600)
+        fd = open_file(path, MAKE_ONLY)
         try:
-            _write(fd, data, 0)
+            write_all(fd, data, 0)
             if self.fsync:
                 _flush(fd)
         finally:
@@ -284,15 +297,13 @@ class DirectorySessionStore(SessionStore):
 
     def _unlink(self, path: str, judge: Callable[[Image], bool]) -> bool:
         """Remove the file if `judge` says so of what it holds once it is locked."""
-        fd, image = _hold(path, _CHANGE)
+        fd, image = hold(path, CHANGE)
         try:
             if not judge(image):
                 return False
-            if image.half:
-                _write(fd, b"\1", DOUBT_AT)
-            os.unlink(path)
+            self._erase(fd, path, image.record)
         finally:
-            _release(fd)
+            release(fd)
         self._sync_folder(os.path.dirname(path))
         return True
 
@@ -303,7 +314,7 @@ class DirectorySessionStore(SessionStore):
         def is_nothing(image: Image) -> bool:
             return image.record is None and (image.half > 0 or not image.length) and _is_left_behind(path)
 
-        image = _look(path)
+        image = look(path)
         if is_nothing(image):
             self._unlink(path, is_nothing)
         return is_expired(image) and self._unlink(path, is_expired)
@@ -317,6 +328,54 @@ class DirectorySessionStore(SessionStore):
             os.fsync(fd)
         finally:
             os.close(fd)
+
+    # -- the sessions of a user; the caller sees to OSError --------------------------------------------------------
+
+    def _enter(self, path: str, user: str) -> None:
+        """Make the entry of the user's session in a file."""
+        entry = self._entry(path, user)
+        os.close(self._make(entry, open_file))
+        self._sync_folder(os.path.dirname(entry))
+
+    def _erase(self, fd: int, path: str, record: Record | None) -> None:
+        """Take away what is in a file, then its entry, then its name: with the name we lose the lock."""
+        os.ftruncate(fd, 0)
+        if record is not None and record.user is not None:
+            if self.fsync:
+                _flush(fd)
+            with suppress(FileNotFoundError):
+                os.unlink(self._entry(path, record.user))
+        os.unlink(path)
+
+    def _sweep(self, entry: str, path: str) -> None:
+        """Take an entry away if the file has no record for it.
+
+        Whoever is making that record holds the lock of the file.  So must we, even if we have to make the file first.
+        """
+        def is_needed(image: Image) -> bool:
+            user = image.record and image.record.user
+            return user is not None and self._entry(path, user) == entry
+
+        with suppress(FileNotFoundError):
+            if is_needed(look(path)):
+                return
+        fd, image = self._make(path, hold)
+        try:
+            if not is_needed(image):
+                with suppress(FileNotFoundError):
+                    os.unlink(entry)
+            if not image.length:
+                os.unlink(path)
+        finally:
+            release(fd)
+
+    def _index(self) -> None:
+        """Make the entries of records stored before there were any, and note that all are there."""
+        for key, record in self.scan():
+            if record.user is not None:
+                self._enter(self._path(key), record.user)
+        os.close(self._make(self._indexed, open_file))
+        self._sync_folder(self.directory)
 
     # -- failures --------------------------------------------------------------------------------------------------
 
@@ -336,118 +395,11 @@ class DirectorySessionStore(SessionStore):
             raise self._unavailable(error) from error
 
 
-def _look(path: str) -> Image:
-    """Return what a file holds, without waiting for anybody who writes into it.
-
-    What looks torn may be half of two saves.  Only then is the lock taken: what is torn under the lock stays torn.
-    """
-    while True:
-        fd = _open(path, _READ)
-        try:
-            image = parse(_fetch(fd))
-            found = _look_again(fd) if image.torn else image
-            if found is not None:
-                return found
-        finally:
-            os.close(fd)
-
-
-def _look_again(fd: int) -> Image | None:
-    """Return what a file holds while nobody writes into it, None if it has lost its name."""
-    _lock(fd, LOCK_SH)
-    try:
-        image = parse(_fetch(fd))
-        return image if not image.doubt or os.fstat(fd).st_nlink else None
-    finally:
-        flock(fd, LOCK_UN)
-
-
-def _hold(path: str, flags: int) -> tuple[int, Image]:
-    """Open and lock a file and return it with what it holds, sure that it has not lost its name; then `_release` it."""
-    while True:
-        fd = _open(path, flags)
-        try:
-            _lock(fd, LOCK_EX)
-            image = parse(_fetch(fd))
-            if not image.doubt or os.fstat(fd).st_nlink:
-                return fd, image
-        except BaseException:
-            _release(fd)
-            raise
-        _release(fd)
-
-
-def _lock(fd: int, kind: int) -> None:
-    """Take the lock of a file; TimeoutError if its holder does not let go of it."""
-    end = pause = 0.0
-    while True:
-        try:
-            return flock(fd, kind | LOCK_NB)
-        except BlockingIOError:
-            end = end or time.monotonic() + _PATIENCE
-        if time.monotonic() >= end:
-            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of a session and does not go on")
-        pause = min(pause * 1.5 + 0.0001, 0.005)
-        time.sleep(random.uniform(0, pause))
-
-
-def _release(fd: int) -> None:
-    # A process forked a moment ago has a copy of `fd` and would keep the lock if it were not let go of by name.
-    try:
-        flock(fd, LOCK_UN)
-    finally:
-        os.close(fd)
-
-
-def _open(path: str, flags: int) -> int:
-    try:
-        return os.open(path, flags, 0o600)
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise _NoFile from error
-        raise
-
-
-def _fetch(fd: int) -> bytes:
-    """Return all bytes of a file."""
-    try:
-        data = os.pread(fd, _AT_ONCE, 0)
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            raise _NoFile from error
-        raise
-    if len(data) < _AT_ONCE:
-        return data
-    parts = [data]
-    at = len(data)
-    while parts[-1]:
-        parts.append(os.pread(fd, 1 << 20, at))
-        at += len(parts[-1])
-    return b"".join(parts)
-
-
-def _write(fd: int, data: bytes, at: int) -> None:
-    """Write all of `data`; a full disk shows as a short write first."""
-    done = os.pwrite(fd, data, at)
-    while done < len(data):
-        done += os.pwrite(fd, data[done:], at + done)
-
-
-def _clear(path: str) -> None:
-    """Take away what is no regular file.
-
-    The folder's lock keeps the slower of two from taking away the session that the faster one put there.
-    """
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        _lock(fd, LOCK_EX)
-        with suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                os.unlink(path)
-    finally:
-        _release(fd)
-
-
 def _is_left_behind(path: str) -> bool:
     """Tell whether nobody wrote the file for a while: by the real time, as files know no other."""
     return os.lstat(path).st_mtime < time.time() - _LEFT_BEHIND
+
+
+def _end_of_entries(user: str) -> str:
+    """Return how the names of a user's entries end; what comes before is the session's key."""
+    return "@" + sha256(user.encode("utf-8", "surrogatepass")).hexdigest()

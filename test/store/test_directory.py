@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from session2 import tokens
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.session import DictSession
-from session2.store import directory, from_url
+from session2.store import directory, from_url, sessionfile
 from session2.store.directory import DirectorySessionStore
 from session2.store.record import Record
 from session2.testing import StoreSuite
@@ -24,6 +25,7 @@ KEY = "ab" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
 LARGE = b"large " * 5000
 TWO_HOURS = 7200.0
+ENTRY = re.compile(r"[^@]+@[0-9a-f]{64}")
 
 
 class TestDirectory(StoreSuite):
@@ -55,8 +57,13 @@ def file_of(store: DirectorySessionStore, key: str = KEY) -> Path:
 
 
 def files(store: DirectorySessionStore) -> list[str]:
+    """Return the paths of all files but the entries of users and what tells that they are there."""
     return sorted(str(path.relative_to(store.directory)) for path in Path(store.directory).rglob("*")
-                  if not path.is_dir())
+                  if not path.is_dir() and path.name != "indexed" and not ENTRY.fullmatch(path.name))
+
+
+def entries(store: DirectorySessionStore) -> list[Path]:
+    return [path for path in Path(store.directory).rglob("*") if ENTRY.fullmatch(path.name)]
 
 
 def data_of(store: DirectorySessionStore, key: str = KEY) -> bytes | None:
@@ -122,6 +129,7 @@ class TestNames:
     def test_hostile_key_reaches_no_file(self, store: DirectorySessionStore, key: str,
                                          monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(directory, "os", None)
+        monkeypatch.setattr(sessionfile, "os", None)
         calls: list[Callable[[], Any]] = [
             lambda: store.read(key), lambda: store.write(key, record(OLD), None),
             lambda: store.write(key, record(OLD), 5), lambda: store.touch(key, 1.0, None), lambda: store.remove(key)]
@@ -133,7 +141,8 @@ class TestNames:
         store.write(KEY, record(OLD, expires=1500.0), None)
         folder = file_of(store).parent
         strangers = [Path(store.directory, "README"), folder / ".hidden", folder / "notes.txt", folder / "no-key",
-                     folder / f"{KEY}.bak", folder / f"{KEY}.0123.tmp", Path(store.directory, "zz-long", KEY)]
+                     folder / f"{KEY}.bak", folder / f"{KEY}.0123.tmp", folder / f"{KEY}@example.org",
+                     Path(store.directory, "zz-long", KEY)]
         strangers[-1].parent.mkdir()
         for path in strangers:
             path.write_bytes(file_of(store).read_bytes())
@@ -310,6 +319,102 @@ class TestDamage:
         assert store.read(KEY) is None
         with pytest.raises(StoreUnavailable):
             store.write(KEY, record(NEW), None)
+
+
+# -- the sessions of a user --------------------------------------------------------------------------------------------
+
+
+class TestUsers:
+    def test_only_the_records_of_the_user_are_opened(self, store: DirectorySessionStore,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+        for number in range(60):
+            store.write(f"{number:064x}", record(OLD)._replace(user=["anna", "bert", None][min(number % 30, 2)]), None)
+        opened: list[str] = []
+        real = directory.look
+        monkeypatch.setattr(directory, "look", lambda path: opened.append(path) or real(path))
+        assert {key for key, _ in store.records_of("anna")} == {f"{0:064x}", f"{30:064x}"}
+        assert len(opened) == 2
+
+    @pytest.mark.parametrize("user", ["Anna Example", "", "../../x", "\udc80\0\n" * 300], ids=ascii)
+    def test_no_name_in_the_name_of_a_file(self, store: DirectorySessionStore, user: str) -> None:
+        store.write(KEY, record(OLD)._replace(user=user), None)
+        assert [key for key, _ in store.records_of(user)] == [KEY]
+        [entry] = entries(store)
+        assert re.fullmatch(f"users-(..)/{KEY}@[0-9a-f]{{62}}\\1", str(entry.relative_to(store.directory)))
+
+    def test_nobody_has_no_entry(self, store: DirectorySessionStore) -> None:
+        store.write(KEY, record(OLD)._replace(user=None), None)
+        assert entries(store) == []
+
+    def test_entry_goes_with_the_session(self, store: DirectorySessionStore) -> None:
+        store.write(KEY, record(OLD), None)
+        store.write("cd" * 32, record(OLD, expires=1500.0), None)
+        assert len(entries(store)) == 2
+        store.remove(KEY)
+        assert store.purge(1600.0) == 1
+        assert entries(store) == []
+
+    def test_entry_of_who_was_logged_in_before_goes_with_a_purge(self, store: DirectorySessionStore) -> None:
+        version = store.write(KEY, record(OLD), None)
+        store.write(KEY, record(LARGE)._replace(user="bert"), version)
+        assert list(store.records_of("anna")) == []
+        assert len(entries(store)) == 2
+        assert store.purge() == 0
+        assert len(entries(store)) == 1
+        assert [key for key, _ in store.records_of("bert")] == [KEY]
+
+    def test_setup_drops_the_entries_too(self, store: DirectorySessionStore) -> None:
+        version = store.write(KEY, record(OLD), None)
+        store.write(KEY, record(OLD)._replace(user="bert"), version)
+        store.setup(drop=True)
+        assert files(store) == []
+        assert entries(store) == []
+        store.write(KEY, record(OLD), None)
+        assert [key for key, _ in store.records_of("anna")] == [KEY]
+
+    def test_ids_as_names_of_files(self, tmp_path: Path) -> None:
+        store = DirectorySessionStore(tmp_path / "sessions", create=True, hash_ids=False)
+        ids = [tokens.new_id() for _ in range(20)]
+        for id in ids:
+            store.write(id, record(OLD, expires=None), None)
+        assert {key for key, _ in store.records_of("anna")} == set(ids)
+        assert list(store.revoke("anna", spared=ids[0])) != []
+        assert store.purge() == 0
+        assert [path.name.partition("@")[0] for path in entries(store)] == ids[:1]
+
+    def test_foreign_name_in_the_folder_of_a_user(self, store: DirectorySessionStore) -> None:
+        store.write(KEY, record(OLD), None)
+        [entry] = entries(store)
+        copy, moved = entry.with_name("a copy of " + entry.name), Path(store.directory, "zz", entry.name)
+        moved.parent.mkdir()
+        copy.touch()
+        moved.touch()
+        store.remove(KEY)
+        assert list(store.records_of("anna")) == []
+        assert store.purge() == 0
+        assert set(entries(store)) == {copy, moved}
+
+    def test_store_without_entries(self, store: DirectorySessionStore) -> None:
+        """One begun before there were any, or restored from a backup, misses no session; `setup` makes the entries."""
+        store.write(KEY, record(OLD), None)
+        store.write("cd" * 32, record(OLD)._replace(user=None), None)
+        store.write("ef" * 32, record(OLD, expires=950.0), None)
+        entry = entries(store)[0].with_name(KEY + entries(store)[0].name[64:])
+        for path in [*entries(store), Path(store.directory, "indexed")]:
+            path.unlink()
+        assert [key for key, _ in store.records_of("anna")] == [KEY]
+        assert entries(store) == []
+        store.setup()
+        assert entries(store) == [entry]
+        store.write("ef" * 32, record(NEW), None)
+        assert {key for key, _ in store.records_of("anna")} == {KEY, "ef" * 32}
+
+    def test_directory_made_by_somebody_else(self, tmp_path: Path) -> None:
+        store = DirectorySessionStore(tmp_path)
+        store.write(KEY, record(OLD, expires=None), None)
+        assert [key for key, _ in store.records_of("anna")] == [KEY]
+        DirectorySessionStore(tmp_path, create=True).write("cd" * 32, record(OLD, expires=None), None)
+        assert {key for key, _ in store.records_of("anna")} == {KEY, "cd" * 32}
 
 
 # -- slots -------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import IO, Any
 import pytest
 
 from session2.errors import Conflict, StoreUnavailable
-from session2.store import directory
+from session2.store import directory, sessionfile
 from session2.store.directory import DirectorySessionStore
 from session2.store.record import Record
 
@@ -47,10 +47,18 @@ def prepare(what):
         return lambda: store.write(key, Record(b"new " * 120, 800.0, 900.0, 900.0, 2000.0, "anna"), None)
     if what == "save":
         return lambda: store.write(key, found._replace(data=b"new " * 120), found.version)
+    if what == "login":
+        return lambda: store.write(key, found._replace(data=b"new " * 120, user="bert"), found.version)
+    if what == "purge":
+        return store.purge
     if what == "outgrow":
         return lambda: store.write(key, found._replace(data=b"large " * 5000), found.version)
+    if what == "login and outgrow":
+        return lambda: store.write(key, found._replace(data=b"large " * 5000, user="bert"), found.version)
     if what == "touch":
         return lambda: store.touch(key, 950.0, 3000.0)
+    if what == "insert anonymous":
+        return lambda: store.write(key, Record(b"new " * 120, 800.0, 900.0, 900.0, 2000.0), None)
     return lambda: store.remove(key, found.version)
 
 for line in sys.stdin:
@@ -88,13 +96,28 @@ def data_of(store: DirectorySessionStore, key: str = KEY) -> bytes | None:
     return None if found is None else found.data
 
 
+def entry_of(store: DirectorySessionStore, user: str, key: str = KEY) -> Path:
+    return Path(store._entry(str(file_of(store, key)), user))
+
+
 def files(store: DirectorySessionStore) -> list[str]:
-    return sorted(path.name for path in Path(store.directory).rglob("*") if not path.is_dir())
+    """Return the names of all files but the one that tells of entries."""
+    return sorted(path.name for path in Path(store.directory).glob("*/*"))
+
+
+def assert_indexed(store: DirectorySessionStore) -> None:
+    """Every record of a user is found as his."""
+    assert Path(store.directory, "indexed").exists()
+    found = dict(store.scan())
+    for user in ("anna", "bert"):
+        assert dict(store.records_of(user)) == {key: record for key, record in found.items() if record.user == user}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> DirectorySessionStore:
-    return DirectorySessionStore(tmp_path / "sessions", create=True, clock=lambda: 1000.0)
+def store(tmp_path: Path) -> Iterator[DirectorySessionStore]:
+    store = DirectorySessionStore(tmp_path / "sessions", create=True, clock=lambda: 1000.0)
+    yield store
+    assert_indexed(store)
 
 
 class Victim:
@@ -172,27 +195,32 @@ def durable_victim(store: DirectorySessionStore) -> Iterator[Victim]:
     victim.stop()
 
 
-# What is there before and after each thing that can be done, and how many system calls it may take.
 SAVE = ["openat", "flock", "pread64", "pwrite64", "flock", "close"]
-Seen = tuple[bytes, float] | None
+REMOVE = ["openat", "flock", "pread64", "ftruncate", "unlink", "flock", "close"]
+
+# What is there before and after each thing that can be done: data, time of access, user.
+Seen = tuple[bytes, float, str | None] | None
+BEFORE = (OLD, 900.0, "anna")
 STEPS: dict[str, tuple[Seen, Seen]] = {
-    "insert": (None, (NEW, 900.0)), "save": ((OLD, 900.0), (NEW, 900.0)), "outgrow": ((OLD, 900.0), (LARGE, 900.0)),
-    "touch": ((OLD, 900.0), (OLD, 950.0)), "remove": ((OLD, 900.0), None)}
+    "insert": (None, (NEW, 900.0, "anna")), "save": (BEFORE, (NEW, 900.0, "anna")),
+    "outgrow": (BEFORE, (LARGE, 900.0, "anna")), "login": (BEFORE, (NEW, 900.0, "bert")),
+    "login and outgrow": (BEFORE, (LARGE, 900.0, "bert")), "touch": (BEFORE, (OLD, 950.0, "anna")),
+    "remove": (BEFORE, None)}
 
 
 def seen(store: DirectorySessionStore) -> Seen:
-    """Return the data of the record and when it was accessed."""
+    """Return what STEPS tells of the record."""
     found = store.read(KEY)
-    return None if found is None else (found.data, found.accessed)
+    return None if found is None else (found.data, found.accessed, found.user)
 
 
 def prepare(store: DirectorySessionStore, what: str) -> None:
     """Put the store into the state before the step, as if nothing had ever been in it."""
-    for path in Path(store.directory).rglob("*"):
-        if not path.is_dir():
-            path.unlink()
+    for path in Path(store.directory).glob("*/*"):
+        path.unlink()
     for folder in Path(store.directory).iterdir():
-        folder.rmdir()
+        if folder.is_dir():
+            folder.rmdir()
     before = STEPS[what][0]
     if before is not None:
         store.write(KEY, record(before[0]), store.write(KEY, record(b"older"), None))
@@ -214,22 +242,34 @@ class TestSystemCalls:
         prepare(store, what)
         assert victim.calls(what, tmp_path / "log") == SAVE
 
+    def test_only_who_is_logged_in_pays_for_it(self, store: DirectorySessionStore, victim: Victim,
+                                               tmp_path: Path) -> None:
+        prepare(store, "insert")
+        file_of(store).parent.mkdir()
+        entry_of(store, "anna").parent.mkdir()
+        taken = [[call for call in victim.calls(what, tmp_path / "log") if "stat" not in call]  # varies in name
+                 for what in ("insert anonymous", "remove", "insert", "remove")]
+        assert taken == [SAVE, REMOVE, [*SAVE[:3], "openat", "close", *SAVE[3:]], [*REMOVE[:4], "unlink", *REMOVE[4:]]]
+
     def test_no_sync_unless_asked_for(self, store: DirectorySessionStore, victim: Victim, tmp_path: Path) -> None:
         for what in STEPS:
             prepare(store, what)
             assert not {"fsync", "fdatasync"} & set(victim.calls(what, tmp_path / "log"))
 
     @pytest.mark.parametrize(("what", "synced"), [
-        ("insert", ["pwrite64", "fdatasync", "fsync"]), ("save", ["pwrite64", "fdatasync"]),
+        ("insert", ["fsync", "pwrite64", "fdatasync", "fsync"]), ("save", ["pwrite64", "fdatasync"]),
+        ("login", ["fsync", "pwrite64", "fdatasync"]),
         ("outgrow", ["pwrite64", "fdatasync", "pwrite64", "rename", "fsync"]),
-        ("remove", ["pwrite64", "unlink", "fsync"])])
+        ("remove", ["ftruncate", "fdatasync", "unlink", "unlink", "fsync"])])
     def test_synced_in_the_right_order(self, store: DirectorySessionStore, durable_victim: Victim, tmp_path: Path,
                                        what: str, synced: list[str]) -> None:
         prepare(store, what)
-        if what == "insert":
-            file_of(store).parent.mkdir()
+        if what in ("insert", "login"):
+            for path in (file_of(store), entry_of(store, "anna"), entry_of(store, "bert")):
+                path.parent.mkdir(exist_ok=True)
         calls = durable_victim.calls(what, tmp_path / "log")
-        assert [call for call in calls if call in ("pwrite64", "fdatasync", "fsync", "rename", "unlink")] == synced
+        changes = ("pwrite64", "ftruncate", "fdatasync", "fsync", "rename", "unlink")
+        assert [call for call in calls if call in changes] == synced
 
 
 class TestKilled:
@@ -249,14 +289,38 @@ class TestKilled:
                 assert result == "over", (call, number)
                 found.add(seen(store))
                 assert found <= {before, after}, (call, number)
+                assert_indexed(store)
                 self.assert_usable(store)
         assert found == {before, after}
+
+    def test_purge_at_every_system_call(self, store: DirectorySessionStore, victim: Victim, tmp_path: Path) -> None:
+        """Entries without a record go, the record that is there keeps its own."""
+        log = tmp_path / "log"
+        strays = [entry_of(store, "bert"), entry_of(store, "bert", "cd" * 32), entry_of(store, "anna", "cd" * 32)]
+
+        def begin() -> None:
+            prepare(store, "save")
+            for path in strays:
+                path.parent.mkdir(exist_ok=True)
+                path.touch()
+
+        begin()
+        counts = Counter(victim.calls("purge", log))
+        assert files(store) == [KEY, entry_of(store, "anna").name]
+        for call, number in [(call, number) for call, count in counts.items() for number in range(1, count + 1)]:
+            begin()
+            assert victim.do("purge", log, "-e", f"inject={call}:signal=KILL:when={number}") == "over", (call, number)
+            assert_indexed(store)
+            assert seen(store) == BEFORE
+            store.purge()
+            assert [name for name in files(store) if "@" in name] == [entry_of(store, "anna").name], (call, number)
 
     def assert_usable(self, store: DirectorySessionStore) -> None:
         """The dead hold no lock, and what they left is no hindrance and is swept up."""
         found = store.read(KEY)
         version = store.write(KEY, record(b"next"), None if found is None else found.version)
         assert data_of(store) == b"next"
+        assert_indexed(store)
         store.remove(KEY, version)
         for path in Path(store.directory).rglob("*.tmp"):
             assert store.purge() == 0
@@ -283,6 +347,9 @@ class TestFailing:
                 assert result == "refused", (call, number)
                 assert seen(store) in (before, after), (call, number)
                 assert not [name for name in files(store) if name.endswith(".tmp")], (call, number)
+                assert_indexed(store)
+                if what == "insert" and seen(store) is None:
+                    assert not entry_of(store, "anna").exists(), (call, number)
 
     def test_read_is_refused(self, store: DirectorySessionStore, victim: Victim, tmp_path: Path) -> None:
         prepare(store, "save")
@@ -311,21 +378,35 @@ class TestFailing:
         with limited(resource.RLIMIT_FSIZE, 8192), pytest.raises(StoreUnavailable):
             store.write(KEY, record(LARGE), version)
         assert data_of(store) == OLD
-        assert files(store) == [KEY]
+        assert files(store) == [KEY, entry_of(store, "anna").name]
 
     def test_no_file_descriptor_left(self, store: DirectorySessionStore) -> None:
         version = store.write(KEY, record(OLD), None)
         calls: list[Callable[[], Any]] = [
             lambda: store.read(KEY), lambda: store.write(KEY, record(NEW), version), lambda: store.remove(KEY),
             lambda: store.touch(KEY, 990.0, None), lambda: store.write("cd" * 32, record(NEW), None),
-            lambda: list(store.scan()), store.purge]
+            lambda: list(store.scan()), lambda: list(store.records_of("anna")), store.purge]
         for call in calls:
             with limited(resource.RLIMIT_NOFILE, 0), pytest.raises(StoreUnavailable) as caught:
                 call()
             assert isinstance(caught.value.__cause__, OSError)
             assert caught.value.__cause__.errno == errno.EMFILE
         assert data_of(store) == OLD
-        assert files(store) == [KEY]
+        assert files(store) == [KEY, entry_of(store, "anna").name]
+
+    def test_no_file_descriptor_left_for_the_entry(self, store: DirectorySessionStore) -> None:
+        version = store.write("cd" * 32, record(OLD), None)
+        before = files(store)
+        lowest = os.open(os.devnull, os.O_RDONLY)
+        os.close(lowest)
+        for call in (lambda: store.write(KEY, record(NEW), None),
+                     lambda: store.write("cd" * 32, record(NEW)._replace(user="bert"), version)):
+            with limited(resource.RLIMIT_NOFILE, lowest + 1), pytest.raises(StoreUnavailable) as caught:
+                call()
+            assert isinstance(caught.value.__cause__, OSError)
+            assert caught.value.__cause__.errno == errno.EMFILE
+        assert files(store) == before
+        assert data_of(store, "cd" * 32) == OLD
 
     @pytest.mark.parametrize("instead", ["nothing", "a file"])
     def test_directory_taken_away(self, store: DirectorySessionStore, tmp_path: Path, instead: str) -> None:
@@ -337,7 +418,7 @@ class TestFailing:
         calls: list[Callable[[], Any]] = [
             lambda: store.read(KEY), lambda: store.write(KEY, record(NEW), version), lambda: store.remove(KEY),
             lambda: store.touch(KEY, 990.0, None), lambda: store.write(KEY, record(NEW), None),
-            lambda: list(store.scan()), store.purge]
+            lambda: list(store.scan()), lambda: list(store.records_of("anna")), store.purge]
         for call in calls:
             with pytest.raises(StoreUnavailable, match="directory"):
                 call()
@@ -366,23 +447,24 @@ class limited:
         resource.setrlimit(self.kind, self.before)
 
 
+@pytest.fixture
+def before_lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """A function that has something done after the file was opened and before it is locked."""
+    real = sessionfile._lock
+
+    def arrange(act: Callable[[], Any]) -> None:
+        def lock(fd: int, kind: int) -> None:
+            monkeypatch.setattr(sessionfile, "_lock", real)
+            act()
+            real(fd, kind)
+
+        monkeypatch.setattr(sessionfile, "_lock", lock)
+
+    return arrange
+
+
 class TestInBetween:
     """What another process does between two steps of ours."""
-
-    @pytest.fixture
-    def before_lock(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-        """A function that has something done after the file was opened and before it is locked."""
-        real = directory._lock
-
-        def arrange(act: Callable[[], Any]) -> None:
-            def lock(fd: int, kind: int) -> None:
-                monkeypatch.setattr(directory, "_lock", real)
-                act()
-                real(fd, kind)
-
-            monkeypatch.setattr(directory, "_lock", lock)
-
-        return arrange
 
     def test_removed_before_our_write(self, store: DirectorySessionStore, before_lock: Any) -> None:
         version = store.write(KEY, record(OLD), None)
@@ -467,7 +549,7 @@ class TestInBetween:
                                                             monkeypatch: pytest.MonkeyPatch) -> None:
         file_of(store).parent.mkdir()
         file_of(store).symlink_to("/nowhere")
-        monkeypatch.setattr(directory, "_PATIENCE", 0.01)
+        monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
         folder = os.open(file_of(store).parent, os.O_RDONLY)
         fcntl.flock(folder, fcntl.LOCK_EX)
         with pytest.raises(StoreUnavailable, match="lock"):
@@ -483,14 +565,14 @@ class TestInBetween:
         version = store.write(KEY, record(b"acknowledged"), version)
         store.write(KEY, record(NEW), version)
         late = file_of(store).read_bytes()
-        real = directory._fetch
+        real = sessionfile._fetch
         mixed = early[:2048 + 40] + late[2048 + 40:]
 
         def fetch(fd: int) -> bytes:
-            monkeypatch.setattr(directory, "_fetch", real)
+            monkeypatch.setattr(sessionfile, "_fetch", real)
             return mixed
 
-        monkeypatch.setattr(directory, "_fetch", fetch)
+        monkeypatch.setattr(sessionfile, "_fetch", fetch)
         assert data_of(store) == NEW
 
     def test_replaced_by_a_larger_file_during_our_read(self, store: DirectorySessionStore, before_lock: Any) -> None:
@@ -504,7 +586,7 @@ class TestInBetween:
 
     def test_lock_of_a_stopped_process(self, store: DirectorySessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
         version = store.write(KEY, record(OLD), None)
-        monkeypatch.setattr(directory, "_PATIENCE", 0.01)
+        monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
         with file_of(store).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             assert data_of(store) == OLD
@@ -523,7 +605,7 @@ class TestInBetween:
     def test_fork_in_the_middle_of_a_save(self, store: DirectorySessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """The child has a copy of the descriptor; the lock must not live as long as it does."""
         version = store.write(KEY, record(OLD), None)
-        real = directory._write
+        real = directory.write_all
         children = []
         gate, opened = os.pipe()
 
@@ -536,11 +618,11 @@ class TestInBetween:
             children.append(child)
             real(fd, data, at)
 
-        monkeypatch.setattr(directory, "_write", write)
-        monkeypatch.setattr(directory, "_PATIENCE", 0.01)
+        monkeypatch.setattr(directory, "write_all", write)
+        monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
         try:
             version = store.write(KEY, record(NEW), version)
-            monkeypatch.setattr(directory, "_write", real)
+            monkeypatch.setattr(directory, "write_all", real)
             store.write(KEY, record(b"next"), version)
         finally:
             os.close(opened)
@@ -549,6 +631,76 @@ class TestInBetween:
                 os.waitpid(child, 0)
         assert len(children) == 1
         assert data_of(store) == b"next"
+
+
+class TestEntries:
+    """What another process does to the entries between two steps of ours; the fixture looks at the end."""
+
+    def test_purge_does_not_take_the_entry_of_a_record_being_made(self, store: DirectorySessionStore,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+        real = directory.write_all
+        monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
+
+        def write(fd: int, data: bytes, at: int) -> None:
+            assert entry_of(store, "anna").exists()
+            with pytest.raises(StoreUnavailable, match="lock"):
+                store.purge()
+            real(fd, data, at)
+
+        monkeypatch.setattr(directory, "write_all", write)
+        store.write(KEY, record(NEW), None)
+
+    def test_record_made_before_purge_has_the_lock(self, store: DirectorySessionStore, before_lock: Any) -> None:
+        """There was no file when it looked for one."""
+        self.leave_entry(store)
+        before_lock(lambda: store.write(KEY, record(NEW), None))
+        store.purge()
+        assert data_of(store) == NEW
+
+    def test_purged_before_our_insert(self, store: DirectorySessionStore, before_lock: Any) -> None:
+        """The file that we opened is not there any more, nor is the entry that was."""
+        self.leave_entry(store)
+        before_lock(store.purge)
+        store.write(KEY, record(NEW), None)
+
+    @pytest.mark.parametrize("act", ["remove", "purge"])
+    def test_no_insert_before_the_entry_of_the_last_is_gone(self, store: DirectorySessionStore, act: str,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        store.write(KEY, record(OLD), None)
+        if act == "purge":
+            file_of(store).unlink()
+        real, tried = os.unlink, []
+        monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
+
+        def unlink(path: str) -> None:
+            with pytest.raises(StoreUnavailable, match="lock"):
+                store.write(KEY, record(NEW), None)
+            tried.append(path)
+            real(path)
+
+        monkeypatch.setattr(os, "unlink", unlink)
+        store.remove(KEY) if act == "remove" else store.purge()
+        assert tried == [str(entry_of(store, "anna")), str(file_of(store))]
+        monkeypatch.undo()
+        store.write(KEY, record(NEW), None)
+
+    def test_another_purge_was_quicker(self, store: DirectorySessionStore, before_lock: Any) -> None:
+        self.leave_entry(store)
+        before_lock(entry_of(store, "anna").unlink)
+        assert store.purge() == 0
+        assert files(store) == []
+
+    def test_removed_during_our_read(self, store: DirectorySessionStore, before_lock: Any,
+                                     caplog: pytest.LogCaptureFixture) -> None:
+        store.write(KEY, record(OLD), None)
+        os.truncate(file_of(store), 0)
+        before_lock(file_of(store).unlink)
+        assert data_of(store) is None
+        assert caplog.messages == []
+
+    def leave_entry(self, store: DirectorySessionStore) -> None:
+        store.write(KEY, record(OLD), None)
+        file_of(store).unlink()
 
 
 class TestLeftBehind:
@@ -560,9 +712,9 @@ class TestLeftBehind:
         for name, data in zip(names, contents, strict=True):
             (folder / name).write_bytes(data)
         assert store.purge() == 0
-        assert len(files(store)) == 4
+        assert len(files(store)) == 5
         for name in names:
             os.utime(folder / name, (0.0, 0.0))
         assert store.purge() == 0
-        assert files(store) == [KEY]
+        assert files(store) == [KEY, entry_of(store, "anna").name]
         assert data_of(store) == OLD

@@ -1,0 +1,146 @@
+"""One session file at a time: opened, locked, read whole, written.  The caller sees to OSError."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import stat
+import time
+from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
+from typing import Final
+
+from .slots import Image, parse
+
+# O_NONBLOCK: a named pipe in the place of a session must not stop us for ever.
+_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+READ: Final = os.O_RDONLY | _FLAGS
+CHANGE: Final = os.O_RDWR | _FLAGS
+MAKE: Final = os.O_RDWR | os.O_CREAT | _FLAGS
+MAKE_ONLY: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
+
+# What comes of opening or reading a symbolic link, a folder, a socket, a pipe.
+_NO_FILE: Final = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE)
+
+# One system call reads any file up to this size; the odd byte proves that it has been read to its end.
+_AT_ONCE: Final = 65536 + 1
+
+# Seconds to wait for the lock of a file.  It is held for one write; only who is stopped meanwhile holds it longer.
+_PATIENCE: Final = 10.0
+
+
+class NoFile(FileNotFoundError):
+    """There is something in the place of a session that is no regular file."""
+
+
+def look(path: str) -> Image:
+    """Return what a file holds, without waiting for anybody who writes into it.
+
+    What looks torn may be half of two saves.  Only then is the lock taken: what is torn under the lock stays torn.
+    """
+    while True:
+        fd = open_file(path, READ)
+        try:
+            image = parse(_fetch(fd))
+            found = _look_again(fd) if image.torn else image
+            if found is not None:
+                return found
+        finally:
+            os.close(fd)
+
+
+def _look_again(fd: int) -> Image | None:
+    """Return what a file holds while nobody writes into it, None if it has lost its name."""
+    _lock(fd, LOCK_SH)
+    try:
+        image = parse(_fetch(fd))
+        return image if not image.doubt or os.fstat(fd).st_nlink else None
+    finally:
+        flock(fd, LOCK_UN)
+
+
+def hold(path: str, flags: int) -> tuple[int, Image]:
+    """Open and lock a file and return it with what it holds, sure that it has not lost its name; then `release` it."""
+    while True:
+        fd = open_file(path, flags)
+        try:
+            _lock(fd, LOCK_EX)
+            image = parse(_fetch(fd))
+            if not image.doubt or os.fstat(fd).st_nlink:
+                return fd, image
+        except BaseException:
+            release(fd)
+            raise
+        release(fd)
+
+
+def _lock(fd: int, kind: int) -> None:
+    """Take the lock of a file; TimeoutError if its holder does not let go of it."""
+    end = pause = 0.0
+    while True:
+        try:
+            return flock(fd, kind | LOCK_NB)
+        except BlockingIOError:
+            end = end or time.monotonic() + _PATIENCE
+        if time.monotonic() >= end:
+            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of a session and does not go on")
+        pause = min(pause * 1.5 + 0.0001, 0.005)
+        time.sleep(random.uniform(0, pause))
+
+
+def release(fd: int) -> None:
+    # A process forked a moment ago has a copy of `fd` and would keep the lock if it were not let go of by name.
+    try:
+        flock(fd, LOCK_UN)
+    finally:
+        os.close(fd)
+
+
+def open_file(path: str, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise NoFile from error
+        raise
+
+
+def _fetch(fd: int) -> bytes:
+    """Return all bytes of a file."""
+    try:
+        data = os.pread(fd, _AT_ONCE, 0)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            raise NoFile from error
+        raise
+    if len(data) < _AT_ONCE:
+        return data
+    parts = [data]
+    at = len(data)
+    while parts[-1]:
+        parts.append(os.pread(fd, 1 << 20, at))
+        at += len(parts[-1])
+    return b"".join(parts)
+
+
+def write_all(fd: int, data: bytes, at: int) -> None:
+    """Write all of `data`; a full disk shows as a short write first."""
+    done = os.pwrite(fd, data, at)
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], at + done)
+
+
+def clear(path: str) -> None:
+    """Take away what is no regular file.
+
+    The folder's lock keeps the slower of two from taking away the session that the faster one put there.
+    """
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _lock(fd, LOCK_EX)
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                os.unlink(path)
+    finally:
+        release(fd)
