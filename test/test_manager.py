@@ -1,7 +1,6 @@
 """The life of a session during one request, seen from the framework's side."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,7 +21,7 @@ from session2 import (
     tokens,
 )
 from session2.errors import LockLost, ReadOnlySession, SerializationError
-from session2.serializers import MsgpackSerializer, Serializer
+from session2.serializers import Serializer
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.exchange import FakeExchange
 
@@ -710,21 +709,11 @@ class Refused(Exception):
         super().__init__(f"{form}: {field}")
 
 
-@dataclass(frozen=True)
-class Place:
-    """As a key of a dict, MessagePack writes it and cannot read it."""
-
-    shelf: int
-
-
-@pytest.mark.parametrize(("serializer", "value"), [
-    (PickleSerializer(), Refused("order", "name")), (Signed(PickleSerializer(), "x" * 32), Refused("order", "name")),
-    (MsgpackSerializer(), {Place(1): "book"}),
-])
+@pytest.mark.parametrize("serializer", [PickleSerializer(), Signed(PickleSerializer(), "x" * 32)])
 @pytest.mark.parametrize("logout", [False, True])
 def test_a_value_that_could_not_be_read_again_costs_nobody_the_session(
-        site: Site, serializer: Serializer, value: Any, logout: bool) -> None:
-    site.store.serializer = serializer
+        site: Site, serializer: Serializer, logout: bool) -> None:
+    site.store.serializer, value = serializer, Refused("order", "name")
     site.visit(lambda session: session.update(a=1) or session.set_user("joe"))
     request = site.start()
     if logout:

@@ -172,14 +172,11 @@ def test_a_missing_serializer_is_named_with_its_extra(python, serializer, extra,
 
 
 def test_the_suites_pass_on_the_wheel_with_nothing_else_optional(wheel, tmp_path):
-    """As the author of a store has it: the extra `testing`, no driver, no framework, the sources out of reach.
-
-    `msgpack` is for a serializer that the manager's tests try.
-    """
+    """As the author of a store has it: the extra `testing`, no driver, no framework, the sources out of reach."""
     environment, work = tmp_path / "environment", tmp_path / "work"
     venv.create(environment, with_pip=False, symlinks=True)
     python = environment / "bin/python"
-    run(tmp_path, sys.executable, "-m", "pip", "--python", python, "install", "--quiet", f"{wheel}[testing,msgpack]")
+    run(tmp_path, sys.executable, "-m", "pip", "--python", python, "install", "--quiet", f"{wheel}[testing]")
     work.mkdir()
     for name in ALONE:
         shutil.copy(ROOT / "test" / name, work)

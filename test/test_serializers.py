@@ -2,6 +2,7 @@
 
 import hmac
 import threading
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from session2 import ConfigurationError, Encrypted, JSONSerializer, PickleSerializer, Signed, get_secret
 from session2.errors import SerializationError
-from session2.serializers import MsgpackSerializer, Serializer
+from session2.serializers import MsgpackSerializer, Serializer, check
 
 SECRET, OTHER = get_secret(), get_secret()
 
@@ -47,6 +48,18 @@ def test_what_cannot_be_kept_is_named(serializer: Serializer, value: Any) -> Non
     assert caught.value.where == "'bad'"
     with pytest.raises(SerializationError, match="'inner'"):
         serializer.dumps({"good": 1, "data": {"fine": 1, "inner": value}})
+
+
+@dataclass(frozen=True)
+class Place:
+    shelf: int
+
+
+def test_what_is_written_and_cannot_be_read_again_is_named() -> None:
+    serializer = MsgpackSerializer()
+    state = {"good": 1, "data": {"fine": 1, "inner": {Place(1): "book"}}}
+    with pytest.raises(SerializationError, match="'inner' could not be read again"):
+        check(serializer, state, serializer.dumps(state))
 
 
 @ALL
