@@ -14,15 +14,12 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from .errors import ConfigurationError, SessionError, StoreUnavailable
-from .store import from_url
+from .store import check_login, from_url
 from .store.base import SessionStore
 
 VARIABLE: Final = "SESSION2_PASSWORD"
 
 _ASK: Final = "-"  # in the place of a password
-
-# One @, behind a user and a password of which no part can be taken for a host, a path or a query, and be shown as such.
-_LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
 
 # Where MySQL and MariaDB listen on this machine, in the packages of the usual systems.
 _SOCKETS: Final = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock",
@@ -53,9 +50,7 @@ def opened(url: str, ask: bool = False, create: bool = False) -> Iterator[Sessio
 
 
 def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
-    if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
-        raise ConfigurationError("the URL cannot be taken apart: in a user or password write %40 for @, and likewise "
-                                 "for / ? # % and blanks")
+    check_login(url)
     try:
         parts = urlsplit(url)
     except ValueError as error:

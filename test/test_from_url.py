@@ -1,11 +1,13 @@
 """Stores from text."""
 
+import traceback
 from typing import Any
 
 import pytest
 
 from session2 import ConfigurationError, JSONSerializer, from_url, get_secret
 from session2.errors import SerializationError
+from session2.store.postgres import PostgresSessionStore
 from session2.store.volatile import VolatileSessionStore
 
 
@@ -42,6 +44,7 @@ def test_options_are_passed_on() -> None:
 
 @pytest.mark.parametrize(("url", "message"), [
     ("nowhere:", "no store is called 'nowhere'"), ("", "no store"), ("directory:", "names no path"),
+    ("directory", "'directory:/var/lib/sessions'"),
     ("volatile:x", "has no place"), ("volatile:?colour=red", "no argument 'colour'"),
     ("volatile:?colour=", "no argument 'colour'"), ("volatile:?hash_ids=", "true or false"),
     ("volatile:?clock=5", "no argument 'clock'"), ("volatile:?hash_ids=maybe", "true or false"),
@@ -51,6 +54,22 @@ def test_options_are_passed_on() -> None:
 def test_what_does_not_exist_is_refused(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         from_url(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+@pytest.mark.parametrize("password", ["s3/cret", "s3?cret", "s3#cret", "s3@cret", "s3 cret", "s3%cret", "s3%zzcret"])
+def test_no_part_of_a_password_is_taken_for_something_else_and_told(scheme: str, password: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_url(f"{scheme}://anna:{password}@localhost/shop?table=sessions")
+    assert "write %40 for @" in str(caught.value)
+    assert "cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("conninfo", ["host=localhost password=s3 cret"])
+def test_no_part_of_a_password_is_told_of_a_conninfo_that_cannot_be_read(conninfo: str) -> None:
+    with pytest.raises(ConfigurationError, match="needs quotes") as caught:
+        PostgresSessionStore(conninfo)
+    assert "cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_option_is_given_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from importlib import import_module
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -29,6 +30,9 @@ _FORMATS: Final[dict[str, type[Serializer]]] = {
     "pickle": PickleSerializer, "json": JSONSerializer, "msgpack": MsgpackSerializer}
 _SEALS: Final = {"signed": Signed, "encrypted": Encrypted}
 
+# One @, behind a user and a password of which no part can be taken for a host, a path or a query, and be shown as such.
+_LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
+
 SECRETS: Final = "SESSION2_SECRETS"
 """The environment variable with the secrets for URLs that ask for a seal, separated by blanks, the newest first."""
 
@@ -40,6 +44,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     ``msgpack``, or for example ``signed-json`` or ``encrypted-pickle`` with secrets from the environment (`SECRETS`).
     Raises `ConfigurationError` for a scheme or an argument that does not exist.
     """
+    check_login(url)
     location, _, query = url.partition("?")
     scheme = location.partition(":")[0]
     if scheme not in _STORES:
@@ -56,6 +61,13 @@ def from_url(url: str, **options: Any) -> SessionStore:
         raise ConfigurationError(f"given in the URL and as an argument: {', '.join(sorted(twice))}")
     converted = {name: _convert(store, name, text, defaults) for name, text in arguments.items()}
     return store.from_location(location, **converted, **options)
+
+
+def check_login(url: str) -> None:
+    """Refuse a URL whose password would end up elsewhere, such as in an error about the host."""
+    if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
+        raise ConfigurationError("the URL cannot be taken apart: in a user or password write %40 for @, and likewise "
+                                 "for / ? # % and blanks")
 
 
 def _defaults(store: type) -> dict[str, Any]:

@@ -63,8 +63,7 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
 def _place(conn: Any, ssl_ca: str | None) -> Callable[[], str]:
     """Return what tells the conninfo for connections of the store's own."""
     if isinstance(conn, str):
-        tls = {} if ssl_ca is None else {"sslmode": "verify-full", "sslrootcert": ssl_ca}
-        conninfo = make_conninfo(conn, **tls)
+        conninfo = _checked(conn, {} if ssl_ca is None else {"sslmode": "verify-full", "sslrootcert": ssl_ca})
         return lambda: conninfo
     if isinstance(conn, psycopg.Connection):
         secret = {"password": conn.info.password} if conn.info.password else {}
@@ -74,6 +73,14 @@ def _place(conn: Any, ssl_ca: str | None) -> Callable[[], str]:
         raise ConfigurationError(f"PostgresSessionStore needs a conninfo string, a connection or a pool of psycopg 3, "
                                  f"not {type(conn).__name__}")
     return lambda: _place_of_pool(conn)
+
+
+def _checked(conninfo: str, options: Mapping[str, str]) -> str:
+    try:
+        return make_conninfo(conninfo, **options)
+    except psycopg.ProgrammingError:  # which may quote a part of the password
+        raise ConfigurationError("libpq cannot read the connection string; in a conninfo a value with blanks needs "
+                                 "quotes, in a URL write %40 for @, and likewise for / ? # % and blanks") from None
 
 
 def _place_of_pool(pool: Any) -> str:

@@ -66,9 +66,9 @@ class SessionStore(RecordStore):
     @classmethod
     def from_location(cls, location: str, **options: Any) -> SessionStore:
         """Make a store from the part of a URL before the query; by default ``scheme:PATH`` for a store at a path."""
-        path = location.partition(":")[2]
+        scheme, _, path = location.partition(":")
         if not path:
-            raise ConfigurationError(f"{location!r} names no path; write for example '{location}/var/lib/sessions'")
+            raise ConfigurationError(f"{location!r} names no path; write for example '{scheme}:/var/lib/sessions'")
         return cls(path, **options)  # type: ignore[arg-type, call-arg]
 
     # -- sessions <-> records: what the manager calls --------------------------------------------------------------
