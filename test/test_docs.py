@@ -100,11 +100,12 @@ def test_a_transcript_is_what_happens(path, tmp_path):
 
 def to_run(command: str, port: int) -> str:
     command = command.replace("8080", str(port))
+    command = re.sub("^kill .*? %1", r"\g<0>; wait %1 2>/dev/null", command)  # until the port is free again
     if command.endswith("&"):
         return f"{command[:-1]} >/dev/null 2>&1 &\n{WAIT_FOR_PORT.format(port=port)}"
     if command.startswith("curl "):
         return command.replace("curl ", "curl -sS ", 1)
-    return f"{command} 2>&1; wait %1 2>/dev/null" if command.startswith("kill ") else command
+    return command
 
 
 def matches(shown: str, output: str) -> bool:
