@@ -39,6 +39,12 @@ class SessionStore(_SessionStore):
     writer wins.
     """
 
+    def __new__(cls, *_: Any, **__: Any) -> SessionStore:
+        """Prepare a store whose own ``__init__`` never heard of this one's, for it used to have none."""
+        store = super().__new__(cls)
+        _SessionStore.__init__(store)
+        return store
+
     def load(self, session_id: str, session_class: type[Any]) -> Any:
         found = self.load_session(session_id, None)
         if found is not None:
@@ -51,7 +57,7 @@ class SessionStore(_SessionStore):
         return Outcome.SAVED
 
     def move(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
-        old, session.id = session.origin, new_id
+        old, session.id = session._origin, new_id
         outcome = self.save(session)
         if old is not None:
             self.delete_session(type(session)(old.id))
@@ -59,13 +65,13 @@ class SessionStore(_SessionStore):
 
     def delete(self, session: Session | str, replaced: bool = False) -> str | None:
         self.delete_session(session if isinstance(session, Session) else Session(session))
-        return session.key if isinstance(session, Session) else session
+        return session._key if isinstance(session, Session) else session
 
     def is_changed(self, session: Session) -> bool:
         return True
 
     def user_changed(self, session: Session) -> bool:
-        return session.user_key() != (None if session.origin is None else session.origin.record.user)
+        return session.user_key() != (None if session._origin is None else session._origin.record.user)
 
     def check(self, session: Session) -> None:
         pass
@@ -92,9 +98,9 @@ class SessionStore(_SessionStore):
 
 def _mark_stored(session: Session, session_id: str) -> None:
     """Let the manager see who was logged in when the session was loaded: it rotates the id when that changes."""
-    session.key = session_id
-    record = Record(b"", session.creation_time, session.access_time, session.access_time, user=session.user_key())
-    session.origin = Origin(session_id, session_id, record, b"")
+    session._key = session_id
+    record = Record(b"", session._creation_time, session._access_time, session._access_time, user=session.user_key())
+    session._origin = Origin(session_id, session_id, record, b"")
 
 
 def _old_module(old: str, new: str) -> ModuleType:

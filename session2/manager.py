@@ -46,7 +46,7 @@ class Visit:
 
     def has_lock_of(self, session: Session) -> bool:
         """Tell whether the request took the lock of this session."""
-        return self.lease is not None and self.lease.key == session.key
+        return self.lease is not None and self.lease.key == session._key
 
     def unlock(self) -> None:
         """Release the lock; the request goes on.  It goes on too where the store is down: leases end by themselves."""
@@ -116,8 +116,12 @@ class SessionManager(SessionPolicy[_S]):
         visit = exchange.visit = Visit(known_mode(mode))
         session_id = exchange.get_cookie(self._policy(exchange).name)
         visit.cookie = session_id if tokens.is_id(session_id) else None
-        session = self._open(visit) if visit.cookie else None
-        self._attach(exchange, session or self.new_session(exchange=exchange))
+        try:
+            session = self._open(visit) if visit.cookie else None
+            self._attach(exchange, session or self.new_session(exchange=exchange))
+        except BaseException:  # nobody will finish this request, and it may have the lock by now
+            visit.close()
+            raise
         exchange.add_header("Vary", "Cookie")
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
@@ -158,7 +162,7 @@ class SessionManager(SessionPolicy[_S]):
         """Lock the session of a request under way, and take in what others stored since it was loaded."""
         exchange = self._exchange(exchange)
         visit, session = exchange.visit, exchange.session
-        if visit is None or visit.finished or session is None or session.origin is None:
+        if visit is None or visit.finished or session is None or session._origin is None:
             return
         if visit.concurrency == "merge":
             visit.concurrency = "lock"
@@ -197,7 +201,7 @@ class SessionManager(SessionPolicy[_S]):
         self._attach(exchange, self.new_session(exchange=exchange))
 
     def _attach(self, exchange: Exchange, session: Session) -> None:
-        session.exchange = exchange
+        session._exchange = exchange
         exchange.session = session
         session.start_request()
 
@@ -207,11 +211,7 @@ class SessionManager(SessionPolicy[_S]):
         while visit.concurrency == "lock" and session is not None and not visit.has_lock_of(session):
             visit.unlock()  # of an id that was renewed while this request waited
             visit.lease = self.lock(session)
-            try:
-                session = self.load(visit.cookie)
-            except BaseException:
-                visit.close()
-                raise
+            session = self.load(visit.cookie)
         return session
 
     def _settle(self, exchange: Exchange, visit: Visit) -> None:
@@ -219,7 +219,7 @@ class SessionManager(SessionPolicy[_S]):
         self._log_out(visit, session if session is not None and session.has_info() else None)
         if visit.clear_site_data:
             exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
-        if session is None or (session.origin is None and not session.has_info()):
+        if session is None or (session._origin is None and not session.has_info()):
             if visit.ended and visit.cookie is not None:
                 self.revoke_session_cookie(exchange)
             return
@@ -231,7 +231,7 @@ class SessionManager(SessionPolicy[_S]):
 
     def _log_out(self, visit: Visit, successor: Session | None) -> None:
         """End the sessions logged out of, unless the request may not or what follows them cannot be stored."""
-        ended = [session for session in visit.ended if session.origin is not None]
+        ended = [session for session in visit.ended if session._origin is not None]
         if ended and visit.concurrency == "read-only":
             raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
         if ended and successor is not None:
@@ -252,12 +252,12 @@ class SessionManager(SessionPolicy[_S]):
         while outcome is None and not session.has_info():
             outcome = written(partial(self.store.discard, session), visit.concurrency, visit.lease)
         if outcome is not None:
-            session.id = session.key = session.origin = None
+            session.id = session._key = session._origin = None
         return outcome
 
     def _settle_late(self, session: Session | None, visit: Visit) -> None:
         self._log_out(visit, None)
-        if session is None or (session.origin is None and not session.has_info()):
+        if session is None or (session._origin is None and not session.has_info()):
             return
         if not session.has_info() and self._drop(session, visit) is not None:
             return
@@ -274,19 +274,19 @@ class SessionManager(SessionPolicy[_S]):
 
         A cookie sent now could take the place of the one of the login.
         """
-        if session.origin is not None or session.user is not None or visit.ended or visit.cookie is None:
+        if session._origin is not None or session.user is not None or visit.ended or visit.cookie is None:
             return False
         return self.store.was_replaced(visit.cookie)
 
     def _keep(self, exchange: Exchange, visit: Visit, session: Session) -> None:
         if self._comes_late(session, visit):
             return
-        seen = session.access_time
+        seen = session._access_time
         outcome = self.save(session, visit.concurrency, visit.lease)
         if outcome is Outcome.GONE:
             self.revoke_session_cookie(exchange)
         elif outcome is not Outcome.REPLACED and session.id is not None:
-            moved_clock = session.access_time != seen and self._policy(exchange).max_age is not None
+            moved_clock = session._access_time != seen and self._policy(exchange).max_age is not None
             if session.id != visit.cookie or moved_clock:
                 self.set_session_cookie(session.id, exchange)
             visit.cookie = session.id

@@ -45,7 +45,7 @@ class SessionMapping(Generic[_S]):
         return session
 
     def __setitem__(self, session_id: str, session: _S) -> None:
-        if session_id not in (session.id, session.key):
+        if session_id not in (session.id, session._key):
             raise ConfigurationError("a session is stored under its own id only")
         self.save(session)
 
@@ -72,7 +72,7 @@ class SessionMapping(Generic[_S]):
 
     def keys(self) -> list[str]:
         """Return the keys of all sessions."""
-        return [str(session.key) for session in self]
+        return [str(session._key) for session in self]
 
     def sorted_keys(self) -> list[str]:
         """Return the keys of all sessions in order."""
@@ -84,7 +84,7 @@ class SessionMapping(Generic[_S]):
 
     def items(self) -> list[tuple[str, _S]]:
         """Return all sessions with their keys."""
-        return [(str(session.key), session) for session in self]
+        return [(str(session._key), session) for session in self]
 
     def _by_key(self, key: str) -> _S | None:
         if not tokens.is_key(key) or not self.store.hash_ids:

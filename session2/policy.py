@@ -42,8 +42,8 @@ class SessionPolicy(SessionMapping[_S]):
     def new_session(self, id: str | None = None, exchange: Exchange | None = None) -> _S:
         """Return a session that nothing is stored of yet."""
         session = self.session_class(id)
-        session.creation_time = session.access_time = self.store.clock()
-        session.expires = self._expiry(session)
+        session._creation_time = session._access_time = self.store.clock()
+        session._expires = self._expiry(session)
         if exchange is not None and exchange.remote_address is not None:
             session._remote_address = exchange.remote_address
         return session
@@ -79,7 +79,7 @@ class SessionPolicy(SessionMapping[_S]):
 
     def lock(self, session: Session | str) -> Lease:
         """Take the lock of a session, given itself or its id; release it with ``with`` or `Lease.release`."""
-        key = session.key if isinstance(session, Session) else tokens.is_id(session) and self.store.key(session)
+        key = session._key if isinstance(session, Session) else tokens.is_id(session) and self.store.key(session)
         if not key:
             raise ConfigurationError("what was never stored cannot be locked")
         lease = self.store.lock(key, timeout=self.lock_timeout, lease=self.lock_lease)
@@ -111,14 +111,14 @@ class SessionPolicy(SessionMapping[_S]):
 
     def _save(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under the id it has."""
-        before = session.access_time, session.expires
+        before = session._access_time, session._expires
         self._use(session)
         outcome = written(partial(self.store.save, session), mode, lease)
         if outcome is Outcome.UNCHANGED:
-            if session.access_time - before[0] >= self.touch_interval:
+            if session._access_time - before[0] >= self.touch_interval:
                 self.store.refresh(session)
             else:
-                session.access_time, session.expires = before
+                session._access_time, session._expires = before
         return outcome
 
     def _move(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
@@ -128,7 +128,7 @@ class SessionPolicy(SessionMapping[_S]):
         now, user_changed = self.store.clock(), self.store.user_changed(session)
         if user_changed:
             session._login_time, grace = None if session.user is None else now, 0.0
-        if session.origin is not None:
+        if session._origin is not None:
             session._issued = now
         try:
             outcome = written(partial(self.store.move, session, new_id, grace), mode, lease)
@@ -141,14 +141,14 @@ class SessionPolicy(SessionMapping[_S]):
 
     def _use(self, session: Session) -> None:
         """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
-        session.access_time = max(self.store.clock(), session.access_time)
-        session.expires = self._expiry(session)
+        session._access_time = max(self.store.clock(), session._access_time)
+        session._expires = self._expiry(session)
 
     def _expiry(self, session: Session) -> float | None:
-        idle = None if self.idle_timeout is None else session.access_time + self.idle_timeout
+        idle = None if self.idle_timeout is None else session._access_time + self.idle_timeout
         if self.lifetime is None:
             return idle
-        absolute = session.creation_time + self.lifetime
+        absolute = session._creation_time + self.lifetime
         return absolute if idle is None else min(idle, absolute)
 
     def _limit_sessions(self, session: Session) -> None:
@@ -161,7 +161,7 @@ class SessionPolicy(SessionMapping[_S]):
             return
         for _ in range(10):
             found = self.store.sessions(self.session_class, session.user_key())
-            oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
+            oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found._key)), reverse=True)
             ended = [self._end(extra, "revoked", "too many sessions of one user")
                      for extra in oldest_last[self.max_sessions:]]
             if all(ended):  # none was renewed meanwhile
@@ -182,7 +182,7 @@ class SessionPolicy(SessionMapping[_S]):
         return self._move(session, tokens.new_id(), grace=self.renew_grace)
 
     def _needs_new_id(self, session: Session) -> bool:
-        origin = session.origin
+        origin = session._origin
         if origin is None:
             return True
         if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
@@ -190,13 +190,13 @@ class SessionPolicy(SessionMapping[_S]):
         return session.id != origin.id or self.store.user_changed(session)
 
     def _next_id(self, session: Session) -> str:
-        reserved = session.origin is None or session.id != session.origin.id
+        reserved = session._origin is None or session.id != session._origin.id
         return session.id if reserved and session.id is not None and tokens.is_id(session.id) else tokens.new_id()
 
     def _renewal_due(self, session: Session) -> bool:
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
-        issued = session.creation_time if session._issued is None else session._issued
-        return self.renew_after is not None and session.exchange is not None \
+        issued = session._creation_time if session._issued is None else session._issued
+        return self.renew_after is not None and session._exchange is not None \
             and self.store.clock() - issued >= self.renew_after
 
     def _refuse_change(self, session: Session) -> Outcome:

@@ -32,6 +32,16 @@ class Origin(NamedTuple):
     payload: bytes
 
 
+class _Shown:
+    """What a slot holds, under a public name that an application may nevertheless use for an attribute of its own."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._slot = f"_{name}"
+
+    def __get__(self, session: Session | None, owner: type) -> Any:
+        return self if session is None else getattr(session, self._slot)
+
+
 class Session:
     """One visitor's session.  Any attribute the application sets is kept.
 
@@ -41,8 +51,8 @@ class Session:
     """
 
     # What is in __dict__ is the state; what is in slots is bookkeeping and never stored with it.
-    __slots__ = ("__dict__", "__weakref__", "access_time", "creation_time", "exchange", "expires", "id", "key",
-                 "origin")
+    __slots__ = ("__dict__", "__weakref__", "_access_time", "_creation_time", "_exchange", "_expires", "_key",
+                 "_origin", "id")
 
     MAX_FORM_TOKENS: ClassVar[int] = 16
     CSRF_TOKEN_NAME: ClassVar[str] = "csrf_token"  # noqa: S105 (the name of a form field)
@@ -59,24 +69,32 @@ class Session:
 
     id: str | None
     """What the cookie carries; None until the session is worth storing, and for sessions met by iteration."""
-    key: str | None
+
+    _key: str | None
+    _creation_time: float
+    _access_time: float
+    _expires: float | None
+    _origin: Origin | None
+    _exchange: Exchange | None
+
+    key = _Shown()
     """What the store files the session under."""
-    creation_time: float
-    access_time: float
-    expires: float | None
-    origin: Origin | None
-    exchange: Exchange | None
+    creation_time = _Shown()
+    access_time = _Shown()
+    expires = _Shown()
+    origin = _Shown()
+    exchange = _Shown()
 
     def __init__(self, id: str | None = None) -> None:
         self._bookkeeping(id, time.time())
 
     def _bookkeeping(self, id: str | None, now: float) -> None:
         self.id = id
-        self.key = None
-        self.creation_time = self.access_time = now
-        self.expires = None
-        self.origin = None
-        self.exchange = None
+        self._key = None
+        self._creation_time = self._access_time = now
+        self._expires = None
+        self._origin = None
+        self._exchange = None
 
     @classmethod
     def restore(cls: type[_S], state: dict[str, Any]) -> _S:
@@ -87,11 +105,11 @@ class Session:
         return session
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {(self.key or 'new')[:8]} user={self.user!r}>"
+        return f"<{type(self).__name__} {(self._key or 'new')[:8]} user={self.user!r}>"
 
     def __str__(self) -> str:
         user = f"user {self.user}" if self.user else "no user"
-        return f"session {(self.key or 'new')[:8]} ({user})"
+        return f"session {(self._key or 'new')[:8]} ({user})"
 
     # -- state -----------------------------------------------------------------------------------------------------
 
@@ -116,14 +134,14 @@ class Session:
 
     # A session travels by pickle only in the stores of others; ours keep the plain state.
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.get_state(), "id": self.id, "_creation_time": self.creation_time,
-                "_access_time": self.access_time}
+        return {**self.get_state(), "id": self.id, "_creation_time": self._creation_time,
+                "_access_time": self._access_time}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         self._bookkeeping(state.pop("id", None), 0.0)
-        self.creation_time = state.pop("_creation_time", 0.0)
-        self.access_time = state.pop("_access_time", self.creation_time)
+        self._creation_time = state.pop("_creation_time", 0.0)
+        self._access_time = state.pop("_access_time", self._creation_time)
         self.set_state(state)
 
     # -- user ------------------------------------------------------------------------------------------------------
@@ -148,23 +166,23 @@ class Session:
 
     def get_creation_time(self) -> float:
         """Return when this session began, in seconds since the epoch."""
-        return self.creation_time
+        return self._creation_time
 
     def get_login_time(self) -> float | None:
         """Return when the present user logged in, None if nobody is."""
-        return None if self.user is None else self._login_time or self.creation_time
+        return None if self.user is None else self._login_time or self._creation_time
 
     def get_access_time(self) -> float:
         """Return when this session was last seen before this request; exact to the manager's `touch_interval`."""
-        return self.access_time
+        return self._access_time
 
     def get_creation_age(self, _now: float | None = None) -> float:
         """Return the seconds since this session began."""
-        return (time.time() if _now is None else _now) - self.creation_time
+        return (time.time() if _now is None else _now) - self._creation_time
 
     def get_access_age(self, _now: float | None = None) -> float:
         """Return the seconds since this session was last seen before this request."""
-        return (time.time() if _now is None else _now) - self.access_time
+        return (time.time() if _now is None else _now) - self._access_time
 
     def start_request(self) -> None:
         """Do what a subclass wants done at the start of each request; nothing by default."""
@@ -173,9 +191,9 @@ class Session:
         """Write a readable summary to `file` (default: standard output); `deep` adds the state."""
         out = file or sys.stdout
         if header:
-            out.write(f"session {(self.key or 'new')[:8]}:\n")
+            out.write(f"session {(self._key or 'new')[:8]}:\n")
         out.write(f"  user {self.user!r}\n  remote address {self._remote_address}\n")
-        out.write(f"  created {_stamp(self.creation_time)}, last accessed {_stamp(self.access_time)}\n")
+        out.write(f"  created {_stamp(self._creation_time)}, last accessed {_stamp(self._access_time)}\n")
         for name, value in sorted(self.get_state().items()) if deep else ():
             out.write(f"  {name}: {value!r}\n")
 
@@ -205,7 +223,7 @@ class Session:
 
     def valid_csrf_token(self, name: str | None = None) -> bool:
         """Tell whether the current request is a POST whose field `name` (`CSRF_TOKEN_NAME`) holds the CSRF token."""
-        value = self.exchange.post_value(name or self.CSRF_TOKEN_NAME) if self.exchange else None
+        value = self._exchange.post_value(name or self.CSRF_TOKEN_NAME) if self._exchange else None
         if not isinstance(value, str) or self._csrf_token is None:
             return False
         return hmac.compare_digest(value.encode(errors="replace"), self._csrf_token.encode())

@@ -119,7 +119,7 @@ class SQLTests:
         for action in (lambda: again(store, session), lambda: store.save(session), lambda: store.refresh(session),
                        lambda: saved(store, n=1)):
             session["n"] += 1
-            session.access_time += 100
+            session._access_time += 100
             before = statements()
             action()
             assert statements() - before == 1
@@ -389,7 +389,7 @@ class SQLTests:
         for minutes in range(20):
             session = Shop(new_id())
             session["n"] = minutes
-            session.access_time = clock.now - minutes * 60
+            session._access_time = clock.now - minutes * 60
             store.save(session)
         store.move(session, new_id(), grace=30)
         with store.lock(KEY):

@@ -56,7 +56,7 @@ def test_a_step_neither_expires_nor_revives_sessions(step: float) -> None:
     manager.save(expired)
     machine.pass_time(HOUR / 2)
     live["a"] = 1
-    live.creation_time = live.access_time = machine.clock()
+    live._creation_time = live._access_time = machine.clock()
     manager.save(live)
     machine.pass_time(HOUR / 2 + 100)
     machine.wall += step

@@ -2,14 +2,16 @@
 
 import io
 import pickle
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from session2 import DictSession, Session
+from session2 import DictSession, Session, SessionManager
 from session2.session import user_key
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.exchange import FakeExchange
 
 
 class Account:
@@ -110,7 +112,7 @@ def test_the_csrf_token_stays_and_without_a_request_nothing_is_valid() -> None:
 
 def test_ages_count_from_the_times() -> None:
     session = Session()
-    session.creation_time, session.access_time = 100.0, 150.0
+    session._creation_time, session._access_time = 100.0, 150.0
     assert (session.get_creation_time(), session.get_access_time()) == (100.0, 150.0)
     assert (session.get_creation_age(160.0), session.get_access_age(160.0)) == (60.0, 10.0)
 
@@ -140,3 +142,26 @@ def test_users_are_indexed_by_text() -> None:
     assert user_key(7) == "7"
     assert user_key(UUID(int=7)) == str(UUID(int=7))
     assert user_key(("a", 1)) == user_key(("a", 1)) != user_key(("a", 2))
+
+
+@pytest.mark.parametrize("name", ["key", "creation_time", "access_time", "expires", "origin", "exchange"])
+@pytest.mark.parametrize("where", ["set by the application", "default of its class"])
+def test_an_attribute_of_the_application_may_have_any_public_name(name: str, where: str) -> None:
+    own = type("Own", (Session,), {name: None} if where.startswith("default") else {})
+    now = [1.8e9]
+    manager: SessionManager[Any] = SessionManager(VolatileSessionStore(clock=lambda: now[0]), own, renew_after=50)
+    cookies: dict[str, str] = {}
+
+    def visit(page: Callable[[Any], object]) -> None:
+        request = FakeExchange(cookies)
+        manager.start_request(request)
+        page(request.session)
+        manager.finish_successful_request(request)
+        now[0] += 100
+
+    visit(lambda session: session.get_csrf_token())
+    visit(lambda session: setattr(session, name, "the application's"))
+    visit(lambda session: session.set_user("joe"))
+    visit(lambda session: session.valid_csrf_token())
+    assert [getattr(session, name) for session in manager] == ["the application's"]
+    assert manager.revoke_user("joe") == 1

@@ -138,15 +138,11 @@ class StoreSession(MutableMapping[str, Any]):
         samesite = self._settings.get("samesite", self.samesite)
         exchange.cookie_policy = cookie_policy(self._settings, self._request.headers, samesite, max_age)
         exchange.sends_expires = manager.cookie is None
-        try:
-            manager.start_request(exchange, self._concurrency(manager))
-        except BaseException:  # the session's own `start_request` may refuse, and the lock is taken by then
-            manager.finish_failed_request(exchange)
-            raise
+        manager.start_request(exchange, self._concurrency(manager))
         assert exchange.session is not None
         assert exchange.visit is not None
         self._opened = True
-        self._missing = self.originalid is not None and exchange.session.origin is None
+        self._missing = self.originalid is not None and exchange.session._origin is None
         self.locked = exchange.visit.concurrency == "lock"
         keep_clean(manager.store, self.clean_freq)
 

@@ -101,10 +101,10 @@ class SessionStore(RecordStore):
         except SerializationError as error:
             tell(self.observer, "corrupt", key, f"treated as missing: {error}")
             return None
-        session.key = key
+        session._key = key
         session.id = session_id if self.hash_ids else key
-        session.creation_time, session.access_time, session.expires = record.created, record.accessed, record.expires
-        session.origin = Origin(session.id, key, record, payload)
+        session._creation_time, session._access_time, session._expires = record.created, record.accessed, record.expires
+        session._origin = Origin(session.id, key, record, payload)
         return session
 
     def save(self, session: Session, merge: bool = True) -> Outcome:
@@ -113,22 +113,22 @@ class SessionStore(RecordStore):
         :param merge: False raises `SessionConflict` where there is something to merge.
         """
         payload = self._payload(session)
-        if session.origin is None:
+        if session._origin is None:
             return self._insert(session, payload)
-        if self._is_unchanged(session, session.origin, payload):
+        if self._is_unchanged(session, session._origin, payload):
             return Outcome.UNCHANGED
         return self._replace(session, payload, merge)
 
     def is_changed(self, session: Session) -> bool:
         """Tell whether the session holds anything else than what is stored of it."""
-        return session.origin is None or not self._is_unchanged(session, session.origin, self._payload(session))
+        return session._origin is None or not self._is_unchanged(session, session._origin, self._payload(session))
 
     def user_changed(self, session: Session) -> bool:
         """Tell whether another user is logged in than when the session was loaded.
 
         An object may be pickled differently once it has been stored, so the pickles of what was loaded are compared.
         """
-        origin, now = session.origin, session.user_key()
+        origin, now = session._origin, session.user_key()
         if origin is None or origin.record.user == now:
             return origin is None and now is not None
         return self._loaded(session, origin).user_key() != now
@@ -144,20 +144,20 @@ class SessionStore(RecordStore):
 
         :param merge: False raises `SessionConflict` in this case.
         """
-        assert session.origin is not None
+        assert session._origin is not None
         try:
-            self.remove(session.origin.key, session.origin.record.version)
+            self.remove(session._origin.key, session._origin.record.version)
         except Conflict:
             if not merge:
                 raise SessionConflict(_CHANGED) from None
             return self._catch_up(session)
-        tell(self.observer, "ended", session.origin.key)
+        tell(self.observer, "ended", session._origin.key)
         return Outcome.GONE
 
     def refresh(self, session: Session) -> None:
         """Move the idle clock of a stored session to its `access_time` and `expires`."""
-        if session.origin is not None:
-            self.touch(session.origin.key, session.access_time, session.expires)
+        if session._origin is not None:
+            self.touch(session._origin.key, session._access_time, session._expires)
 
     def move(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
         """Store the session under `new_id` and retire its old id.
@@ -165,10 +165,10 @@ class SessionStore(RecordStore):
         :param grace: seconds for which the old id still leads here; 0: it is dead at once.
         :param merge: False raises `SessionConflict` where there is something to merge.
         """
-        if session.origin is None:
+        if session._origin is None:
             session.id = new_id
             return self._insert(session, self._payload(session))
-        old_id, old_key, _, _ = session.origin
+        old_id, old_key, _, _ = session._origin
         new_key = self.key(new_id)
         retired = _MOVED + tokens.seal_id(new_id, old_id) if grace and old_id is not None else _ENDED
         for _ in _attempts():
@@ -176,7 +176,7 @@ class SessionStore(RecordStore):
             record = self._record(session, payload, new_key)
             version = self.write(new_key, record, None)
             try:
-                self._retire(old_key, session.origin.record, retired, grace or ENDED_GRACE)
+                self._retire(old_key, session._origin.record, retired, grace or ENDED_GRACE)
             except Conflict:
                 self.remove(new_key)  # at once: whatever goes wrong from here on, there must not be two sessions
                 if not merge:
@@ -184,7 +184,7 @@ class SessionStore(RecordStore):
                 outcome = self._catch_up(session)
                 if outcome is not None:
                     return outcome
-                if session.origin.key != old_key:  # another request renewed the id at the same moment
+                if session._origin.key != old_key:  # another request renewed the id at the same moment
                     return self.save(session) if grace else self.move(session, new_id)
             else:
                 tell(self.observer, "renewed" if grace else "rotated", new_key, f"was {old_key[:8]}")
@@ -203,7 +203,7 @@ class SessionStore(RecordStore):
 
     def take_in(self, session: Session) -> None:
         """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
-        id, origin = session.id, session.origin
+        id, origin = session.id, session._origin
         if origin is not None and self._catch_up(session) is None and id != origin.id:
             session.id = id
 
@@ -264,7 +264,7 @@ class SessionStore(RecordStore):
 
     def save_session(self, session: Session) -> None:
         """Store a session; one without an id gets one."""
-        if session.id is None and session.origin is None:
+        if session.id is None and session._origin is None:
             session.id = tokens.new_id()
         self.save(session)
 
@@ -279,7 +279,7 @@ class SessionStore(RecordStore):
 
     def iter_sessions(self) -> Iterator[tuple[str, Session]]:
         """Iterate over ``(key, session)``; the id of a session is known to its visitor only."""
-        return ((str(session.key), session) for session in self.sessions(DictSession))
+        return ((str(session._key), session) for session in self.sessions(DictSession))
 
     def delete_old_sessions(self, minutes: float) -> tuple[int, int]:
         """Delete the sessions nobody used for so many minutes; return how many are deleted and how many remain."""
@@ -317,8 +317,8 @@ class SessionStore(RecordStore):
 
     def _current(self, session: Session | str) -> Found | Outcome:
         """Return where a session, given itself or its id, is filed by now, or how it ended."""
-        if isinstance(session, Session) and session.origin is not None:
-            id, key, _, _ = session.origin
+        if isinstance(session, Session) and session._origin is not None:
+            id, key, _, _ = session._origin
             return self._find(key) if id is None else self._follow(id)
         id = session.id if isinstance(session, Session) else session
         return self._follow(id) if id is not None and tokens.is_id(id) else Outcome.GONE
@@ -365,11 +365,11 @@ class SessionStore(RecordStore):
 
     def _record(self, session: Session, payload: bytes, key: str) -> Record:
         check(self.serializer, session.get_state(), payload)
-        return Record(self.serializer.seal(payload, key), session.creation_time, self.clock(), session.access_time,
-                      session.expires, session.user_key())
+        return Record(self.serializer.seal(payload, key), session._creation_time, self.clock(), session._access_time,
+                      session._expires, session.user_key())
 
     def _stored(self, session: Session, id: str | None, key: str, record: Record, payload: bytes) -> Outcome:
-        session.id, session.key, session.origin = id, key, Origin(id, key, record, payload)
+        session.id, session._key, session._origin = id, key, Origin(id, key, record, payload)
         return Outcome.SAVED
 
     def _retire(self, key: str, record: Record, trace: bytes, seconds: float) -> None:
@@ -391,8 +391,8 @@ class SessionStore(RecordStore):
 
     def _replace(self, session: Session, payload: bytes, merge: bool) -> Outcome:
         for _ in _attempts():
-            assert session.origin is not None
-            id, key, old, _payload = session.origin
+            assert session._origin is not None
+            id, key, old, _payload = session._origin
             record = self._record(session, payload, key)
             try:
                 version = self.write(key, record, old.version)
@@ -405,27 +405,27 @@ class SessionStore(RecordStore):
             if outcome is not None:
                 return outcome
             payload = self._payload(session)
-            if self._is_unchanged(session, session.origin, payload):  # somebody stored the same
+            if self._is_unchanged(session, session._origin, payload):  # somebody stored the same
                 return Outcome.UNCHANGED
         raise SessionConflict("the session kept changing while it was to be saved; try again")
 
     def _catch_up(self, session: Session) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""
-        assert session.origin is not None
+        assert session._origin is not None
         found = self._current(session)
         if isinstance(found, Outcome):
             return found
         new_id, key, record = found
-        if (key, record.version) == (session.origin.key, session.origin.record.version):
+        if (key, record.version) == (session._origin.key, session._origin.record.version):
             return None
         theirs = self.session_from(key, record, type(session), new_id)
         if theirs is None:
             return Outcome.GONE
         tell(self.observer, "conflict", key, "merging")
-        base = self._loaded(session, session.origin)
+        base = self._loaded(session, session._origin)
         session.merge_state(base.get_state(), theirs.get_state())
-        session.id, session.key, session.origin = theirs.id, key, theirs.origin
-        session.access_time = max(session.access_time, record.accessed)
+        session.id, session._key, session._origin = theirs.id, key, theirs._origin
+        session._access_time = max(session._access_time, record.accessed)
         return None
 
     def _find(self, key: str) -> Found | Outcome:

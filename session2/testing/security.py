@@ -212,7 +212,7 @@ class SecurityTests:
         for number, id in enumerate(ids):
             session = DictSession(id)
             session["n"] = number
-            session.expires = clock() + 100
+            session._expires = clock() + 100
             store.save(session)
         assert [store.load(id, DictSession)["n"] for id in ids] == list(range(len(ids)))  # type: ignore[index]
         store.close()

@@ -49,7 +49,7 @@ class SavingTests:
         session.set_user("anna")
         session.data["list"] = [1, {"two": (3.0, None)}]
         session.colour = "blue"  # type: ignore[attr-defined]
-        session.expires = session.access_time + 1000.5
+        session._expires = session.access_time + 1000.5
         assert store.save(session) is Outcome.SAVED
         loaded = again(store, session)
         assert (loaded.user, loaded.data, loaded.colour) == (  # type: ignore[attr-defined]
@@ -169,7 +169,7 @@ class SavingTests:
     def test_touch_is_no_conflict(self, store: SessionStore, clock: Clock) -> None:
         session = saved(store, n=0)
         other = again(store, session)
-        other.access_time = clock.now + 100
+        other._access_time = clock.now + 100
         store.refresh(other)
         session["n"] = 1
         assert store.save(session, merge=False) is Outcome.SAVED
@@ -186,13 +186,13 @@ class SavingTests:
 
     def test_expired_session_is_not_restored(self, store: SessionStore, clock: Clock) -> None:
         session = saved(store, n=0)
-        session.expires = clock.now + 10
+        session._expires = clock.now + 10
         session["n"] = 1
         store.save(session)
         stale = again(store, session)
         clock.advance(10)
         stale["n"] = 2
-        stale.access_time, stale.expires = clock.now, clock.now + 1000
+        stale._access_time, stale._expires = clock.now, clock.now + 1000
         assert store.save(stale) is Outcome.GONE
         store.refresh(stale)
         assert contents(store) == {}
@@ -366,8 +366,8 @@ class ApiTests:
         start = clock.now
         for minutes in range(10):
             session = Shop(new_id())
-            session.creation_time = session.access_time = start - minutes * 60
-            session.expires = None if minutes % 2 else start + 30
+            session._creation_time = session._access_time = start - minutes * 60
+            session._expires = None if minutes % 2 else start + 30
             session["n"] = minutes
             store.save(session)
         with store.lock("00" * 32):

@@ -87,7 +87,7 @@ def change_all(store: SessionStore, ids: Sequence[str]) -> None:
             give_way()
             session["changed"] = turn
             store.save(session)
-            session.access_time += 1
+            session._access_time += 1
             store.refresh(session)
 
 
@@ -261,7 +261,7 @@ def save_for_ever(store: SessionStore, id: str) -> Iterator[int]:
         session["body"] = checksummed(session["n"])
         assert store.save(session) is Outcome.SAVED
         yield session["n"]
-        session.access_time += 1
+        session._access_time += 1
         store.refresh(session)
 
 

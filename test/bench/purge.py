@@ -57,7 +57,7 @@ def visit(url: str, over: threading.Event, latencies: list[float]) -> None:
     """Load, change and save, again and again, with some time to think."""
     store = from_url(url)
     session = DictSession(new_id())
-    session.expires = time.time() + DAY
+    session._expires = time.time() + DAY
     session["n"], session["text"] = 0, "x" * 1000
     store.save(session)
     while not over.is_set():

@@ -131,10 +131,10 @@ class TestPostgresMore(SQLTests):
         for turn in range(1, 31):
             for session in sessions:
                 clock.advance(0.01)
-                session.access_time, session.expires = clock(), clock() + 1800
+                session._access_time, session._expires = clock(), clock() + 1800
                 session["n"] = turn
                 store.save(session)
-                session.access_time, session.expires = clock() + 0.001, clock() + 1800
+                session._access_time, session._expires = clock() + 0.001, clock() + 1800
                 store.refresh(session)
         store.close()
         self.execute(server, "SELECT pg_stat_force_next_flush()")

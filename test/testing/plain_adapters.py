@@ -216,7 +216,7 @@ class lets_the_last_writer_win(Handler):
         session = exchange.session
         stored = self.manager.load(session.id) if session is not None else None
         if session is not None and stored is not None and exchange.visit is not None and not exchange.visit.ended:
-            session.origin = stored.origin
+            session._origin = stored.origin
         super().end(exchange, status)
 
 
@@ -225,7 +225,7 @@ class restores_what_was_logged_out(Handler):
     def end(self, exchange: PlainExchange, status: int) -> None:
         session = exchange.session
         if session is not None and session.origin is not None and self.manager.load(session.id) is None:
-            session.origin = session.id = None
+            session._origin = session.id = None
         super().end(exchange, status)
 
 
