@@ -74,8 +74,7 @@ class DirectorySessionStore(SessionStore):
         with self._system():
             os.makedirs(self.directory, 0o700, exist_ok=True)
             super().setup(drop)
-            if not os.path.exists(self._indexed):
-                self._index()
+            self._index()
 
     # -- primitives ------------------------------------------------------------------------------------------------
 
@@ -140,8 +139,8 @@ class DirectorySessionStore(SessionStore):
         return self._found(name for path, name in self._files() if self._is_ours(path, name))
 
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
-        if not os.path.exists(self._indexed):
-            return super().records_of(user)
+        with self._system():
+            self._index()
         end = _end_of_entries(user)
         names = (name for name in self._names(_USERS + end[-2:]) if name.endswith(end))
         keys = (match[1] for match in map(_ENTRY.fullmatch, names) if match)
@@ -370,7 +369,9 @@ class DirectorySessionStore(SessionStore):
             release(fd)
 
     def _index(self) -> None:
-        """Make the entries of records stored before there were any, and note that all are there."""
+        """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""
+        if os.path.exists(self._indexed):
+            return
         for key, record in self.scan():
             if record.user is not None:
                 self._enter(self._path(key), record.user)

@@ -395,7 +395,7 @@ class TestUsers:
         assert set(entries(store)) == {copy, moved}
 
     def test_store_without_entries(self, store: DirectorySessionStore) -> None:
-        """One begun before there were any, or restored from a backup, misses no session; `setup` makes the entries."""
+        """One begun before there were any, or restored from a backup, misses no session."""
         store.write(KEY, record(OLD), None)
         store.write("cd" * 32, record(OLD)._replace(user=None), None)
         store.write("ef" * 32, record(OLD, expires=950.0), None)
@@ -403,8 +403,6 @@ class TestUsers:
         for path in [*entries(store), Path(store.directory, "indexed")]:
             path.unlink()
         assert [key for key, _ in store.records_of("anna")] == [KEY]
-        assert entries(store) == []
-        store.setup()
         assert entries(store) == [entry]
         store.write("ef" * 32, record(NEW), None)
         assert {key for key, _ in store.records_of("anna")} == {KEY, "ef" * 32}
