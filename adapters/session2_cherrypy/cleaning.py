@@ -16,7 +16,7 @@ _starting: Final = threading.Lock()
 
 def keep_clean(store: SessionStore, minutes: float | None) -> None:
     """See to it that the store is cleaned this often; 0 or None: never.  The first answer for a store holds."""
-    if not minutes or store in _monitors:
+    if minutes is None or minutes <= 0 or store in _monitors:
         return
     with _starting:
         if store in _monitors:

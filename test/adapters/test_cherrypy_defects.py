@@ -106,7 +106,7 @@ def test_02_every_store_is_cleaned(serve: Serve, tmp_path: Path) -> None:
             cleaning.stop_cleaning(store)
 
 
-@pytest.mark.parametrize("never", [0, None, False])
+@pytest.mark.parametrize("never", [0, None, False, -1])
 def test_02_no_thread_where_none_is_wanted(serve: Serve, manager: Any, store: Any, never: Any) -> None:
     serve(PAGES, manager=manager, clean_freq=never).get("/visit")
     assert store not in cleaning._monitors
