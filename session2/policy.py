@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast, get_args
@@ -24,6 +25,8 @@ _S = TypeVar("_S", bound=Session)
 _Result = TypeVar("_Result")
 
 _MODES: Final = get_args(Concurrency)
+
+_LOGIN_LEASE: Final = 10.0  # seconds that the next login of a user waits at most for one that was killed
 
 
 class SessionPolicy(SessionMapping[_S]):
@@ -130,14 +133,23 @@ class SessionPolicy(SessionMapping[_S]):
             session._login_time, grace = None if session.user is None else now, 0.0
         if session._origin is not None:
             session._issued = now
-        try:
-            outcome = written(partial(self.store.move, session, new_id, grace), mode, lease)
-        except StoreUnavailable:
-            session.id = None  # something may be there under the new id: who tries again takes another one
-            raise
-        if user_changed:
-            self._limit_sessions(session)
+        limit = self.max_sessions if user_changed and session.user is not None else None
+        with nullcontext() if limit is None else self._turn_to_log_in(session):
+            try:
+                outcome = written(partial(self.store.move, session, new_id, grace), mode, lease)
+            except StoreUnavailable:
+                session.id = None  # something may be there under the new id: who tries again takes another one
+                raise
+            if limit is not None:
+                self._limit_sessions(session, limit)
         return outcome
+
+    def _turn_to_log_in(self, session: Session) -> Lease:
+        """Return a lock of the user whose sessions are limited.
+
+        Of a login that is submitted twice one comes to nothing, and must not be counted meanwhile.
+        """
+        return self.store.lock(tokens.hash_id(f"logins of {session.user_key()}"), lease=_LOGIN_LEASE)
 
     def _use(self, session: Session) -> None:
         """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
@@ -151,19 +163,13 @@ class SessionPolicy(SessionMapping[_S]):
         absolute = session._creation_time + self.lifetime
         return absolute if idle is None else min(idle, absolute)
 
-    def _limit_sessions(self, session: Session) -> None:
-        """End the oldest sessions of the user beyond the limit.
-
-        Everybody looks after having written, and all agree on the order: of logins that race, the last one to look
-        sees them all.
-        """
-        if self.max_sessions is None or session.user is None:
-            return
+    def _limit_sessions(self, session: Session, limit: int) -> None:
+        """End the oldest sessions of the user beyond the limit."""
         for _ in range(10):
             found = self.store.sessions(self.session_class, session.user_key())
             oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found._key)), reverse=True)
             ended = [self._end(extra, "revoked", "too many sessions of one user")
-                     for extra in oldest_last[self.max_sessions:]]
+                     for extra in oldest_last[limit:]]
             if all(ended):  # none was renewed meanwhile
                 return
 

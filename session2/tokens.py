@@ -29,7 +29,7 @@ def is_key(text: object) -> bool:
 
 def hash_id(session_id: str) -> str:
     """Return the key a session is filed under: SHA-256 of its id, in hex."""
-    return hashlib.sha256(session_id.encode("ascii")).hexdigest()
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def seal_id(new: str, old: str) -> bytes:

@@ -98,6 +98,12 @@ class RaceTests(Claims):
         together([(work.log_in_limited, "anna", self.times(10), 3)] * racers)
         assert len(list(store.records_of("anna"))) == 3
 
+    def test_login_submitted_twice_ends_no_session(self, store: SessionStore, together: Together) -> None:
+        """What comes to nothing, because the other one was first, does not count among the sessions of the user."""
+        ids = [saved(store, n=number).id for number in range(self.times(20))]
+        together([(work.log_in_each, ids)] * 2)
+        assert sorted(session.user for session in store.sessions(Shop)) == list(range(len(ids)))
+
     def test_lock_excludes(self, store: SessionStore, together: Together, racers: int, tmp_path: Path) -> None:
         path = tmp_path / "count.outside"
         path.write_text("0")

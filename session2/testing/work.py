@@ -140,6 +140,16 @@ def log_in_limited(store: SessionStore, user: str, times: int, limit: int) -> No
         manager.save(session)
 
 
+def log_in_each(store: SessionStore, ids: Sequence[str]) -> None:
+    """Log another user into each session; each may have one."""
+    manager = SessionManager(store, Shop, max_sessions=1)
+    for number, id in enumerate(ids):
+        session = manager.load(id)
+        if session is not None:
+            session.set_user(number)
+            manager.save(session)
+
+
 def count_under_lock(store: SessionStore, key: str, path: Path, times: int) -> None:
     """Add to the number in a file, which nobody else may touch while the lock is held."""
     inside = path.with_suffix(".inside")
