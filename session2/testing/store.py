@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ..store.base import SessionStore
+from .api import ApiTests
 from .contract import ContractTests
 from .crash import CrashTests
 from .faults import FaultTests
@@ -21,8 +22,8 @@ from .security import SecurityTests
 from .sessions import SessionTests
 
 
-class StoreSuite(ContractTests, SessionTests, HostileTests, FaultTests, RequestTests, SecurityTests, RaceTests,
-                 CrashTests, ModelTests):
+class StoreSuite(ContractTests, SessionTests, ApiTests, HostileTests, FaultTests, RequestTests, SecurityTests,
+                 RaceTests, CrashTests, ModelTests):
     """The definition of "works" for a store; a store's test file is a class of three lines::
 
         class TestDirectory(StoreSuite):
