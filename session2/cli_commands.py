@@ -23,7 +23,7 @@ from .cli_places import VARIABLE, is_original, made_from, open_original, opened,
 from .errors import ConfigurationError, SerializationError
 from .serializers import get_secret
 from .store.base import SessionStore
-from .store.record import Record
+from .record import Record
 
 _T = TypeVar("_T")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from .errors import ConfigurationError, Conflict, SessionError, StoreUnavailable
 from .store.base import SessionStore
-from .store.record import Record
+from .record import Record
 
 _LOCK = "lock-"
 

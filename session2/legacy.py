@@ -15,7 +15,7 @@ from .errors import ConfigurationError
 from .manager import SessionManager
 from .session import DictSession, Origin, Session
 from .store.base import SessionStore as _SessionStore
-from .store.record import Outcome, Record
+from .record import Outcome, Record
 
 _OLD_PATHS: Final = {
     "SessionManager": "session2.manager",

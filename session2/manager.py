@@ -15,7 +15,7 @@ from .policy import Concurrency, Seconds, SessionPolicy, known_mode, seconds, wr
 from .session import Session
 from .store.base import SessionStore
 from .store.lock import Lease
-from .store.record import Outcome
+from .record import Outcome
 
 log = logging.getLogger("session2")
 

@@ -10,7 +10,7 @@ from . import tokens
 from .errors import ConfigurationError
 from .session import Session
 from .store.base import SessionStore
-from .store.record import Outcome
+from .record import Outcome
 
 _S = TypeVar("_S", bound=Session)
 

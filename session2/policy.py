@@ -16,7 +16,7 @@ from .exchange import Exchange
 from .mapping import SessionMapping
 from .session import Session, user_key
 from .store.lock import Lease
-from .store.record import Outcome
+from .record import Outcome
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 Seconds = float | timedelta

@@ -17,7 +17,7 @@ from .errors import SerializationError
 
 if TYPE_CHECKING:
     from .exchange import Exchange
-    from .store.record import Record
+    from .record import Record
 
 _S = TypeVar("_S", bound="Session")
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from session2.serializers import JSONSerializer
 from session2.session import DictSession
 from session2.store.directory import DirectorySessionStore
-from session2.store.record import Outcome
+from session2.record import Outcome
 from session2.store.volatile import VolatileSessionStore
 from session2.tokens import new_id
 

@@ -7,7 +7,7 @@ import pytest
 
 from session2 import ConfigurationError, DictSession, JSONSerializer, SessionConflict, SessionManager, merge, tokens
 from session2.store import base
-from session2.store.record import Record
+from session2.record import Record
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.exchange import FakeExchange
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ConfigurationError
 from ._durus import driver
-from .record import Record
+from ..record import Record
 
 log = logging.getLogger("session2")
 

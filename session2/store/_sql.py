@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
 from .base import _ENDED, _MOVED, SessionStore
-from .record import Record, Version
+from ..record import Record, Version
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)

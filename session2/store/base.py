@@ -16,7 +16,7 @@ from ..events import Observer, tell
 from ..serializers import PickleSerializer, Serializer, check
 from ..session import DictSession, Origin, Session
 from .lock import Queues
-from .record import Outcome, Record
+from ..record import Outcome, Record
 from .records import RecordStore
 
 _S = TypeVar("_S", bound=Session)

@@ -19,7 +19,7 @@ from ._durus import GivenSource, ServerSource, Source, driver
 from ._durus_file import file_source
 from ._durus_layout import Part, Place, Trees
 from .base import SessionStore
-from .record import Record, Version
+from ..record import Record, Version
 
 _T = TypeVar("_T")
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import Conflict, LockLost, LockTimeout
 from ._pool import after_fork
-from .record import Record, Version
+from ..record import Record, Version
 
 if TYPE_CHECKING:
     from .records import RecordStore

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 
 from .lock import Lease, Queues, acquire
-from .record import Record, Version
+from ..record import Record, Version
 
 
 class RecordStore(ABC):

@@ -15,7 +15,7 @@ from ..errors import ConfigurationError, Conflict
 from .base import SessionStore
 from .dbmfile import default_flavour
 from .journal import PUT, REMOVE, TOUCH, JournaledFile
-from .record import Record, Version
+from ..record import Record, Version
 
 log = logging.getLogger("session2")
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
 from .base import SessionStore
-from .record import Record, Version
+from ..record import Record, Version
 
 # ruff: noqa: S608 (the statements are put together from the constants here and a checked name, never from values)
 

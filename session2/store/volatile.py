@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import ConfigurationError, Conflict
 from .base import SessionStore
-from .record import Record, Version
+from ..record import Record, Version
 
 
 class VolatileSessionStore(SessionStore):

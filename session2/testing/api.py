@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import tokens
 from ..session import DictSession
 from ..store.base import SessionStore
-from ..store.record import Outcome
+from ..record import Outcome
 from ..tokens import new_id
 from .kit import Clock, Recipe, contents
 from .sessions import Shop, again, saved

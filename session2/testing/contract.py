@@ -10,7 +10,7 @@ import pytest
 
 from ..errors import Conflict, SessionError
 from ..store.base import SessionStore
-from ..store.record import Record
+from ..record import Record
 from .kit import Clock, Sized, contents, key_of, record_at
 from .times import ExpiryTests, TouchTests
 

@@ -12,7 +12,7 @@ import pytest
 
 from ..session import DictSession
 from ..store.base import SessionStore
-from ..store.record import Outcome
+from ..record import Outcome
 from . import work
 from .crew import Job, Worker
 from .kit import Claims, Clock, Recipe, contents, key_of

@@ -13,7 +13,7 @@ from ..events import Event
 from ..serializers import PickleSerializer
 from ..session import DictSession
 from ..store.base import SessionStore
-from ..store.record import Outcome
+from ..record import Outcome
 from .hostile import damage
 from .kit import Clock, Recipe, Sized
 from .sessions import again, saved

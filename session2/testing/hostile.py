@@ -12,7 +12,7 @@ from ..manager import SessionManager
 from ..serializers import JSONSerializer, PickleSerializer
 from ..session import DictSession
 from ..store.base import SessionStore
-from ..store.record import Outcome
+from ..record import Outcome
 from ..tokens import new_id
 from .kit import Clock, contents, record_at
 from .sessions import Shop, again, saved

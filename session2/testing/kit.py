@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from ..store.base import SessionStore
-from ..store.record import Record
+from ..record import Record
 
 
 class Clock:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ..errors import LockTimeout
 from ..manager import SessionManager
 from ..store.lock import Lease
-from ..store.record import Outcome
+from ..record import Outcome
 from .kit import Clock, Recipe, Sized
 from .sessions import Shop
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ..store.base import SessionStore
-from ..store.record import Outcome
+from ..record import Outcome
 from . import work
 from .crew import Crew, Worker, runner
 from .kit import Claims, Clock, Recipe, contents, key_of, record_at

@@ -11,7 +11,7 @@ from ..errors import SerializationError, SessionConflict
 from ..serializers import JSONSerializer
 from ..session import DictSession, Session
 from ..store.base import ENDED_GRACE, SessionStore
-from ..store.record import Outcome
+from ..record import Outcome
 from ..tokens import new_id
 from .kit import Clock, contents
 

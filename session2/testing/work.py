@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import Conflict
 from ..manager import SessionManager
 from ..store.base import SessionStore
-from ..store.record import Outcome, Version
+from ..record import Outcome, Version
 from ..tokens import new_id
 from .crew import PATIENCE
 from .kit import key_of, record_at

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from session2 import DictSession, SessionManager, StoreUnavailable, from_url, merge
-from session2.store.record import Outcome
+from session2.record import Outcome
 
 SLOTS = 12
 """How many sessions the workers of a store share."""

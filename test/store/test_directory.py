@@ -18,7 +18,7 @@ from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.session import DictSession
 from session2.store import directory, from_url, sessionfile
 from session2.store.directory import DirectorySessionStore
-from session2.store.record import Record
+from session2.record import Record
 from session2.testing import StoreSuite
 
 KEY = "ab" * 32

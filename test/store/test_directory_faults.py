@@ -20,7 +20,7 @@ import pytest
 from session2.errors import Conflict, StoreUnavailable
 from session2.store import directory, sessionfile
 from session2.store.directory import DirectorySessionStore
-from session2.store.record import Record
+from session2.record import Record
 
 KEY = "ab" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
@@ -33,7 +33,7 @@ CHILD = """
 import ctypes, os, sys
 from session2.errors import StoreUnavailable
 from session2.store.directory import DirectorySessionStore
-from session2.store.record import Record
+from session2.record import Record
 
 PR_SET_PTRACER = 0x59616D61
 store = DirectorySessionStore(sys.argv[1], fsync=bool(int(sys.argv[3])), clock=lambda: 1000.0)
