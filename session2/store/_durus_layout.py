@@ -19,8 +19,8 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 from ..errors import ConfigurationError
-from ._durus import driver
 from ..record import Record
+from ._durus import driver
 
 log = logging.getLogger("session2")
 

@@ -14,8 +14,9 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
-from .base import _ENDED, _MOVED, SessionStore
 from ..record import Record, Version
+from ..traces import ENDED, MOVED, lock_key
+from .base import SessionStore
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 _TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
@@ -182,7 +183,8 @@ class SQLSessionStore(SessionStore):
         limit = self.clock() - minutes * 60
         after, stride = "", _STRIDE
         while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
-            span = {"after": after, "last": last, "moved": _MOVED, "ended": _ENDED, "now": self.clock()}
+            span = {"after": after, "last": last, "moved": MOVED, "ended": ENDED, "lock": lock_key(""),
+                    "now": self.clock()}
             start = time.monotonic()
             deleted += self._execute("delete_old", limit=limit, **span).changed
             stride = _paced(stride, time.monotonic() - start, _STRIDE)
@@ -270,7 +272,7 @@ class SQLSessionStore(SessionStore):
 _PARTS = {
     "columns": "data, created, modified, accessed, expires, {user}, version",
     "is_live": "(expires IS NULL OR expires > %(now)s)",
-    "is_session": "left({key}, 5) <> 'lock-' AND substring(data FROM 1 FOR 9) <> %(moved)s "
+    "is_session": "left({key}, 5) <> %(lock)s AND substring(data FROM 1 FOR 9) <> %(moved)s "
                   "AND substring(data FROM 1 FOR 9) <> %(ended)s",
 }
 

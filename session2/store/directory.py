@@ -22,8 +22,8 @@ from hashlib import sha256
 from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
-from .base import SessionStore
 from ..record import Record, Version
+from .base import SessionStore
 from .sessionfile import CHANGE, MAKE, MAKE_ONLY, NoFile, clear, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot, pack_touch
 

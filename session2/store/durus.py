@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
+from ..record import Record, Version
 from . import _durus_layout as layout
 from ._durus import GivenSource, ServerSource, Source, driver
 from ._durus_file import file_source
 from ._durus_layout import Part, Place, Trees
 from .base import SessionStore
-from ..record import Record, Version
 
 _T = TypeVar("_T")
 

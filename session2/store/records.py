@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from .lock import Lease, Queues, acquire
+from ..events import Observer, tell
 from ..record import Record, Version
+from .lock import Lease, Queues, acquire
+
+_R = TypeVar("_R", bound="RecordStore")
 
 
 class RecordStore(ABC):
@@ -20,6 +24,7 @@ class RecordStore(ABC):
     is_multiprocess_safe: bool = False
 
     clock: Callable[[], float]
+    observer: Observer | None
     queues: Queues
 
     # -- primitives: what a back end implements --------------------------------------------------------------------
@@ -83,5 +88,16 @@ class RecordStore(ABC):
             for key, _ in self.scan():
                 self.remove(key)
 
+    def for_request(self: _R, exchange: Any) -> _R:
+        """Return the store that serves one request: itself, unless the records travel with the request.
+
+        :param exchange: the request, a `session2.Exchange`.
+        """
+        return self
+
     def close(self) -> None:  # noqa: B027 (a store with nothing to let go of has nothing to override)
         """Let go of files and connections; the store may be used again afterwards."""
+
+    def _damaged(self, key: str, why: str) -> None:
+        """Tell the log and the observer of a record that cannot be read; a back end calls this and returns None."""
+        tell(self.observer, "corrupt", key, f"treated as missing: {why}")

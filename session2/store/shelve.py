@@ -12,10 +12,10 @@ from itertools import islice
 from typing import Any
 
 from ..errors import ConfigurationError, Conflict
+from ..record import Record, Version
 from .base import SessionStore
 from .dbmfile import default_flavour
 from .journal import PUT, REMOVE, TOUCH, JournaledFile
-from ..record import Record, Version
 
 log = logging.getLogger("session2")
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError, Conflict, StoreUnavailable
-from .base import SessionStore
 from ..record import Record, Version
+from .base import SessionStore
 
 # ruff: noqa: S608 (the statements are put together from the constants here and a checked name, never from values)
 

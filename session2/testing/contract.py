@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ..errors import Conflict, SessionError
-from ..store.base import SessionStore
 from ..record import Record
+from ..store.base import SessionStore
 from .kit import Clock, Sized, contents, key_of, record_at
 from .times import ExpiryTests, TouchTests
 

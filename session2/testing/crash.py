@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from ..record import Outcome
 from ..session import DictSession
 from ..store.base import SessionStore
-from ..record import Outcome
 from . import work
 from .crew import Job, Worker
 from .kit import Claims, Clock, Recipe, contents, key_of
@@ -67,7 +67,7 @@ class CrashTests(Claims):
                 assert found["n"] >= last
                 assert work.is_whole(found["body"])
                 found["next"] = turn
-                assert store.save(found) is Outcome.SAVED
+                assert store.sessions.save(found) is Outcome.SAVED
         assert caplog.messages == []
 
     def kill_a_writer(self, store: SessionStore, recipe: Recipe, death: str, session: DictSession, saves: int) -> int:
@@ -109,5 +109,5 @@ class CrashTests(Claims):
         holder.kill()
         found = again(store, session)
         found["visits"] += 1
-        assert store.save(found) is Outcome.SAVED
-        assert [found.data for found in store.sessions(Shop)] == [{"visits": 2}]
+        assert store.sessions.save(found) is Outcome.SAVED
+        assert [found.data for found in store.sessions.each(Shop)] == [{"visits": 2}]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ..manager import SessionManager
+from ..record import Outcome
 from ..serializers import JSONSerializer, PickleSerializer
 from ..session import DictSession
 from ..store.base import SessionStore
-from ..record import Outcome
 from ..tokens import new_id
 from .kit import Clock, contents, record_at
 from .sessions import Shop, again, saved
@@ -105,12 +105,12 @@ class HostileTests:
         store.serializer = PickleSerializer()
         healthy, session = saved(store, n=0), saved(store, n=1)
         damage(store, session, data)
-        assert self.log_lines(caplog, lambda: store.load(str(session.id), Shop)) == (None, 1)
+        assert self.log_lines(caplog, lambda: store.sessions.load(str(session.id), Shop)) == (None, 1)
         assert self.log_lines(caplog, lambda: store.has_session(session.id)) == (False, 1)
-        found, lines = self.log_lines(caplog, lambda: [found.data for found in store.sessions(Shop)])
+        found, lines = self.log_lines(caplog, lambda: [found.data for found in store.sessions.each(Shop)])
         assert (found, lines) == ([{"n": 0}], 1)
         session["n"] = 2
-        assert self.log_lines(caplog, lambda: store.save(session)) == (Outcome.GONE, 1)
+        assert self.log_lines(caplog, lambda: store.sessions.save(session)) == (Outcome.GONE, 1)
         store.delete_session(session.id)
         assert list(contents(store)) == [healthy.key]
 
@@ -120,11 +120,11 @@ class HostileTests:
         store.serializer = serializer
         session = Shop(new_id())
         session.data.update(SMALL["data"])
-        store.save(session)
+        store.sessions.save(session)
         whole = contents(store)[str(session.key)]
         for length in range(len(whole)):
             damage(store, session, whole[:length])
-            assert self.log_lines(caplog, lambda: store.load(str(session.id), Shop)) == (None, 1)
+            assert self.log_lines(caplog, lambda: store.sessions.load(str(session.id), Shop)) == (None, 1)
         damage(store, session, whole)
         assert again(store, session).data == SMALL["data"]
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ..store.base import SessionStore
 from ..record import Record
+from ..store.base import SessionStore
 
 
 class Clock:

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ..errors import LockTimeout
 from ..manager import SessionManager
-from ..store.lock import Lease
 from ..record import Outcome
+from ..store.lock import Lease
 from .kit import Clock, Recipe, Sized
 from .sessions import Shop
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ..store.base import SessionStore
 from ..record import Outcome
+from ..store.base import SessionStore
 from . import work
 from .crew import Crew, Worker, runner
 from .kit import Claims, Clock, Recipe, contents, key_of, record_at
@@ -90,7 +90,7 @@ class RaceTests(Claims):
     def test_two_logins_leave_one_session(self, store: SessionStore, together: Together) -> None:
         ids = [saved(store, n=number).id for number in range(self.times(20))]
         together([(work.login_each, ids, "anna"), (work.login_each, ids, "anna")])
-        assert sorted(session["n"] for session in store.sessions(Shop)) == list(range(len(ids)))
+        assert sorted(session["n"] for session in store.sessions.each(Shop)) == list(range(len(ids)))
         assert not any(store.has_session(id) for id in ids)
         assert len(list(store.records_of("anna"))) == len(ids)
 
@@ -102,7 +102,7 @@ class RaceTests(Claims):
         """What comes to nothing, because the other one was first, does not count among the sessions of the user."""
         ids = [saved(store, n=number).id for number in range(self.times(20))]
         together([(work.log_in_each, ids)] * 2)
-        assert sorted(session.user for session in store.sessions(Shop)) == list(range(len(ids)))
+        assert sorted(session.user for session in store.sessions.each(Shop)) == list(range(len(ids)))
 
     def test_lock_excludes(self, store: SessionStore, together: Together, racers: int, tmp_path: Path) -> None:
         path = tmp_path / "count.outside"
@@ -182,4 +182,4 @@ class RaceTests(Claims):
             times = self.times(20)
             crew.do(recipe, clock, store, [(work.fork_and_increment, session.id, times)])
             assert again(store, session)["visits"] == 5 * times
-        assert store.save(again(store, session)) is Outcome.UNCHANGED
+        assert store.sessions.save(again(store, session)) is Outcome.UNCHANGED

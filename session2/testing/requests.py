@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from .. import tokens
+from ..concurrency import Concurrency
 from ..errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
 from ..manager import SessionManager
-from ..policy import Concurrency
 from ..store.base import SessionStore
 from .exchange import FakeExchange
 from .kit import Clock, Sized, contents

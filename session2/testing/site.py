@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from .. import traces
 from ..store import from_url
 from .serve import FileClock, Setting
 
@@ -252,7 +253,7 @@ class Site:
 
     def keys(self) -> set[str]:
         """Return the keys of the sessions that are stored."""
-        return {key for key, record in self.store.scan() if self.store.is_session(key, record)}
+        return {key for key, record in self.store.scan() if traces.is_session(key, record)}
 
     @contextlib.contextmanager
     def unavailable(self) -> Iterator[None]:

@@ -18,9 +18,9 @@ from typing import IO, Any
 import pytest
 
 from session2.errors import Conflict, StoreUnavailable
+from session2.record import Record
 from session2.store import directory, sessionfile
 from session2.store.directory import DirectorySessionStore
-from session2.record import Record
 
 KEY = "ab" * 32
 OLD, NEW = b"old " * 100, b"new " * 120

@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
-from session2.store import dbmfile, from_url
 from session2.record import Record
+from session2.store import dbmfile, from_url
 from session2.store.shelve import ShelveSessionStore
 from session2.testing import StoreSuite
 

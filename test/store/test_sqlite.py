@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
-from session2.store import from_url, sqlite
 from session2.record import Record
+from session2.store import from_url, sqlite
 from session2.store.sqlite import SQLiteSessionStore
 from session2.testing import StoreSuite
 
