@@ -16,8 +16,9 @@ from session2 import ConfigurationError, DictSession, StoreUnavailable
 from session2.errors import Conflict
 from session2.store import _pool, _sql, from_url
 from session2.store._sql import Fault, SQLSessionStore, StatementFailed
-from session2.testing.kit import Clock, contents, key_of, record_at
-from session2.testing.sessions import Shop, again, saved
+from session2.testing.fakes import Clock
+from session2.testing.store.samples import contents, key_of, record_at
+from session2.testing.store.shop import Shop, again, saved
 from session2.tokens import new_id
 
 KEY = key_of(0)
@@ -25,7 +26,7 @@ KEY = key_of(0)
 FORKING = """
 import os, sys
 from session2.store import from_url
-from session2.testing.kit import key_of, record_at
+from session2.testing.store.samples import key_of, record_at
 
 url, table, whoami, lend = sys.argv[1:]
 kind = type(from_url(url))

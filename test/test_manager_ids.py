@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from session2 import ConfigurationError, DictSession, JSONSerializer, SessionConflict, SessionManager, merge, tokens
-from session2.store import base
 from session2.record import Record
+from session2.store import base
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 Cookies = dict[str, str]
 

@@ -131,8 +131,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
 
 def test_every_package_is_typed(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    untyped = [package for package in packages() if not (package / "py.typed").exists()
-               and not (package.parent / "py.typed").exists()]
+    untyped = [package for package in packages()
+               if not any((folder / "py.typed").exists() for folder in (package, *package.parents))]
     assert untyped == []
     assert "session2/py.typed" in names
     assert {name.split("/")[0] for name in names if name.endswith("py.typed")} == {

@@ -25,8 +25,10 @@ from session2.store._pymysql import is_free
 from session2.store._sql import SQLSessionStore, comment_of
 from session2.store.mysql import _STEPS, MySQLSessionStore
 from session2.testing import StoreSuite
-from session2.testing.kit import Clock, Recipe, contents, key_of, record_at
-from session2.testing.sessions import again, saved
+from session2.testing.fakes import Clock
+from session2.testing.store.recipe import Recipe
+from session2.testing.store.samples import contents, key_of, record_at
+from session2.testing.store.shop import again, saved
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""A session class of a shop, and its sessions: stored, and loaded again."""
+
+from __future__ import annotations
+
+from ... import merge
+from ...record import Outcome
+from ...session import DictSession, Session
+from ...store.base import SessionStore
+from ...tokens import new_id
+
+
+class Shop(DictSession):
+    """A session with a merge rule of each kind."""
+
+    merge_rules = {"visits": merge.add, "basket": merge.union, "source": merge.first, "nested": {"n": merge.add}}
+
+
+def saved(store: SessionStore, **items: object) -> Shop:
+    """Return a session that was just stored with these items."""
+    session = Shop(new_id())
+    session.data.update(items)
+    assert store.save(session) is Outcome.SAVED
+    return session
+
+
+def again(store: SessionStore, session: Session) -> Shop:
+    """Return another copy of a stored session."""
+    assert session.id is not None
+    loaded = store.load(session.id, Shop)
+    assert loaded is not None
+    assert loaded is not session
+    return loaded
