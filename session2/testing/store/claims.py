@@ -22,16 +22,26 @@ class Sized:
         return max(4, round(count * self.scale))
 
 
-class Claims(Sized):
-    """Runs the races, and the crashes, of which the store claims that it stands them.
+needs_listing = pytest.mark.usefixtures("listing")
+"""Marks a test of what only a store can do that lists its sessions."""
 
-    A store that claims none must still do the same things one after another.
+
+class Claims(Sized):
+    """Runs the races, and the crashes, of which the store claims that it stands them; and asks no other to list.
+
+    A store that claims to stand none must still do the same things one after another.
     """
 
     store_class: ClassVar[type[SessionStore]]
 
     processes: ClassVar[bool] = True
     """False for a store that cannot be made again in another process, although its class may be used in several."""
+
+    @pytest.fixture
+    def listing(self) -> None:
+        """Asked for by `needs_listing`."""
+        if not self.store_class.can_list:
+            pytest.skip(f"{self.store_class.__name__} declares that it cannot list its sessions")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         processes = self.processes and self.store_class.is_multiprocess_safe

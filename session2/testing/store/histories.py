@@ -59,7 +59,7 @@ class History(RuleBasedStateMachine):
         self.clock = Clock()
         self.clock.now //= 1  # sums of whole seconds are exact: a history goes the same way whenever it begins
         self.store = recipe.make(clock=self.clock)
-        self.store.setup(drop=True)
+        self.store.setup(drop=self.store.can_list)
         self.manager = SessionManager(self.store, Shop, idle_timeout=IDLE, lifetime=LIFETIME, touch_interval=0,
                                       lock_timeout=0, lock_lease=LEASE)
         self.known: dict[str, Known] = {}
@@ -141,6 +141,7 @@ class History(RuleBasedStateMachine):
         self.manager.delete(id)
         self.known[id].over = True
 
+    @precondition(lambda self: self.store.can_list)
     @rule(user=USERS)
     def revoke(self, user: str) -> None:
         live = [known for known in self.known.values() if known.user == user and known.is_live(self.clock())]
@@ -181,7 +182,7 @@ class History(RuleBasedStateMachine):
         found = {id: self.manager.load(id) for id in self.known}
         assert {id: (session.data, session.user) for id, session in found.items() if session is not None} == {
             id: (known.data, known.user) for id, known in live.items()}
-        for user in ("anna", "bert"):
+        for user in ("anna", "bert") if self.store.can_list else ():
             assert len(list(self.manager.sessions_of(user))) == sum(known.user == user for known in live.values())
 
     def _pick(self, number: int) -> str:

@@ -11,7 +11,7 @@ from ... import tokens
 from ...store.base import SessionStore
 from ..fakes import Clock
 from .claims import Sized
-from .samples import contents
+from .samples import contents, records
 from .visitor import Visitor, logged_in, manage
 
 
@@ -24,8 +24,9 @@ class LifetimeTests(Sized):
             clock.advance(99)
             assert visitor.look() == {"n": 1}
         clock.advance(100)
+        key = visitor.key
         assert visitor.look() == {}
-        assert contents(store) == {}
+        assert contents(store, key) == {}
 
     def test_absolute_clock(self, store: SessionStore, clock: Clock) -> None:
         visitor = logged_in(manage(store), n=1)
@@ -36,8 +37,9 @@ class LifetimeTests(Sized):
         with visitor.visit() as session:
             session["n"] = 2
         clock.advance(1)
+        key = visitor.key
         assert visitor.look() == {}
-        assert contents(store) == {}
+        assert contents(store, key) == {}
 
     def test_no_clock(self, store: SessionStore, clock: Clock) -> None:
         visitor = logged_in(manage(store, idle_timeout=None, lifetime=None), n=1)
@@ -86,17 +88,18 @@ class LifetimeTests(Sized):
         visitor = Visitor(manage(store))
         with visitor.visit() as session:
             session["n"] = 1
+        key = visitor.key
         with visitor.visit() as session:
             del session["n"]
         assert visitor.cookie is None
-        assert contents(store) == {}
+        assert contents(store, key) == {}
 
     def test_failed_request_changes_nothing(self, store: SessionStore) -> None:
         visitor = logged_in(manage(store), n=1)
-        before = dict(store.scan())
+        before = records(store, visitor.key)
         with pytest.raises(ZeroDivisionError), visitor.visit() as session:
             session["n"] = 2 // 0 if session.pop("n") else 3
-        assert dict(store.scan()) == before
+        assert records(store, visitor.key) == before
 
     def count(self, store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         """Return a list to which every changing call to the store adds its name."""

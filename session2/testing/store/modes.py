@@ -10,7 +10,7 @@ from ...errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
 from ...policy import Concurrency
 from ...store.base import SessionStore
 from ..fakes import Clock, FakeExchange
-from .samples import contents
+from .samples import contents, records
 from .visitor import Visitor, locks, logged_in, manage
 
 
@@ -42,25 +42,26 @@ class ModeTests:
 
     def test_read_only(self, store: SessionStore, clock: Clock) -> None:
         visitor, reading = self.overlap(store, "read-only")
-        before = dict(store.scan())
+        before = records(store, visitor.key)
         clock.advance(50)
         visitor.end(reading)
         with pytest.raises(ReadOnlySession), visitor.visit("read-only") as session:
             session["n"] = 2
-        assert dict(store.scan()) == before
+        assert records(store, visitor.key) == before
 
     def test_lock_is_released(self, store: SessionStore) -> None:
         visitor, holding = self.overlap(store, "lock")
-        assert len(locks(store)) == 1
+        key = visitor.key
+        assert len(locks(store, key)) == 1
         holding.session["n"] = 1
         visitor.end(holding)
-        assert locks(store) == []
+        assert locks(store, key) == []
         with pytest.raises(ZeroDivisionError), visitor.visit("lock"):
             raise ZeroDivisionError
-        assert locks(store) == []
+        assert locks(store, key) == []
         visitor.manager.expire_session(last := visitor.begin("lock"))
         visitor.end(last)
-        assert contents(store) == {}
+        assert contents(store, key, "lock-" + key) == {}
 
     def test_lock_timeout(self, store: SessionStore) -> None:
         visitor, holding = self.overlap(store, "lock", lock_timeout=0)
@@ -92,7 +93,7 @@ class ModeTests:
                 visitor.begin("lock")
             visitor.end(holder)
         assert visitor.look() == {"n": "new holder"}
-        assert locks(store) == []
+        assert locks(store, visitor.key) == []
 
     def test_lease_can_be_renewed(self, store: SessionStore, clock: Clock) -> None:
         lease = store.lock("00" * 32, timeout=0, lease=60)
@@ -112,8 +113,8 @@ class ModeTests:
         taken.release()
         taken.release()
         assert not taken.is_held()
-        assert contents(store) == {}
+        assert contents(store, "lock-" + "00" * 32) == {}
 
     def test_locks_of_two_sessions_are_two_locks(self, store: SessionStore) -> None:
         with store.lock("00" * 32, timeout=0), store.lock("11" * 32, timeout=0):
-            assert len(locks(store)) == 2
+            assert len(locks(store, "00" * 32, "11" * 32)) == 2

@@ -14,11 +14,11 @@ from ...record import Outcome
 from ...store.base import SessionStore
 from ..fakes import Clock
 from . import work
-from .claims import Claims
+from .claims import Claims, needs_listing
 from .crew import Crew, Worker, runner
 from .recipe import Recipe
 from .samples import KEY, contents, key_of, record_at
-from .shop import Shop, again, saved
+from .shop import Shop, again, alive, saved
 from .visitor import Visitor, locks, manage
 
 Together = Callable[..., list[Any]]
@@ -63,7 +63,7 @@ class RaceTests(Claims):
         keys = [key_of(number) for number in range(self.times(50))]
         won = together([(work.insert_each, keys, b"%d" % racer) for racer in range(racers)])
         assert Counter(key for keys_won in won for key in keys_won) == Counter(keys)
-        assert contents(store) == {key: b"%d" % racer for racer, keys_won in enumerate(won) for key in keys_won}
+        assert contents(store, *keys) == {key: b"%d" % racer for racer, keys_won in enumerate(won) for key in keys_won}
 
     def test_compare_and_set_loses_nothing(self, store: SessionStore, clock: Clock, together: Together,
                                            racers: int) -> None:
@@ -72,7 +72,7 @@ class RaceTests(Claims):
         times = self.times(50)
         for written in together([(work.count, KEY, times)] * racers):
             versions += written
-        assert contents(store) == {KEY: b"%d" % (times * racers)}
+        assert contents(store, KEY) == {KEY: b"%d" % (times * racers)}
         assert len(set(versions)) == times * racers + 1
 
     def test_one_of_replace_and_remove_wins(self, store: SessionStore, clock: Clock, together: Together) -> None:
@@ -80,25 +80,28 @@ class RaceTests(Claims):
                     for number in range(self.times(50))}
         backwards = dict(reversed(versions.items()))  # so that each is first somewhere
         removed, replaced = together([(work.remove_each, versions), (work.replace_each, backwards)])
-        assert contents(store) == dict.fromkeys(replaced, b"replaced")
+        assert contents(store, *versions) == dict.fromkeys(replaced, b"replaced")
         assert (removed | replaced, removed & replaced) == (set(versions), set())
 
     def test_logout_is_final(self, store: SessionStore, together: Together, racers: int) -> None:
         ids = [saved(store, n=number).id for number in range(self.times(25))]
         together([(work.delete_all, ids), *[(work.change_all, ids)] * (racers - 1)])
-        assert contents(store) == {}
+        assert contents(store, *[store.key(str(id)) for id in ids]) == {}
 
     def test_two_logins_leave_one_session(self, store: SessionStore, together: Together) -> None:
         ids = [saved(store, n=number).id for number in range(self.times(20))]
-        together([(work.login_each, ids, "anna"), (work.login_each, ids, "anna")])
-        assert sorted(session["n"] for session in store.sessions(Shop)) == list(range(len(ids)))
+        one, two = together([(work.login_each, ids, "anna"), (work.login_each, ids, "anna")])
+        assert sorted(session["n"] for session in alive(store, *ids, *one, *two)) == list(range(len(ids)))
         assert not any(store.has_session(id) for id in ids)
-        assert len(list(store.records_of("anna"))) == len(ids)
+        if store.can_list:
+            assert len(list(store.records_of("anna"))) == len(ids)
 
+    @needs_listing
     def test_limit_of_sessions_is_exact(self, store: SessionStore, together: Together, racers: int) -> None:
         together([(work.log_in_limited, "anna", self.times(10), 3)] * racers)
         assert len(list(store.records_of("anna"))) == 3
 
+    @needs_listing
     def test_login_submitted_twice_ends_no_session(self, store: SessionStore, together: Together) -> None:
         """What comes to nothing, because the other one was first, does not count among the sessions of the user."""
         ids = [saved(store, n=number).id for number in range(self.times(20))]
@@ -111,7 +114,7 @@ class RaceTests(Claims):
         times = self.times(25)
         together([(work.count_under_lock, KEY, path, times)] * racers)
         assert path.read_text() == str(times * racers)
-        assert contents(store) == {}
+        assert contents(store, KEY, "lock-" + KEY) == {}
 
     def test_locked_requests_count(self, store: SessionStore, together: Together, racers: int) -> None:
         visitor = Visitor(manage(store))
@@ -120,7 +123,7 @@ class RaceTests(Claims):
         times = self.times(25)
         together([(work.count_in_requests, visitor.cookie, times)] * racers)
         assert visitor.look() == {"plain": times * racers}
-        assert locks(store) == []
+        assert locks(store, visitor.key) == []
 
     def test_readers_see_whole_records(self, store: SessionStore, clock: Clock, together: Together) -> None:
         store.write(KEY, record_at(clock.now, work.checksummed(0)), None)
@@ -135,7 +138,7 @@ class RaceTests(Claims):
         store.write(KEY, record_at(clock.now), None)
         times = self.times(200)
         together([(work.rewrite, KEY, times), (work.touch_often, KEY, times), (work.touch_often, KEY, times)])
-        assert contents(store) == {KEY: b"%d" % (times - 1)}
+        assert contents(store, KEY) == {KEY: b"%d" % (times - 1)}
 
     def test_purge_spares_what_is_new(self, store: SessionStore, clock: Clock, together: Together) -> None:
         """A record put where an expired one was is not the expired one."""
@@ -145,8 +148,9 @@ class RaceTests(Claims):
         clock.advance(10)
         won, *_ = together([(work.insert_each, keys, b"new"), (work.purge_often, 20), (work.purge_often, 20)])
         assert won == set(keys)
-        assert contents(store) == dict.fromkeys(keys, b"new")
+        assert contents(store, *keys) == dict.fromkeys(keys, b"new")
 
+    @needs_listing
     def test_scan_misses_nothing_that_stays(self, store: SessionStore, clock: Clock, together: Together) -> None:
         keys = {key_of(number) for number in range(20)}
         for key in keys:
@@ -173,7 +177,7 @@ class RaceTests(Claims):
             waiter.hear()
             waiter.kill()
         lease.release()
-        assert locks(store) == []
+        assert locks(store, KEY) == []
 
     def test_store_goes_on_after_fork(self, store: SessionStore, kind: str, crew: Crew, recipe: Recipe,
                                       clock: Clock) -> None:

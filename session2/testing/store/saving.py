@@ -12,8 +12,8 @@ from ...serializers import JSONSerializer
 from ...store.base import ENDED_GRACE, SessionStore
 from ...tokens import new_id
 from ..fakes import Clock
-from .samples import contents
-from .shop import Shop, again, saved
+from .samples import contents, records
+from .shop import Shop, again, alive, saved
 
 
 class SavingTests:
@@ -43,12 +43,13 @@ class SavingTests:
         assert again(store, session)["value"] == [1, [2]]
 
     def test_unknown_id_is_never_adopted(self, store: SessionStore) -> None:
-        assert store.load(new_id(), Shop) is None
-        assert contents(store) == {}
+        unknown = new_id()
+        assert store.load(unknown, Shop) is None
+        assert contents(store, store.key(unknown)) == {}
 
     def test_unchanged_session_is_not_written(self, store: SessionStore) -> None:
         session = saved(store, n=1, text=["a", "a"])
-        before = dict(store.scan())
+        before = records(store, str(session.key))
         assert store.save(session) is Outcome.UNCHANGED
         loaded = again(store, session)
         assert store.save(loaded) is Outcome.UNCHANGED
@@ -56,7 +57,7 @@ class SavingTests:
         loaded["n"] = 1
         assert not store.is_changed(loaded)
         assert store.save(loaded) is Outcome.UNCHANGED
-        assert dict(store.scan()) == before
+        assert records(store, str(session.key)) == before
 
     def test_insert_never_overwrites(self, store: SessionStore) -> None:
         session = saved(store, n=1)
@@ -157,7 +158,7 @@ class SavingTests:
         stale["n"] = 1
         assert store.save(stale) is Outcome.GONE
         store.refresh(stale)
-        assert contents(store) == {}
+        assert contents(store, str(session.key)) == {}
 
     def test_expired_session_is_not_restored(self, store: SessionStore, clock: Clock) -> None:
         session = saved(store, n=0)
@@ -170,20 +171,20 @@ class SavingTests:
         stale._access_time, stale._expires = clock.now, clock.now + 1000
         assert store.save(stale) is Outcome.GONE
         store.refresh(stale)
-        assert contents(store) == {}
+        assert contents(store, str(session.key)) == {}
 
     def test_unserialisable_value_loses_nothing(self, store: SessionStore) -> None:
         session = saved(store, good=1)
-        before = dict(store.scan())
+        before = records(store, str(session.key))
         session["good"], session["bad one"] = 2, threading.Lock()
         with pytest.raises(SerializationError, match="bad one"):
             store.save(session)
-        assert dict(store.scan()) == before
+        assert records(store, str(session.key)) == before
         fresh = Shop(new_id())
         fresh.worse = lambda: None  # type: ignore[attr-defined]
         with pytest.raises(SerializationError, match="worse"):
             store.save(fresh)
-        assert dict(store.scan()) == before
+        assert records(store, str(session.key), store.key(str(fresh.id))) == before
 
     def test_json(self, store: SessionStore) -> None:
         store.serializer = JSONSerializer()
@@ -230,44 +231,46 @@ class MovingTests:
             found = store.load(id, Shop)
             assert found is not None
             assert (found.id, found.data) == (session.id, {"mine": 1, "theirs": 1})
-        assert len(list(store.sessions(Shop))) == 1
+        assert len(alive(store, old_id, session.id)) == 1
         clock.advance(30)
         assert store.load(old_id, Shop) is None
         assert again(store, session).data == {"mine": 1, "theirs": 1}
 
     def test_move_takes_along_what_others_wrote(self, store: SessionStore) -> None:
         session = saved(store, visits=1)
-        other = again(store, session)
+        old_id, other = session.id, again(store, session)
         other["visits"] += 1
         store.save(other)
         session["visits"] += 1
         assert store.move(session, new_id()) is Outcome.SAVED
         assert again(store, session).data == {"visits": 3}
-        assert len(list(store.sessions(Shop))) == 1
+        assert len(alive(store, old_id, session.id)) == 1
 
     @pytest.mark.parametrize("grace", [0, 30])
     def test_two_moves_leave_one_session(self, store: SessionStore, grace: float) -> None:
         session = saved(store, n=1)
         mine, theirs = again(store, session), again(store, session)
-        store.move(theirs, new_id(), grace)
-        outcome = store.move(mine, new_id(), grace)
+        ids = [session.id, new_id(), new_id()]
+        store.move(theirs, str(ids[1]), grace)
+        outcome = store.move(mine, str(ids[2]), grace)
         assert outcome is (Outcome.UNCHANGED if grace else Outcome.REPLACED)
-        assert [found.data for found in store.sessions(Shop)] == [{"n": 1}]
+        assert [found.data for found in alive(store, *ids)] == [{"n": 1}]
         assert again(store, theirs).data == {"n": 1}
 
     def test_move_does_not_restore(self, store: SessionStore) -> None:
         session = saved(store, n=1)
         stale = again(store, session)
         store.delete(session)
-        assert store.move(stale, new_id(), grace=30) is Outcome.GONE
-        assert contents(store) == {}
+        unused = new_id()
+        assert store.move(stale, unused, grace=30) is Outcome.GONE
+        assert contents(store, str(session.key), store.key(unused)) == {}
 
     def test_deletion_by_an_old_id_in_its_grace(self, store: SessionStore) -> None:
         session = saved(store, n=1)
         old_id = session.id
         store.move(session, new_id(), grace=30)
         store.delete_session(old_id)
-        assert list(store.sessions(Shop)) == []
+        assert alive(store, old_id, session.id) == []
         assert not store.has_session(session.id)
         assert not store.has_session(old_id)
 

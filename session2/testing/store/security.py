@@ -17,10 +17,11 @@ from ...serializers import Encrypted, JSONSerializer, PickleSerializer, Serializ
 from ...session import DictSession
 from ...store.base import SessionStore
 from ..fakes import Clock
+from .claims import needs_listing
 from .hostile import damage
 from .recipe import Recipe
 from .samples import contents
-from .shop import saved
+from .shop import alive, saved
 from .visitor import Visitor, logged_in, manage
 
 SECRET = get_secret()
@@ -59,7 +60,7 @@ class SecurityTests:
             session = saved(sealed, n=1)
             damage(sealed, session, data)
             assert sealed.load(str(session.id), DictSession) is None
-            assert not [found for _, found in sealed.iter_sessions() if found.key == session.key]
+            assert not [found for found in alive(sealed, session.id) if found.key == session.key]
         assert not Canary.sang
         PickleSerializer().loads(planted)
         assert Canary.sang, "this canary cannot sing, so its silence meant nothing"
@@ -110,29 +111,30 @@ class SecurityTests:
     def test_encrypted_state_is_not_readable(self, recipe: Recipe, clock: Clock) -> None:
         store = recipe.make(clock=clock, serializer=Encrypted(PickleSerializer(), SECRET))
         store.setup()
-        saved(store, note="the-answer-is-42")
-        assert all(b"the-answer" not in data for data in contents(store).values())
+        session = saved(store, note="the-answer-is-42")
+        kept = contents(store, str(session.key))
+        assert kept
+        assert all(b"the-answer" not in data for data in kept.values())
         store.close()
 
     def test_unknown_ids_create_nothing(self, store: SessionStore) -> None:
         """CVE-2015-5143 (Django): asking for an unknown key created an empty record."""
         manager = manage(store)
-        for _ in range(100):
-            visitor = Visitor(manager)
-            visitor.cookie = tokens.new_id()
-            assert visitor.look() == {}
-        assert not contents(store)
+        ids = [tokens.new_id() for _ in range(100)]
+        for id in ids:
+            assert Visitor(manager, id).look() == {}
+        assert not contents(store, *map(store.key, ids))
 
     def test_logout_of_nobody_creates_nothing(self, store: SessionStore) -> None:
         """CVE-2015-5963, CVE-2015-5964 (Django): logging out without a session created an empty record."""
         manager = manage(store)
         visitor = Visitor(manager)
-        for cookie in (None, "", tokens.new_id()):
+        for cookie in (None, "", id := tokens.new_id()):
             visitor.cookie = cookie
             exchange = visitor.begin()
             manager.expire_session(exchange)
             visitor.end(exchange)
-        assert not contents(store)
+        assert not contents(store, store.key(id))
 
     def test_no_id_means_no_session_after_logout(self, store: SessionStore) -> None:
         """CVE-2015-3982 (Django): after a logout the empty key led to a record."""
@@ -148,9 +150,10 @@ class SecurityTests:
     def test_key_is_no_cookie(self, store: SessionStore) -> None:
         """CVE-2019-16782 (Rack): ids were stored as they are; with hashes, a hash must not work as an id."""
         visitor = logged_in(manage(store))
-        key = next(iter(contents(store)))
+        kept = contents(store, visitor.key)
+        key = next(iter(kept))
         assert key != visitor.cookie
-        everything = b"".join([*contents(store).values(), *map(str.encode, contents(store))])
+        everything = b"".join([*kept.values(), *map(str.encode, kept)])
         assert str(visitor.cookie).encode() not in everything
         visitor.cookie = key
         assert visitor.look() == {}
@@ -159,12 +162,12 @@ class SecurityTests:
         """CVE-2025-32441, CVE-2025-46336 (Rack): a slower request restored a deleted session."""
         manager = manage(store)
         visitor = logged_in(manager, n=1)
-        slow, logout = visitor.begin(), visitor.begin()
+        key, slow, logout = visitor.key, visitor.begin(), visitor.begin()
         slow.session["n"] = 2
         manager.expire_session(logout)
         manager.finish_successful_request(logout)
         manager.finish_successful_request(slow)
-        assert not contents(store)
+        assert not contents(store, key)
 
     def test_chosen_id_is_not_adopted(self, store: SessionStore) -> None:
         """CVE-2011-4718 (PHP): an id that the client made up was taken."""
@@ -200,10 +203,13 @@ class SecurityTests:
             clock.advance(60)
             visitor.look()
             ids.add(visitor.cookie)
-        manager.revoke_user("anna")
+        if store.can_list:
+            manager.revoke_user("anna")
+        else:
+            manager.delete(str(visitor.cookie))
         store.close()
         assert len(ids) == 4
-        assert {"created", "renewed", "revoked"} <= {event.name for event in heard}
+        assert {"created", "renewed", "revoked" if store.can_list else "ended"} <= {event.name for event in heard}
         assert not [id for id in ids if str(id) in caplog.text + repr(heard)]
 
     def test_similar_keys_stay_apart(self, recipe: Recipe, clock: Clock) -> None:
@@ -219,6 +225,7 @@ class SecurityTests:
         assert [store.load(id, DictSession)["n"] for id in ids] == list(range(len(ids)))  # type: ignore[index]
         store.close()
 
+    @needs_listing
     def test_limit_of_sessions(self, store: SessionStore, clock: Clock) -> None:
         manager = manage(store, max_sessions=2)
         visitors = []
@@ -228,6 +235,7 @@ class SecurityTests:
         assert [visitor.look() for visitor in visitors] == [{}, {}, {"n": 1}, {"n": 1}]
         assert len(list(manager.sessions_of("anna"))) == 2
 
+    @needs_listing
     def test_revoking_all_but_one(self, store: SessionStore) -> None:
         manager: SessionManager[Any] = manage(store)
         visitors = [logged_in(manager, n=number) for number in range(3)]

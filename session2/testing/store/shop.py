@@ -30,3 +30,11 @@ def again(store: SessionStore, session: Session) -> Shop:
     assert loaded is not None
     assert loaded is not session
     return loaded
+
+
+def alive(store: SessionStore, *ids: str | None) -> list[Shop]:
+    """Return all sessions; of a store that cannot list, those to which the ids in question lead."""
+    if store.can_list:
+        return list(store.sessions(Shop))
+    found = [store.load(id, Shop) for id in ids if id is not None]
+    return list({str(session.key): session for session in found if session is not None}.values())

@@ -16,17 +16,19 @@ from .faults import FaultTests
 from .histories import ModelTests
 from .hostile import HostileTests
 from .lifetimes import LifetimeTests
+from .listing import ListingTests
 from .logins import LoginTests
 from .modes import ModeTests
 from .old_api import ApiTests
-from .primitives import ReadWriteTests, RemoveScanTests
+from .primitives import ReadWriteTests, RemoveTests
+from .purging import PurgeTests
 from .races import RaceTests
 from .recipe import Recipe
 from .saving import MovingTests, SavingTests
 from .security import SecurityTests
 
 
-class ContractTests(ReadWriteTests, ExpiryTests, TouchTests, RemoveScanTests):
+class ContractTests(ReadWriteTests, ExpiryTests, TouchTests, RemoveTests, ListingTests, PurgeTests):
     """Each primitive to the letter."""
 
 

@@ -23,6 +23,11 @@ class Visitor:
         self.manager = manager
         self.cookie = cookie
 
+    @property
+    def key(self) -> str:
+        """The key of the session that the cookie names; "" if there is no cookie."""
+        return "" if self.cookie is None else self.manager.store.key(self.cookie)
+
     def begin(self, concurrency: Concurrency | None = None) -> FakeExchange:
         exchange = FakeExchange({"session2": self.cookie} if self.cookie else None)
         self.manager.start_request(exchange, concurrency)
@@ -65,6 +70,6 @@ def logged_in(manager: Manager, user: str = "anna", **items: Any) -> Visitor:
     return visitor
 
 
-def locks(store: SessionStore) -> list[str]:
-    """Return the lock records that are there."""
-    return [key for key in contents(store) if key.startswith("lock-")]
+def locks(store: SessionStore, *keys: str) -> list[str]:
+    """Return the lock records that are there; of a store that cannot list, those of the keys in question."""
+    return [key for key in contents(store, *map("lock-{}".format, keys)) if key.startswith("lock-")]

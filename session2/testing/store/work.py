@@ -18,7 +18,7 @@ from ...record import Outcome, Version
 from ...store.base import SessionStore
 from ...tokens import new_id
 from .crew import PATIENCE
-from .samples import key_of, record_at
+from .samples import contents, key_of, record_at
 from .shop import Shop
 from .visitor import Visitor
 
@@ -124,11 +124,15 @@ def replace_each(store: SessionStore, versions: dict[str, Version]) -> set[str]:
     return won
 
 
-def login_each(store: SessionStore, ids: Sequence[str], user: str) -> None:
+def login_each(store: SessionStore, ids: Sequence[str], user: str) -> list[str]:
+    """Log the user into each session, under a new id; return the new ids, whether or not it came to anything."""
+    new_ids = []
     for session in [store.load(id, Shop) for id in ids]:
         if session is not None:
             session.set_user(user)
-            store.move(session, new_id())
+            new_ids.append(new_id())
+            store.move(session, new_ids[-1])
+    return new_ids
 
 
 def log_in_limited(store: SessionStore, user: str, times: int, limit: int) -> None:
@@ -202,7 +206,7 @@ def read_whole(store: SessionStore, key: str, last: int) -> None:
         assert found is not None
         data = found.data
         assert is_whole(data)
-        assert [is_whole(record.data) for found_key, record in store.scan() if found_key == key] == [True]
+        assert [is_whole(data) for found_key, data in contents(store, key).items() if found_key == key] == [True]
 
 
 def rewrite(store: SessionStore, key: str, times: int) -> None:

@@ -409,6 +409,13 @@ class TestNaiveFiles(StoreSuite):
         return (tmp_path / "sessions",), {}
 
 
+class TestListsAfterAll(StoreSuite):
+    """Says that it cannot list, and lists."""
+
+    class store_class(VolatileSessionStore):
+        can_list = False
+
+
 class TestClaimsProcessesWrongly(StoreSuite):
     """A store in memory is another one in each process."""
 
