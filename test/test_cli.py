@@ -19,8 +19,8 @@ from servers_sql import PASSWORD, MariaServer, PostgresServer
 
 from session2 import DictSession, SessionManager, from_url
 from session2.cli_copy import Fate, copy, verify
-from session2.store.base import SessionStore
 from session2.record import Record
+from session2.store.base import SessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.kit import key_of, record_at
 from session2.tokens import new_id

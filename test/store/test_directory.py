@@ -15,10 +15,11 @@ import pytest
 
 from session2 import tokens
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
-from session2.session import DictSession
-from session2.store import directory, from_url, sessionfile
-from session2.store.directory import DirectorySessionStore
 from session2.record import Record
+from session2.session import DictSession
+from session2.store import from_url
+from session2.store.directory import DirectorySessionStore, sessionfile
+from session2.store.directory import store as directory
 from session2.testing import StoreSuite
 
 KEY = "ab" * 32

@@ -28,10 +28,9 @@ from durus.sqlite_storage import SqliteStorage
 
 from session2 import ConfigurationError, LockTimeout, StoreUnavailable
 from session2.errors import Conflict
-from session2.store import _durus_layout as layout
-from session2.store import from_url
-from session2.store.durus import DurusSessionStore
 from session2.record import Record, Version
+from session2.store import from_url
+from session2.store.durus import DurusSessionStore, layout
 from session2.testing import StoreSuite
 from session2.testing.kit import Clock, contents, key_of, record_at
 

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
-from session2.store import dbmfile, from_url
 from session2.record import Record
-from session2.store.shelve import ShelveSessionStore
+from session2.store import from_url
+from session2.store.shelve import ShelveSessionStore, dbmfile
 from session2.testing import StoreSuite
 
 KEYS = [f"{number:064x}" for number in range(8)]
