@@ -14,7 +14,6 @@ import pytest
 
 from session2 import ConfigurationError, DictSession, StoreUnavailable
 from session2.errors import Conflict
-from session2.store import from_url
 from session2.store.sql import pool
 from session2.store.sql import store as sql
 from session2.store.sql.results import Fault, StatementFailed
@@ -22,12 +21,13 @@ from session2.store.sql.store import SQLSessionStore
 from session2.testing.kit import Clock, contents, key_of, record_at
 from session2.testing.sessions import Shop, again, saved
 from session2.tokens import new_id
+from session2.urls import from_url
 
 KEY = key_of(0)
 
 FORKING = """
 import os, sys
-from session2.store import from_url
+from session2.urls import from_url
 from session2.testing.kit import key_of, record_at
 
 url, table, whoami, lend = sys.argv[1:]

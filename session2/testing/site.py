@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ..store import from_url
+from ..urls import from_url
 from .serve import FileClock, Setting
 
 PATIENCE = 60

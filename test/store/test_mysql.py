@@ -20,7 +20,6 @@ from sql_cases import KEY, SQLTests
 import session2.store
 from session2 import ConfigurationError, StoreUnavailable
 from session2.errors import Conflict
-from session2.store import from_url
 from session2.store.mysql.driver import is_free
 from session2.store.mysql.store import _STEPS, MySQLSessionStore
 from session2.store.sql.store import SQLSessionStore
@@ -28,6 +27,7 @@ from session2.store.sql.tables import comment_of
 from session2.testing import StoreSuite
 from session2.testing.kit import Clock, Recipe, contents, key_of, record_at
 from session2.testing.sessions import again, saved
+from session2.urls import from_url
 
 
 @pytest.fixture

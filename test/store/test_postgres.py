@@ -18,13 +18,13 @@ from sql_cases import KEY, SQLTests
 
 import session2.store
 from session2 import ConfigurationError
-from session2.store import from_url
 from session2.store.postgres.store import _STEPS, PostgresSessionStore
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import comment_of
 from session2.testing import StoreSuite
 from session2.testing.kit import Clock, Recipe, key_of, record_at
 from session2.testing.sessions import again, saved
+from session2.urls import from_url
 
 
 @pytest.fixture

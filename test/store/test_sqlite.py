@@ -16,10 +16,10 @@ import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
-from session2.store import from_url
 from session2.store.sqlite import SQLiteSessionStore, database, statements
 from session2.store.sqlite import store as sqlite
 from session2.testing import StoreSuite
+from session2.urls import from_url
 
 KEYS = [f"{number:064x}" for number in range(8)]
 
