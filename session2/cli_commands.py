@@ -21,9 +21,9 @@ from . import __version__
 from .cli_copy import Fate, check, copy, verify
 from .cli_places import VARIABLE, is_original, made_from, open_original, opened, reporting, shown
 from .errors import ConfigurationError, SerializationError
+from .record import Record
 from .serializers import get_secret
 from .store.base import SessionStore
-from .record import Record
 
 _T = TypeVar("_T")
 

@@ -6,8 +6,8 @@ import enum
 from collections.abc import Callable, Iterator
 
 from .errors import ConfigurationError, Conflict, SessionError, StoreUnavailable
-from .store.base import SessionStore
 from .record import Record
+from .store.base import SessionStore
 
 _LOCK = "lock-"
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from .errors import ConfigurationError, SessionError, StoreUnavailable
-from .store import check_login, from_url
 from .store.base import SessionStore
+from .urls import check_login, from_url
 
 VARIABLE: Final = "SESSION2_PASSWORD"
 

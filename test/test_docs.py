@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from session2.store import _STORES
+from session2.urls import STORES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -133,7 +133,7 @@ def test_every_link_leads_somewhere(path):
 
 
 def test_every_store_has_a_page():
-    stores = {path.partition(".")[0] for path in _STORES.values()}
+    stores = {store.module for store in STORES.values()}
     assert stores - {path.stem for path in (ROOT / "docs/stores").glob("*.md")} == set()
 
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, LockLost, LockTimeout
-from ._pool import after_fork
 from ..record import Record, Version
+from .sql.pool import after_fork
 
 if TYPE_CHECKING:
     from .records import RecordStore

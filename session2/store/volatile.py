@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import ConfigurationError, Conflict
-from .base import SessionStore
 from ..record import Record, Version
+from .base import SessionStore
 
 
 class VolatileSessionStore(SessionStore):

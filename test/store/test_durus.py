@@ -29,12 +29,11 @@ from durus.sqlite_storage import SqliteStorage
 from session2 import ConfigurationError, LockTimeout, StoreUnavailable
 from session2.errors import Conflict
 from session2.record import Record, Version
-from session2.store import _durus_layout as layout
-from session2.store import from_url
-from session2.store.durus import DurusSessionStore
+from session2.store.durus import DurusSessionStore, layout
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import contents, key_of, record_at
+from session2.urls import from_url
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from servers_durus import DurusServer

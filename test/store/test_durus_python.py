@@ -17,7 +17,7 @@ from durus.file_storage import FileStorage
 from servers_durus import CANNOT_WRITE
 
 from session2 import ConfigurationError, from_url
-from session2.store._durus import check_pickler
+from session2.store.durus.driver import check_pickler
 
 
 def refused(error: type[Exception], words: str) -> contextlib.AbstractContextManager[Any]:

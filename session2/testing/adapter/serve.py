@@ -18,7 +18,7 @@ from typing import Any
 
 from ...exchange import CookiePolicy
 from ...manager import SessionManager
-from ...store import from_url
+from ...urls import from_url
 from .pages import PageSession
 
 Serve = Callable[["SessionManager[PageSession]", Callable[[int], None], bool], None]

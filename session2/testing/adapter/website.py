@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ...store import from_url
+from ...urls import from_url
 from .browser import Answer, Browser
 from .gate import PATIENCE, Gate
 from .serve import FileClock, Setting

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
-from ..errors import ConfigurationError
-from ._durus import driver
-from ..record import Record
+from ...errors import ConfigurationError
+from ...record import Record
+from .driver import driver
 
 log = logging.getLogger("session2")
 
@@ -45,16 +45,14 @@ class Trees(NamedTuple):
 
 def open_trees(connection: Any, create: bool, drop: bool) -> Trees:
     """Return our B-trees; where there are none and none are to be made, empty ones that stay outside the database."""
-    from durus.btree import BTree  # type: ignore[import-untyped]
-    from durus.persistent_dict import PersistentDict  # type: ignore[import-untyped]
-
+    durus = driver()
     root = connection.get_root()
     ours = root.get("session2")
-    if ours is not None and not (isinstance(ours, PersistentDict) and "format" in ours):
+    if ours is not None and not (isinstance(ours, durus.persistent_dict) and "format" in ours):
         raise ConfigurationError("root['session2'] of the Durus database is something else; use another database")
     if ours is None or drop:
-        records, users = (tuple(BTree() for _ in range(_SHARDS)) for _ in range(2))
-        ours = PersistentDict(format=_FORMAT, records=records, users=users)
+        records, users = (tuple(durus.btree() for _ in range(_SHARDS)) for _ in range(2))
+        ours = durus.persistent_dict(format=_FORMAT, records=records, users=users)
         if create:
             root["session2"] = ours
     elif ours["format"] != _FORMAT:
@@ -70,9 +68,7 @@ def find(trees: Trees, key: str) -> tuple[Any, Record | None]:
 
 
 def put(trees: Trees, key: str, state: list[Any]) -> None:
-    from durus.persistent_list import PersistentList  # type: ignore[import-untyped]
-
-    _shard(trees.records, key)[key] = PersistentList(state)
+    _shard(trees.records, key)[key] = driver().persistent_list(state)
 
 
 def delete(trees: Trees, key: str, record: Record | None) -> None:

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from ..errors import ConfigurationError, SessionError, StoreUnavailable
-from ._durus import SQLITE, Link, SingleSource, driver
+from ...errors import ConfigurationError, SessionError, StoreUnavailable
+from .driver import driver
+from .sources import SQLITE, Link, SingleSource
 
 log = logging.getLogger("session2")
 

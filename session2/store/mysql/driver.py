@@ -12,9 +12,9 @@ import pymysql
 from pymysql.constants import CR, ER, SERVER_STATUS
 from pymysql.cursors import Cursor
 
-from ..errors import ConfigurationError, StoreUnavailable
-from ._pool import Borrowed, Driver, Pool, one_at_a_time
-from ._sql import Connections, Fault, Result, StatementFailed
+from ...errors import ConfigurationError, StoreUnavailable
+from ..sql.pool import Borrowed, Kind, Pool, one_at_a_time
+from ..sql.results import Connections, Fault, Result, StatementFailed
 
 Connection = pymysql.connections.Connection
 
@@ -31,16 +31,16 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     if isinstance(conn, (str, Mapping)):
         place = _from_url(conn) if isinstance(conn, str) else dict(conn)
         tls = {} if ssl_ca is None else {"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
-        return Pool(_driver({**place, **tls}, connect_timeout, timeout), pool_size, timeout)
+        return Pool(_kind({**place, **tls}, connect_timeout, timeout), pool_size, timeout)
     if ssl_ca is not None:
         raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
     if isinstance(conn, Connection):
-        own = Pool(_driver(_place(conn), connect_timeout, timeout), pool_size, timeout)
+        own = Pool(_kind(_place(conn), connect_timeout, timeout), pool_size, timeout)
         return Borrowed(one_at_a_time(conn, is_free, own), own)
     if not hasattr(conn, "connection"):
         raise ConfigurationError("MySQLSessionStore needs a URL, the arguments of pymysql.connect, a connection of "
                                  f"PyMySQL or a pool of them, not {type(conn).__name__}")
-    child = Driver(getattr(conn, "steady_connection", _unshared), lambda _: True, _close)  # it repairs itself
+    child = Kind(getattr(conn, "steady_connection", _unshared), lambda _: True, _close)  # it repairs itself
     return Borrowed(_from_pool(conn), Pool(child, pool_size, timeout))
 
 
@@ -66,7 +66,7 @@ def _place(connection: Any) -> dict[str, Any]:
     return {**place, "database": database, **({"ssl": connection.ctx} if demanded else {})}
 
 
-def _driver(place: Mapping[str, Any], connect_timeout: float, timeout: float) -> Driver[Any]:
+def _kind(place: Mapping[str, Any], connect_timeout: float, timeout: float) -> Kind[Any]:
     def connect() -> Any:
         options: dict[str, Any] = {"init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
         options = {**options, **place, "autocommit": True, "connect_timeout": connect_timeout,
@@ -79,7 +79,7 @@ def _driver(place: Mapping[str, Any], connect_timeout: float, timeout: float) ->
         connection._read_timeout = timeout
         return connection
 
-    return Driver(connect, is_free, _close)
+    return Kind(connect, is_free, _close)
 
 
 def is_free(connection: Any) -> bool:

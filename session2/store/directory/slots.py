@@ -23,7 +23,7 @@ from math import isnan, nan
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-from ..record import Record
+from ...record import Record
 
 MAGIC: Final = b"s2 slots"
 DOUBT_AT: Final = 16

@@ -24,24 +24,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from ..errors import Conflict, StoreUnavailable
+from ...errors import Conflict, StoreUnavailable
 from . import dbmfile
+from .entries import PUT, REMOVE, SWAP, TOUCH, Entry, encode, ends_with_swap, parse
 
 log = logging.getLogger("session2")
 
-PUT: Final = 1
-REMOVE: Final = 2
-TOUCH: Final = 3
-SWAP: Final = 4
-
-Entry = tuple[int, bytes, bytes]
-"""What is to be done, the key, and the value (`TOUCH`: what the store's own `patch` makes a new value with)."""
-
 _START: Final = struct.Struct("<8s8sI")  # magic, generation, checksum of both
 _MAGIC: Final = b"s2shelf\n"
-_HEAD: Final = struct.Struct("<8sBII")  # generation, what, length of the key, length of the value
-_SUMS: Final = struct.Struct("<II")  # checksums of the head with the key, and of the value
-_SMALLEST: Final = _HEAD.size + _SUMS.size
 
 _LARGE_JOURNAL: Final = 1 << 24  # every process keeps the journal's values in memory
 
@@ -91,7 +81,7 @@ class JournaledFile:
     def change(self, entries: Iterable[Entry]) -> None:
         """Make the changes, all of them or, after a crash, the first few."""
         entries = list(entries)
-        self._append(b"".join(self._encode(*entry) for entry in entries))
+        self._append(b"".join(encode(self._generation, *entry) for entry in entries))
         for entry in entries:
             self._apply(*entry)
         if self._end > self._limit:
@@ -109,7 +99,7 @@ class JournaledFile:
         """Make the new file; once the journal says so, `_load` puts it in its place."""
         flavour = dbmfile.flavour_of(self._path) or self._flavour
         dbmfile.build(self._path, flavour, items, self._durable)
-        self._append(self._encode(SWAP, b"", b""))
+        self._append(encode(self._generation, SWAP, b"", b""))
 
     def _items(self) -> Iterator[tuple[bytes, bytes]]:
         for key in self.keys():
@@ -154,10 +144,6 @@ class JournaledFile:
 
     # -- the journal -----------------------------------------------------------------------------------------------
 
-    def _encode(self, what: int, key: bytes, value: bytes) -> bytes:
-        head = _HEAD.pack(self._generation, what, len(key), len(value)) + key
-        return head + _SUMS.pack(zlib.crc32(head), zlib.crc32(value)) + value
-
     def _catch_up(self) -> None:
         """Learn what others did since the last time."""
         assert self._journal is not None
@@ -165,7 +151,7 @@ class JournaledFile:
         if not start or start != self._start or self._size < self._end:
             self._load()
         elif self._size != self._end:
-            end, entries = self._parse(os.pread(self._journal, self._size - self._end, self._end))
+            end, entries = self._parse()
             self._replay(end, entries)
 
     def _load(self) -> None:
@@ -182,8 +168,8 @@ class JournaledFile:
             raise StoreUnavailable(f"{self._path}.journal is damaged or not a journal; restore it, or remove it and "
                                    f"lose what was saved since {self._path} was last made anew")
         self._end = _START.size
-        end, entries = self._parse(os.pread(self._journal, self._size - self._end, self._end))
-        if not _ends_with_swap(entries):  # until it is finished the file may be in parts of two
+        end, entries = self._parse()
+        if not ends_with_swap(entries):  # until it is finished the file may be in parts of two
             self._open_reader()
         self._replay(end, entries)
 
@@ -196,7 +182,7 @@ class JournaledFile:
         self._reader = dbmfile.open_reader(self._path, flavour)
 
     def _replay(self, end: int, entries: list[Entry]) -> None:
-        if _ends_with_swap(entries):
+        if ends_with_swap(entries):
             self._close_reader()
             dbmfile.swap(self._path, self._durable)
             self._restart()
@@ -206,46 +192,11 @@ class JournaledFile:
             self._apply(*entry)
         self._end += end
 
-    def _parse(self, data: bytes) -> tuple[int, list[Entry]]:
-        """Return where the last whole entry ends, and the entries up to there.
-
-        Damage in the middle costs the entry it is in: the next one is found by the generation, which no value can
-        hold by chance or design.
-        """
-        entries: list[Entry] = []
-        position = end = 0
-        while position >= 0:
-            entry, length = self._decode(data, position)
-            if entry is None:
-                position = data.find(self._generation, position + 1)
-                continue
-            if end != position:
-                log.warning("corrupt: %d bytes of %s.journal are skipped", position - end, self._path)
-            entries.append(entry)
-            position = end = position + length
-        return end, entries
-
-    def _decode(self, data: bytes, position: int) -> tuple[Entry | None, int]:
-        """Return the entry at this position and its length, no entry if none is whole there."""
-        if len(data) - position < _SMALLEST:
-            return None, 0
-        generation, what, key_length, value_length = _HEAD.unpack_from(data, position)
-        sums = position + _HEAD.size + key_length
-        value = sums + _SUMS.size
-        end = value + value_length
-        if generation != self._generation or end > len(data):
-            return None, 0
-        view = memoryview(data)
-        head_sum, value_sum = _SUMS.unpack_from(data, sums)
-        if zlib.crc32(data[position:sums]) != head_sum:
-            return None, 0
-        key = data[position + _HEAD.size:sums]
-        if zlib.crc32(view[value:end]) == value_sum:
-            return (what, key, data[value:end]), end - position
-        if end == len(data):  # the machine may have died while it was written
-            return None, 0
-        log.warning("corrupt record %.8r in %s.journal is treated as missing", key, self._path)
-        return (REMOVE, key, b""), end - position
+    def _parse(self) -> tuple[int, list[Entry]]:
+        """Return what the journal holds that is not known yet: the length of it, and the entries."""
+        assert self._journal is not None
+        unknown = os.pread(self._journal, self._size - self._end, self._end)
+        return parse(self._generation, unknown, f"{self._path}.journal")
 
     def _restart(self) -> None:
         """Make the journal empty.  What a death half way leaves in it are entries of another generation."""
@@ -350,10 +301,6 @@ class JournaledFile:
             self._abandoned.append(self._reader)
             self._reader = None
         self._close()
-
-
-def _ends_with_swap(entries: list[Entry]) -> bool:
-    return bool(entries) and entries[-1][0] == SWAP
 
 
 def _write(file: int, data: bytes, position: int) -> None:

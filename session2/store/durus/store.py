@@ -13,13 +13,14 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import ConfigurationError, Conflict, StoreUnavailable
-from . import _durus_layout as layout
-from ._durus import GivenSource, ServerSource, Source, driver
-from ._durus_file import file_source
-from ._durus_layout import Part, Place, Trees
-from .base import SessionStore
-from ..record import Record, Version
+from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...record import Record, Version
+from ..base import SessionStore
+from . import layout
+from .driver import driver
+from .file import file_source
+from .layout import Part, Place, Trees
+from .sources import GivenSource, ServerSource, Source
 
 _T = TypeVar("_T")
 

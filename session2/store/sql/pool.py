@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..errors import StoreUnavailable
+from ...errors import StoreUnavailable
 
 C = TypeVar("C")
 
@@ -20,7 +20,7 @@ _MAX_IDLE = 240.0
 
 
 @dataclass(frozen=True)  # a generic NamedTuple needs Python 3.11
-class Driver(Generic[C]):
+class Kind(Generic[C]):
     """What a pool must know of a kind of connection."""
 
     connect: Callable[[], C]
@@ -38,8 +38,8 @@ class Pool(Generic[C]):
     :param patience: how many seconds to wait for a connection when all are busy.
     """
 
-    def __init__(self, driver: Driver[C], size: int, patience: float) -> None:
-        self._driver, self._size, self._patience = driver, size, patience
+    def __init__(self, kind: Kind[C], size: int, patience: float) -> None:
+        self._kind, self._size, self._patience = kind, size, patience
         self._inherited: list[Any] = []  # never closed here: that would end them for the parent too
         self._start()
         after_fork(self, Pool._restart)
@@ -52,7 +52,7 @@ class Pool(Generic[C]):
             raise StoreUnavailable(f"all {self._size} database connections were busy for {self._patience:g} s; "
                                    "make the store with a larger pool_size")
         try:
-            connection = self._take() or self._driver.connect()
+            connection = self._take() or self._kind.connect()
             try:
                 yield connection
             finally:
@@ -67,7 +67,7 @@ class Pool(Generic[C]):
                 connection, _ = self._idle.pop()
             except IndexError:  # another thread was faster
                 return
-            self._driver.close(connection)
+            self._kind.close(connection)
 
     def _take(self) -> C | None:
         while self._idle:
@@ -77,14 +77,14 @@ class Pool(Generic[C]):
                 return None
             if time.monotonic() - since < _MAX_IDLE:
                 return connection
-            self._driver.close(connection)
+            self._kind.close(connection)
         return None
 
     def _give(self, connection: C) -> None:
-        if self._driver.is_usable(connection):
+        if self._kind.is_usable(connection):
             self._idle.append((connection, time.monotonic()))
         else:
-            self._driver.close(connection)
+            self._kind.close(connection)
 
     def _start(self) -> None:
         self._idle: list[tuple[C, float]] = []

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from ..errors import ConfigurationError, Conflict
-from .base import SessionStore
+from ...errors import ConfigurationError, Conflict
+from ...record import Record, Version
+from ..base import SessionStore
 from .dbmfile import default_flavour
-from .journal import PUT, REMOVE, TOUCH, JournaledFile
-from ..record import Record, Version
+from .entries import PUT, REMOVE, TOUCH
+from .journal import JournaledFile
 
 log = logging.getLogger("session2")
 

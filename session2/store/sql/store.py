@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 import random
 import re
@@ -10,16 +9,16 @@ import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
-from ..errors import ConfigurationError, Conflict, StoreUnavailable
-from .base import _ENDED, _MOVED, SessionStore
-from ..record import Record, Version
+from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...record import Record, Version
+from ..base import _ENDED, _MOVED, SessionStore
+from .results import Connections, Fault, Result, StatementFailed
+from .statements import statements
+from .tables import checked_name, quoted
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
-_TABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,62}\.)?[A-Za-z_][A-Za-z0-9_]{0,62}", re.ASCII)
-_OURS = re.compile(r"session2 sessions, schema (\d+)")
 
 _LONGEST_USER = 1000
 _PAGE = 100
@@ -43,38 +42,7 @@ _RECENT = 48
 """Hours; a purge is expected to run every day at least."""
 
 
-class Fault(enum.Enum):
-    """Why a statement failed."""
-
-    NO_TABLE = "there is no table, or one of an older schema"
-    BROKEN = "the connection broke; the statement may or may not have been executed"
-    BUSY = "a deadlock or serialisation failure: the server undid the statement"
-    OTHER = "anything else"
-
-
 _REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.BUSY: 8, Fault.OTHER: 0}
-
-
-class StatementFailed(Exception):
-    """Raised by `SQLSessionStore._send` in place of the driver's error."""
-
-    def __init__(self, fault: Fault, message: str) -> None:
-        super().__init__(message)
-        self.fault = fault
-
-
-class Result(NamedTuple):
-    """How many rows a statement changed, and those it returned."""
-
-    changed: int
-    rows: list[tuple[Any, ...]]
-
-
-class Connections(Protocol):
-    """A `Pool` or what an application lends."""
-
-    def connection(self) -> AbstractContextManager[Any]: ...
-    def clear(self) -> None: ...
 
 
 class SQLSessionStore(SessionStore):
@@ -90,15 +58,9 @@ class SQLSessionStore(SessionStore):
 
     def __init__(self, table: str | None, **options: Any) -> None:
         super().__init__(**options)
-        self.table = self.DEFAULT_TABLE if table is None else table
-        if not _TABLE.fullmatch(self.table):
-            raise ConfigurationError(f"{self.table!r} cannot be a table's name; use letters, digits and underscores, "
-                                     "with at most one dot between schema and table")
+        self.table = checked_name(self.DEFAULT_TABLE if table is None else table)
         self._table = quoted(self.table, self._quote)
-        names = {"table": self._table, "key": quoted("key", self._quote), "user": quoted("user", self._quote)}
-        parts = {name: text.format(**names) for name, text in _PARTS.items()}
-        self._sql = {name: text.format(**names, **parts)
-                     for name, text in {**_STATEMENTS, **self._own_statements()}.items()}
+        self._sql = statements(self._table, self._quote, self._own_statements())
 
     # -- what a database implements --------------------------------------------------------------------------------
 
@@ -267,67 +229,11 @@ class SQLSessionStore(SessionStore):
         return f"the database failed: {failure}"
 
 
-_PARTS = {
-    "columns": "data, created, modified, accessed, expires, {user}, version",
-    "is_live": "(expires IS NULL OR expires > %(now)s)",
-    "is_session": "left({key}, 5) <> 'lock-' AND substring(data FROM 1 FOR 9) <> %(moved)s "
-                  "AND substring(data FROM 1 FOR 9) <> %(ended)s",
-}
-
-_STATEMENTS = {
-    "read": "SELECT {columns} FROM {table} WHERE {key} = %(key)s",
-    "version": "SELECT version FROM {table} WHERE {key} = %(key)s",
-    "replace": """UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s,
-        modified = %(modified)s, accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s
-        WHERE {key} = %(key)s AND version = %(expected)s AND {is_live}""",
-    "touch": """UPDATE {table} SET accessed = %(accessed)s, expires = %(expires)s
-        WHERE {key} = %(key)s AND accessed < %(accessed)s AND {is_live}""",
-    "remove": "DELETE FROM {table} WHERE {key} = %(key)s",
-    "remove_version": "DELETE FROM {table} WHERE {key} = %(key)s AND version = %(expected)s",
-    "page": "SELECT {key}, {columns} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",
-    "page_of_user": """SELECT {key}, {columns} FROM {table} WHERE {user} = %(owner)s AND {key} > %(after)s
-        ORDER BY {key} LIMIT %(page)s""",
-    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(last)s",
-    "stride": """SELECT max({key}) FROM
-        (SELECT {key} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(stride)s) AS stride""",
-    "delete_old": """DELETE FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s
-        AND accessed < %(limit)s AND {is_live} AND {is_session}""",
-    "count": """SELECT count(*) FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s
-        AND {is_live} AND {is_session}""",
-}
-
-
-def quoted(name: str, quote: str) -> str:
-    """Quote an identifier, part by part.  What is quoted has been checked to hold no quotes."""
-    return ".".join(f"{quote}{part}{quote}" for part in name.split("."))
-
-
 def checked(key: str) -> str:
     """Return `key`, or raise ValueError if no store of ours ever made one like it."""
     if _KEY.fullmatch(key) is None:
         raise ValueError(f"{key[:20]!a} is not a key of a session")
     return key
-
-
-def schema_of(comment: str | None, table: str) -> int:
-    """Return the schema version a table's comment tells; refuse a table that is not ours."""
-    ours = _OURS.fullmatch(comment or "")
-    if ours is None:
-        raise ConfigurationError(f"there is a table {table!r} that this version of session2 did not make: it is left "
-                                 "as it is; name another with table=")
-    return int(ours[1])
-
-
-def comment_of(schema: int) -> str:
-    """Return the comment that marks a table as ours."""
-    return f"session2 sessions, schema {schema}"
-
-
-def refuse_newer(schema: int, known: int, table: str) -> None:
-    """Refuse a table that a later version of session2 made."""
-    if schema > known:
-        raise ConfigurationError(f"the table {table!r} has schema {schema}, this session2 knows schema {known}; "
-                                 "install the newer session2 here too")
 
 
 def _paced(size: int, seconds: float, most: int) -> int:

@@ -6,8 +6,10 @@ import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ConfigurationError
-from ._sql import Result, SQLSessionStore, comment_of, refuse_newer, schema_of
+from ...errors import ConfigurationError
+from ..sql.results import Result
+from ..sql.store import SQLSessionStore
+from ..sql.tables import comment_of, refuse_newer, schema_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -63,14 +65,14 @@ class PostgresSessionStore(SQLSessionStore):
                  timeout: float = 30.0, ssl_ca: str | None = None, **options: Any) -> None:
         super().__init__(table, **options)
         try:
-            from . import _psycopg
+            from . import driver
         except ImportError as error:
             raise ConfigurationError("PostgresSessionStore needs psycopg: pip install session2[postgres]") from error
         if not isinstance(conn, str) and not durable:
             raise ConfigurationError("durable=False needs connections the store makes itself; on yours, set "
                                      "synchronous_commit = off")
-        self._driver = _psycopg
-        self._connections = _psycopg.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca)
+        self._driver = driver
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca)
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> PostgresSessionStore:
@@ -112,5 +114,3 @@ class PostgresSessionStore(SQLSessionStore):
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
         keys = self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows
         return len(keys), max(keys)[0] if len(keys) == batch else None
-
-

@@ -13,9 +13,9 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import tuple_row
 
-from ..errors import ConfigurationError, StoreUnavailable
-from ._pool import Borrowed, Driver, Pool, one_at_a_time
-from ._sql import Connections, Fault, Result, StatementFailed
+from ...errors import ConfigurationError, StoreUnavailable
+from ..sql.pool import Borrowed, Kind, Pool, one_at_a_time
+from ..sql.results import Connections, Fault, Result, StatementFailed
 
 _BUSY = (errors.SerializationFailure, errors.DeadlockDetected)
 _NO_TABLE = (errors.UndefinedTable, errors.UndefinedColumn)
@@ -51,7 +51,7 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     """Return the connections a store works with, given what `PostgresSessionStore` was given."""
     if ssl_ca is not None and not isinstance(conn, str):
         raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
-    how = _driver(_place(conn, ssl_ca), connect_timeout, timeout, durable)
+    how = _kind(_place(conn, ssl_ca), connect_timeout, timeout, durable)
     own = Pool(how, pool_size, timeout)
     if isinstance(conn, str):
         return own
@@ -105,8 +105,8 @@ def _from_pool(pool: Any, patience: float) -> Callable[[], AbstractContextManage
     return lend
 
 
-def _driver(place: Callable[[], str], connect_timeout: float, timeout: float,
-            durable: bool) -> Driver[psycopg.Connection[Any]]:
+def _kind(place: Callable[[], str], connect_timeout: float, timeout: float,
+            durable: bool) -> Kind[psycopg.Connection[Any]]:
     settings = {"statement_timeout": f"{timeout * 1000:.0f}", **({} if durable else {"synchronous_commit": "off"})}
     calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
 
@@ -120,7 +120,7 @@ def _driver(place: Callable[[], str], connect_timeout: float, timeout: float,
         connection.patience = timeout + 1  # the server's own limit comes first and leaves the connection intact
         return connection
 
-    return Driver(connect, is_free, psycopg.Connection.close)
+    return Kind(connect, is_free, psycopg.Connection.close)
 
 
 def is_free(connection: psycopg.Connection[Any]) -> bool:

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from ..errors import ConfigurationError, StoreUnavailable
+from ...errors import ConfigurationError, StoreUnavailable
 
 FLAVOURS: Final = ("sqlite3", "gnu", "ndbm", "dumb")  # in the order in which `dbm.open` prefers them
 

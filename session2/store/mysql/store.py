@@ -6,8 +6,10 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..errors import ConfigurationError
-from ._sql import Result, SQLSessionStore, StatementFailed, comment_of, refuse_newer, schema_of
+from ...errors import ConfigurationError
+from ..sql.results import Result, StatementFailed
+from ..sql.store import SQLSessionStore
+from ..sql.tables import comment_of, refuse_newer, schema_of
 
 # IGNORE turns a duplicate key into "no row inserted"; what else it would forgive is checked before.  It is clearer than
 # ON DUPLICATE KEY UPDATE, whose row count means different things under different client flags.
@@ -64,14 +66,14 @@ class MySQLSessionStore(SQLSessionStore):
                  **options: Any) -> None:
         super().__init__(table, **options)
         try:
-            from . import _pymysql
+            from . import driver
         except ImportError as error:
             raise ConfigurationError("MySQLSessionStore needs PyMySQL: pip install session2[mysql]") from error
         if not durable:
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")
-        self._driver = _pymysql
-        self._connections = _pymysql.connections(conn, pool_size, connect_timeout, timeout, ssl_ca)
+        self._driver = driver
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca)
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> MySQLSessionStore:

@@ -8,76 +8,21 @@ on who speaks next.
 from __future__ import annotations
 
 import contextlib
-import functools
-import logging
 import os
-import pickle
 import socket
-import struct
 import threading
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from ..errors import ConfigurationError, SessionError, StoreUnavailable
+from ...errors import ConfigurationError, SessionError, StoreUnavailable
+from .driver import driver
 
 Place: TypeAlias = "str | tuple[str, int]"
 """Where a server listens: the path of a Unix socket, or host and port."""
 
 SQLITE = ("Durus keeps what is not its own in SQLite files: after they are opened again, new objects overwrite old "
           "ones.  Use a Durus FileStorage or server, or the sqlite store")
-
-
-class Driver(NamedTuple):
-    """What is used of Durus."""
-
-    connection: Any
-    client_storage: Any
-    file: Any
-    file_storage: Any
-    socket_address: Any
-    conflict: type[Exception]
-    """Another transaction came between."""
-    error: type[Exception]
-    failures: tuple[type[Exception], ...]
-    """What is raised when the system behind Durus fails or no longer speaks its protocol; and `conflict` is one."""
-
-
-@functools.cache
-def driver() -> Driver:
-    """Import Durus, or raise `ConfigurationError` if it is missing or cannot work here."""
-    _quiet()
-    try:
-        from durus.client_storage import ClientStorage  # type: ignore[import-untyped]
-        from durus.connection import Connection  # type: ignore[import-untyped]
-        from durus.error import ConflictError, DurusError  # type: ignore[import-untyped]
-        from durus.file import File  # type: ignore[import-untyped]
-        from durus.file_storage import FileStorage  # type: ignore[import-untyped]
-        from durus.serialize import ObjectWriter  # type: ignore[import-untyped]
-        from durus.storage_server import SocketAddress  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise ConfigurationError(f"a Durus store needs: pip install session2[durus] ({error})") from None
-    check_pickler(ObjectWriter)
-    failures = (OSError, DurusError, AssertionError, struct.error, pickle.UnpicklingError, EOFError)
-    return Driver(Connection, ClientStorage, File, FileStorage, SocketAddress, ConflictError, DurusError, failures)
-
-
-def _quiet() -> None:
-    """Give the logger of Durus a handler; otherwise Durus prints every commit, and may replace ``sys.stdout``."""
-    logger = logging.getLogger("durus")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    if logger.level in (logging.NOTSET, logging.INFO):
-        logger.setLevel(logging.WARNING)
-
-
-def check_pickler(writer: Any) -> None:
-    """Refuse the one Python on which Durus 4.3 cannot write anything."""
-    try:
-        writer(None).close()
-    except AttributeError as error:
-        raise ConfigurationError(f"this Durus cannot write on this Python ({error}); "
-                                 "use another Python than 3.13.0, or a later Durus") from None
 
 
 class Link:
