@@ -22,7 +22,7 @@ FILES = ["setup.py", "setup-store.py", "pyproject.toml", "MANIFEST.in", "Makefil
          "CONTRIBUTING.md", "SECURITY.md", "LICENSE"]
 
 # These are for who writes tests or types commands, and say so in their extras: "testing" and "cli".
-NOT_CORE = ("session2/testing/", "session2/cli")
+NOT_CORE = ("session2/testing/", "session2/cli/")
 
 # Only modules of this name import what the standard library lacks, or derive from it, when the store is made.
 DRIVERS = "session2/store/*/driver.py"
@@ -44,7 +44,7 @@ IMPORT_ALL = """
 import importlib, pkgutil, session2
 names = [module.name for module in pkgutil.walk_packages(session2.__path__, "session2.")]
 core = [name for name in names
-        if not name.startswith(("session2.testing", "session2.cli")) and not name.endswith(".driver")]
+        if not name.startswith(("session2.testing", "session2.cli.")) and not name.endswith(".driver")]
 for name in core:
     importlib.import_module(name)
 print(len(core), session2.__file__)

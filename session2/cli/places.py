@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from .errors import ConfigurationError, SessionError, StoreUnavailable
-from .store.base import SessionStore
-from .urls import check_login, from_url
+from ..errors import ConfigurationError, SessionError, StoreUnavailable
+from ..store.base import SessionStore
+from ..urls import check_login, from_url
 
 VARIABLE: Final = "SESSION2_PASSWORD"
 
@@ -105,7 +105,7 @@ def open_original(arguments: Sequence[str]) -> tuple[SessionStore, str]:
 
 def _mysql(host: str, user: str, password: str, database: str, table: str) -> SessionStore:
     """As the MySQL library does it: an empty host and ``localhost`` are the local socket, if there is one."""
-    from .store.mysql import MySQLSessionStore
+    from ..store.mysql import MySQLSessionStore
 
     port = os.environ.get("MYSQL_TCP_PORT") or "3306"
     if not port.isdecimal():
@@ -125,7 +125,7 @@ def _local_socket() -> str | None:
 
 def _postgres(host: str, user: str, password: str, database: str, table: str) -> SessionStore:
     """What is left out is found as by all PostgreSQL programs: ``PGHOST``, ``PGPORT``, ``~/.pgpass`` and so on."""
-    from .store.postgres import PostgresSessionStore
+    from ..store.postgres import PostgresSessionStore
 
     parts = {"dbname": database, "host": host, "user": user, "password": password}
     return PostgresSessionStore(" ".join(f"{name}={_quoted(value)}" for name, value in parts.items() if value), table)

@@ -17,13 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from . import __version__
-from .cli_copy import Fate, check, copy, verify
-from .cli_places import VARIABLE, is_original, made_from, open_original, opened, reporting, shown
-from .errors import ConfigurationError, SerializationError
-from .record import Record
-from .serializers import get_secret
-from .store.base import SessionStore
+from .. import __version__
+from ..errors import ConfigurationError, SerializationError
+from ..record import Record
+from ..serializers import get_secret
+from ..store.base import SessionStore
+from .copy import Fate, check, copy, verify
+from .places import VARIABLE, is_original, made_from, open_original, opened, reporting, shown
 
 _T = TypeVar("_T")
 

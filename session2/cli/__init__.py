@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .cli_places import is_original, made_from, open_original, reporting, shown
+from .places import is_original, made_from, open_original, reporting, shown
 
 _USAGE = """\
 Usage:
@@ -27,7 +27,7 @@ Hints:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the `session2` command and exit."""
     try:
-        from .cli_commands import app
+        from .commands import app
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
@@ -72,7 +72,3 @@ def _refuse(message: str, store: str = "") -> None:
     print(f"{store.upper()} ERROR: {message}".strip(), file=sys.stderr)
     print(_USAGE, end="", file=sys.stderr)
     raise SystemExit(2)
-
-
-if __name__ == "__main__":
-    main()

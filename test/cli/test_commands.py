@@ -18,14 +18,14 @@ from servers_durus import DurusServer
 from servers_sql import PASSWORD, MariaServer, PostgresServer
 
 from session2 import DictSession, SessionManager, from_url
-from session2.cli_copy import Fate, copy, verify
+from session2.cli.copy import Fate, copy, verify
 from session2.record import Record
 from session2.store.base import SessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.store.samples import key_of, record_at
 from session2.tokens import new_id
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOW = 2_000_000_000.0  # a day in 2033: records made at it have not expired
 
 
@@ -41,7 +41,7 @@ def run(program: list[str], *arguments: str, code: int = 0, **variables: str) ->
 
 
 def session2(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run(["-m", "session2.cli"], *arguments, code=code, **variables)
+    return run(["-m", "session2"], *arguments, code=code, **variables)
 
 
 def setup_store(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -253,7 +253,7 @@ TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sy
 
 def on_a_terminal(*arguments: str, answer: str | None = None) -> str:
     """Run the command where there is a terminal, answering its prompt; return all that is to be seen."""
-    command = [sys.executable, "-c", TERMINAL, sys.executable, "-W", "error", "-m", "session2.cli", *arguments]
+    command = [sys.executable, "-c", TERMINAL, sys.executable, "-W", "error", "-m", "session2", *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}) as process:
         assert process.stdin is not None
@@ -298,7 +298,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     for number in range(2000):
         store.write(key_of(number), record_at(NOW), None)
     store.close()
-    command = [sys.executable, "-m", "session2.cli", "list", f"sqlite:{tmp_path}/s"]
+    command = [sys.executable, "-m", "session2", "list", f"sqlite:{tmp_path}/s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stderr is not None

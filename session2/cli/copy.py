@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 
-from .errors import ConfigurationError, Conflict, SessionError, StoreUnavailable
-from .record import Record
-from .store.base import SessionStore
+from ..errors import ConfigurationError, Conflict, SessionError, StoreUnavailable
+from ..record import Record
+from ..store.base import SessionStore
 
 _LOCK = "lock-"
 
