@@ -16,15 +16,9 @@ PORT ?= 8080
 # How many processes share the tests; each starts the servers it needs.
 JOBS ?= 2
 
-# The extra that the store of the demonstration needs, if it needs one.
+# The extra that the store of the demonstration needs, if it needs one: the core runs from here, with nothing installed.
 SCHEME := $(firstword $(subst :, ,$(STORE)))
-EXTRA_postgres := postgres
-EXTRA_postgresql := postgres
-EXTRA_mysql := mysql
-EXTRA_mariadb := mysql
-EXTRA_durus := durus
-EXTRA_durus+unix := durus
-STORE_EXTRA := $(EXTRA_$(SCHEME))
+STORE_EXTRA := $(shell $(PYTHON) -c 'from session2.urls import extra_of; print(extra_of("$(SCHEME)"))' 2>/dev/null)
 
 # Quixote is built by a C compiler.
 CAN_QUIXOTE := $(or $(wildcard .venv/with-quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))

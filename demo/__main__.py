@@ -11,20 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from session2 import SessionError, from_url
+from session2 import SessionError, from_url, urls
 from session2.store.base import SessionStore
 
 from .pages import make_manager
 
 DATA: Final = Path("demo-data")
 
-STORES: Final = {
-    "volatile": "volatile:",
-    "directory": f"directory:{DATA}/sessions?create=true",
-    "shelve": f"shelve:{DATA}/sessions.shelf",
-    "sqlite": f"sqlite:{DATA}/sessions.sqlite",
-    "durus": f"durus:{DATA}/sessions.durus",
-}
+# Those that need no server, by the names of their schemes.
+STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.STORES.items()
+                 if "{}" in store.example or scheme == "volatile"}
 
 FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy"}
 

@@ -19,7 +19,7 @@ from .serializers import (
     get_secret,
 )
 from .session import DictSession, Session
-from .store import from_url
+from .urls import from_url
 
 __version__ = "1.0.0.dev0"
 

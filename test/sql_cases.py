@@ -15,18 +15,22 @@ import pytest
 from session2 import ConfigurationError, DictSession, StoreUnavailable
 from session2.errors import Conflict
 from session2.session import ties
-from session2.store import _pool, _sql, from_url
-from session2.store._sql import Fault, SQLSessionStore, StatementFailed
-from session2.testing.kit import Clock, contents, key_of, record_at
-from session2.testing.sessions import Shop, again, saved
+from session2.store.sql import pool
+from session2.store.sql import store as sql
+from session2.store.sql.results import Fault, StatementFailed
+from session2.store.sql.store import SQLSessionStore
+from session2.testing.fakes import Clock
+from session2.testing.store.samples import contents, key_of, record_at
+from session2.testing.store.shop import Shop, again, saved
 from session2.tokens import new_id
+from session2.urls import from_url
 
 KEY = key_of(0)
 
 FORKING = """
 import os, sys
-from session2.store import from_url
-from session2.testing.kit import key_of, record_at
+from session2.urls import from_url
+from session2.testing.store.samples import key_of, record_at
 
 url, table, whoami, lend = sys.argv[1:]
 kind = type(from_url(url))
@@ -282,7 +286,7 @@ class SQLTests:
                 return store._send(lent, self.whoami, {}).rows
 
         assert connection() == connection()
-        monkeypatch.setattr(_pool, "_MAX_IDLE", -1)
+        monkeypatch.setattr(pool, "_MAX_IDLE", -1)
         assert connection() != connection()
 
     def test_everything_lent_serves(self, lent: Any, table: str, clock: Clock) -> None:
@@ -387,7 +391,7 @@ class SQLTests:
 
     def test_delete_old_sessions_by_strides(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make(clock=clock)
-        monkeypatch.setattr(_sql, "_STRIDE", 3)
+        monkeypatch.setattr(sql, "_STRIDE", 3)
         for minutes in range(20):
             session = Shop(new_id())
             session["n"] = minutes
@@ -400,7 +404,7 @@ class SQLTests:
 
     def test_iteration_over_several_pages(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make(clock=clock)
-        monkeypatch.setattr(_sql, "_PAGE", 3)
+        monkeypatch.setattr(sql, "_PAGE", 3)
         for number in range(20):
             expires = clock.now + (10 if number % 3 else 0)
             store.write(key_of(number), record_at(clock.now, user="ab"[number % 2], expires=expires), None)

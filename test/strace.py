@@ -14,8 +14,8 @@ import subprocess
 import sys
 from typing import Any, NoReturn
 
-from session2.store import from_url
 from session2.store.base import SessionStore
+from session2.urls import from_url
 
 # All that changes a file, a lock or what somebody else is told, or is part of doing so.
 CALLS = "/write|sync|truncate|allocate|rename|link|mkdir|rmdir|open|close|fcntl|flock|send|recv"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from session2.store import _STORES
+from session2.urls import STORES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -133,7 +133,7 @@ def test_every_link_leads_somewhere(path):
 
 
 def test_every_store_has_a_page():
-    stores = {path.partition(".")[0] for path in _STORES.values()}
+    stores = {store.module for store in STORES.values()}
     assert stores - {path.stem for path in (ROOT / "docs/stores").glob("*.md")} == set()
 
 
@@ -152,7 +152,7 @@ def test_the_index_and_the_readme_lead_to_every_page():
 
 def test_the_tests_that_the_security_page_names_exist():
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/security.md").read_text("utf-8")))
-    sources = [*(ROOT / "session2/testing").glob("*.py"), *(ROOT / "test").rglob("test_*.py")]
+    sources = [*(ROOT / "session2/testing").rglob("*.py"), *(ROOT / "test").rglob("test_*.py")]
     text = "\n".join(path.read_text("utf-8") for path in sources)
     defined = set(re.findall(r"^ *def (test_\w+)\(", text, re.MULTILINE))
     assert len(named) > 40

@@ -8,7 +8,7 @@ import pytest
 from session2 import DictSession, SessionManager
 from session2.events import Event
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 
 class Clock:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from session2 import ConfigurationError, CookiePolicy
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 
 def test_the_defaults_are_safe() -> None:

@@ -11,7 +11,7 @@ from session2.store.VolatileSessionStore import VolatileSessionStore
 import session2
 from session2 import ConfigurationError, DictSession, Session, SessionManager
 from session2.session import ties
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 
 @pytest.mark.parametrize(("path", "name"), [

@@ -23,7 +23,7 @@ from session2 import (
 from session2.errors import LockLost, ReadOnlySession, SerializationError
 from session2.serializers import Serializer
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 Cookies = dict[str, str]
 

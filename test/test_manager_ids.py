@@ -19,7 +19,7 @@ from session2 import (
 from session2.found import Absence
 from session2.record import Record
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 Cookies = dict[str, str]
 

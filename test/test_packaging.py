@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from session2.store import _STORES
+from session2.urls import STORES
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ["session2", "adapters", "demo", "test", "docs"]
@@ -22,22 +22,10 @@ FILES = ["setup.py", "setup-store.py", "pyproject.toml", "MANIFEST.in", "Makefil
          "CONTRIBUTING.md", "SECURITY.md", "LICENSE"]
 
 # These are for who writes tests or types commands, and say so in their extras: "testing" and "cli".
-NOT_CORE = ("session2/testing/", "session2/cli")
+NOT_CORE = ("session2/testing/", "session2/cli/")
 
-# A private module of a store holds what must derive from its driver's classes; it is imported when the store is made.
-DRIVEN_MODULES = "session2/store/_*.py"
-
-# A URL that makes each store, and the extra that holds its driver.
-BUILT_IN = {"volatile": "volatile:", "directory": "directory:{}/d?create=true", "shelve": "shelve:{}/s.shelf",
-            "sqlite": "sqlite:{}/s.sqlite"}
-DRIVEN = {
-    "postgresql": ("postgresql://nobody@localhost/none", "postgres"),
-    "postgres": ("postgres://nobody@localhost/none", "postgres"),
-    "mysql": ("mysql://nobody@localhost/none", "mysql"),
-    "mariadb": ("mariadb://nobody@localhost/none", "mysql"),
-    "durus": ("durus:{}/s.durus", "durus"),
-    "durus+unix": ("durus+unix:{}/socket", "durus"),
-}
+# Only modules of this name import what the standard library lacks, or derive from it, when the store is made.
+DRIVERS = "session2/store/*/driver.py"
 
 # Tests that ask for nothing but the core.
 ALONE = ["test_manager.py", "test_merge.py", "test_session.py", "test_tokens.py", "test_events.py", "test_clock.py",
@@ -55,7 +43,8 @@ print(from_url("directory:sessions").load_session(session.id)["colour"])
 IMPORT_ALL = """
 import importlib, pkgutil, session2
 names = [module.name for module in pkgutil.walk_packages(session2.__path__, "session2.")]
-core = [name for name in names if not name.startswith(("session2.testing", "session2.cli", "session2.store._"))]
+core = [name for name in names
+        if not name.startswith(("session2.testing", "session2.cli.")) and not name.endswith(".driver")]
 for name in core:
     importlib.import_module(name)
 print(len(core), session2.__file__)
@@ -131,8 +120,8 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
 
 def test_every_package_is_typed(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    untyped = [package for package in packages() if not (package / "py.typed").exists()
-               and not (package.parent / "py.typed").exists()]
+    untyped = [package for package in packages()
+               if not any((folder / "py.typed").exists() for folder in (package, *package.parents))]
     assert untyped == []
     assert "session2/py.typed" in names
     assert {name.split("/")[0] for name in names if name.endswith("py.typed")} == {
@@ -149,19 +138,22 @@ def test_every_module_can_be_imported_without_anything_optional(python, tmp_path
     assert not Path(file).is_relative_to(ROOT)
 
 
-def test_every_store_is_covered_here():
-    assert set(_STORES) <= {*BUILT_IN, *DRIVEN}
+def test_the_extras_of_the_stores_exist(wheel):
+    name = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = zipfile.ZipFile(wheel).read(name).decode()
+    extras = set(re.findall("^Provides-Extra: (.*)$", metadata, re.MULTILINE))
+    assert {store.extra for store in STORES.values() if store.extra} - extras == set()
 
 
-@pytest.mark.parametrize("scheme", sorted(BUILT_IN))
+@pytest.mark.parametrize("scheme", [scheme for scheme, store in STORES.items() if not store.extra])
 def test_a_store_of_the_standard_library_needs_nothing(python, scheme, tmp_path):
-    assert run(tmp_path, python, "-I", "-c", MAKE, BUILT_IN[scheme].format(tmp_path)) == ""
+    assert run(tmp_path, python, "-I", "-c", MAKE, STORES[scheme].example.format(tmp_path)) == ""
 
 
-@pytest.mark.parametrize("scheme", sorted(set(DRIVEN) & set(_STORES)))
+@pytest.mark.parametrize("scheme", [scheme for scheme, store in STORES.items() if store.extra])
 def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path):
-    url, extra = DRIVEN[scheme]
-    assert f"pip install session2[{extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url.format(tmp_path))
+    url = STORES[scheme].example.format(tmp_path)
+    assert f"pip install session2[{STORES[scheme].extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url)
 
 
 @pytest.mark.parametrize(("serializer", "extra"), [("msgpack", "msgpack"), ("encrypted-json", "encrypted")])
@@ -187,8 +179,19 @@ def test_the_suites_pass_on_the_wheel_with_nothing_else_optional(wheel, tmp_path
 def test_the_core_imports_the_standard_library_only():
     foreign = [f"{path.relative_to(ROOT)}: {name}" for path in (ROOT / "session2").rglob("*.py")
                if not str(path.relative_to(ROOT)).startswith(NOT_CORE)
-               and not path.relative_to(ROOT).match(DRIVEN_MODULES)
+               and not path.relative_to(ROOT).match(DRIVERS)
                for name in imported(ast.parse(path.read_text("utf-8")).body)
+               if name != "session2" and name not in sys.stdlib_module_names]
+    assert foreign == []
+
+
+def test_a_store_imports_its_driver_in_one_module_only():
+    """Not even within a function anywhere else; what is for type checkers does not count."""
+    foreign = [f"{path.relative_to(ROOT)}: {name}" for path in (ROOT / "session2/store").rglob("*.py")
+               if not path.relative_to(ROOT).match(DRIVERS)
+               for function in ast.walk(ast.parse(path.read_text("utf-8")))
+               if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+               for name in imported(function.body)
                if name != "session2" and name not in sys.stdlib_module_names]
     assert foreign == []
 

@@ -11,7 +11,7 @@ import pytest
 from session2 import DictSession, Session, SessionManager
 from session2.session import ties, user_key
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 
 class Account:

@@ -18,7 +18,7 @@ from typing import Protocol
 from ..errors import Conflict, LockLost, LockTimeout
 from ..record import Record, Version
 from ..traces import lock_key
-from ._pool import after_fork
+from .sql.pool import after_fork
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from ..errors import ConfigurationError
 from ..events import Observer, tell
 from ..record import Record, Version
 from .lock import Lease, Queues, acquire
@@ -22,6 +23,8 @@ class RecordStore(ABC):
 
     is_thread_safe: bool = False
     is_multiprocess_safe: bool = False
+    can_list: bool = True
+    """Whether the store can tell what it holds.  One that cannot says False and leaves `scan` alone."""
 
     clock: Callable[[], float]
     observer: Observer | None
@@ -59,13 +62,20 @@ class RecordStore(ABC):
         With `expected` the record is removed only if that is its version; otherwise `Conflict` is raised.
         """
 
-    @abstractmethod
     def scan(self) -> Iterator[tuple[str, Record]]:
-        """Iterate over ``(key, record)`` of all live records; tolerates concurrent change."""
+        """Iterate over ``(key, record)`` of all live records; tolerates concurrent change.
+
+        A store that cannot list raises `ConfigurationError`, and so does all that needs to look through its sessions.
+        """
+        raise ConfigurationError(f"{type(self).__name__} cannot list its sessions: keep a list of your own of those to "
+                                 "be found without their ids, or use a store that can list them")
 
     @abstractmethod
     def purge(self, now: float | None = None, batch: int = 1000) -> int:
-        """Delete the records expired at `now` (default: the clock's time), `batch` at a time; return their number."""
+        """Delete the records expired at `now` (default: the clock's time), `batch` at a time; return their number.
+
+        A store that cannot list leaves this to the system behind it and returns 0.
+        """
 
     # -- abilities: working defaults a back end may better ---------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session2.testing.site import Answer
+from session2.testing.adapter.browser import Answer
 
 
 class Reply(Answer):

@@ -10,8 +10,8 @@ from cheroot import wsgi
 
 import session2_cherrypy
 from session2 import SessionManager
-from session2.testing import pages
-from session2.testing.adapter import AdapterSuite
+from session2.testing import AdapterSuite
+from session2.testing.adapter import pages
 
 
 class Root:

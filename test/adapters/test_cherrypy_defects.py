@@ -19,8 +19,9 @@ from session2 import DictSession, LockTimeout, SessionManager
 from session2.errors import SerializationError
 from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.kit import Clock
-from session2.testing.site import Gate, Site, in_parallel
+from session2.testing.adapter.gate import Gate
+from session2.testing.adapter.website import Site, in_parallel
+from session2.testing.fakes import Clock
 from session2_cherrypy import cleaning
 from session2_cherrypy import settings as tool
 

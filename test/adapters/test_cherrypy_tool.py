@@ -13,7 +13,7 @@ import pytest
 import session2_cherrypy
 from session2 import CookiePolicy, DictSession, Session, SessionConflict, SessionManager, StoreUnavailable
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.kit import Clock
+from session2.testing.fakes import Clock
 from session2_cherrypy import settings as tool
 
 Serve = Callable[..., Any]

@@ -32,7 +32,7 @@ from session2 import DictSession, SessionManager
 from session2.store.base import SessionStore
 from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
-from session2.testing.kit import Clock
+from session2.testing.fakes import Clock
 from session2_cherrypy.cleaning import _monitors, stop_cleaning
 
 gctools.request_counter.unsubscribe()  # it would count the requests of all tests, for an engine that was started

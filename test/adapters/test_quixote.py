@@ -24,9 +24,9 @@ from quixote.server import simple_server
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager
 from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
-from session2.testing import pages
-from session2.testing.adapter import AdapterSuite
-from session2.testing.site import SetCookie
+from session2.testing import AdapterSuite
+from session2.testing.adapter import pages
+from session2.testing.adapter.browser import SetCookie
 from session2_quixote import current_exchange
 
 # -- the suite -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from cherrypy.lib.sessions import FileSession, RamSession
 
 from session2 import DictSession, SessionManager, from_url
 from session2.store.base import SessionStore
-from session2.testing.exchange import FakeExchange
+from session2.testing.fakes import FakeExchange
 
 STATE: dict[str, Any] = {"user": "joe", "n": 0, "basket": [f"article {n}" for n in range(20)], "text": "x" * 600}
 

@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "adapters")]
 from cherrypy.lib.sessions import FileSession  # noqa: E402
 
 from session2 import DictSession, SessionManager, from_url  # noqa: E402
-from session2.testing.exchange import FakeExchange  # noqa: E402
+from session2.testing.fakes import FakeExchange  # noqa: E402
 
 REQUESTS, WORK, ROUNDS = 20, 0.01, 5
 

@@ -18,7 +18,7 @@ from servers_sql import MariaServer, PostgresServer, Server
 
 from session2 import DictSession, from_url
 from session2.session import ties
-from session2.store._sql import SQLSessionStore
+from session2.store.sql.store import SQLSessionStore
 from session2.tokens import new_id
 
 CHUNK = 100_000

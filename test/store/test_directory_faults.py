@@ -19,8 +19,8 @@ import pytest
 
 from session2.errors import Conflict, StoreUnavailable
 from session2.record import Record
-from session2.store import directory, sessionfile
-from session2.store.directory import DirectorySessionStore
+from session2.store import directory
+from session2.store.directory import DirectorySessionStore, sessionfile
 
 KEY = "ab" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
@@ -97,7 +97,7 @@ def data_of(store: DirectorySessionStore, key: str = KEY) -> bytes | None:
 
 
 def entry_of(store: DirectorySessionStore, user: str, key: str = KEY) -> Path:
-    return Path(store._entry(str(file_of(store, key)), user))
+    return Path(store._folder.entry(str(file_of(store, key)), user))
 
 
 def files(store: DirectorySessionStore) -> list[str]:
@@ -605,7 +605,7 @@ class TestInBetween:
     def test_fork_in_the_middle_of_a_save(self, store: DirectorySessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
         """The child has a copy of the descriptor; the lock must not live as long as it does."""
         version = store.write(KEY, record(OLD), None)
-        real = directory.write_all
+        real = directory.folder.write_all
         children = []
         gate, opened = os.pipe()
 
@@ -618,11 +618,11 @@ class TestInBetween:
             children.append(child)
             real(fd, data, at)
 
-        monkeypatch.setattr(directory, "write_all", write)
+        monkeypatch.setattr(directory.folder, "write_all", write)
         monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
         try:
             version = store.write(KEY, record(NEW), version)
-            monkeypatch.setattr(directory, "write_all", real)
+            monkeypatch.setattr(directory.folder, "write_all", real)
             store.write(KEY, record(b"next"), version)
         finally:
             os.close(opened)
@@ -638,7 +638,7 @@ class TestEntries:
 
     def test_purge_does_not_take_the_entry_of_a_record_being_made(self, store: DirectorySessionStore,
                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
-        real = directory.write_all
+        real = directory.folder.write_all
         monkeypatch.setattr(sessionfile, "_PATIENCE", 0.01)
 
         def write(fd: int, data: bytes, at: int) -> None:
@@ -647,7 +647,7 @@ class TestEntries:
                 store.purge()
             real(fd, data, at)
 
-        monkeypatch.setattr(directory, "write_all", write)
+        monkeypatch.setattr(directory.folder, "write_all", write)
         store.write(KEY, record(NEW), None)
 
     def test_record_made_before_purge_has_the_lock(self, store: DirectorySessionStore, before_lock: Any) -> None:

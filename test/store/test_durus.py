@@ -29,11 +29,11 @@ from durus.sqlite_storage import SqliteStorage
 from session2 import ConfigurationError, LockTimeout, StoreUnavailable
 from session2.errors import Conflict
 from session2.record import Record, Version
-from session2.store import _durus_layout as layout
-from session2.store import from_url
-from session2.store.durus import DurusSessionStore
+from session2.store.durus import DurusSessionStore, layout
 from session2.testing import StoreSuite
-from session2.testing.kit import Clock, contents, key_of, record_at
+from session2.testing.fakes import Clock
+from session2.testing.store.samples import contents, key_of, record_at
+from session2.urls import from_url
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from servers_durus import DurusServer
@@ -301,7 +301,7 @@ FORK = """
 import os, sys
 from session2.errors import Conflict
 from session2.store.durus import DurusSessionStore
-from session2.testing.kit import key_of, record_at
+from session2.testing.store.samples import key_of, record_at
 
 store = DurusSessionStore(sys.argv[1])
 store.write(key_of(0), record_at(0.0, b"0", expires=None), None)
@@ -337,7 +337,7 @@ import os, sys
 from durus.connection import Connection
 from session2 import ConfigurationError
 from session2.store.durus import DurusSessionStore
-from session2.testing.kit import key_of, record_at
+from session2.testing.store.samples import key_of, record_at
 
 store = DurusSessionStore(Connection(sys.argv[1]) if sys.argv[2] == "given" else sys.argv[1])
 version = store.write(key_of(0), record_at(0.0, expires=None), None)
@@ -373,7 +373,7 @@ if sys.argv[2] == "configured":
     logging.basicConfig(level=logging.INFO)
 out, err = sys.stdout, sys.stderr
 from session2.store.durus import DurusSessionStore
-from session2.testing.kit import key_of, record_at
+from session2.testing.store.samples import key_of, record_at
 store = DurusSessionStore(sys.argv[1])
 store.write(key_of(0), record_at(0.0), None)
 store.close()

@@ -17,7 +17,7 @@ from durus.file_storage import FileStorage
 from servers_durus import CANNOT_WRITE
 
 from session2 import ConfigurationError, from_url
-from session2.store._durus import check_pickler
+from session2.store.durus.driver import check_pickler
 
 
 def refused(error: type[Exception], words: str) -> contextlib.AbstractContextManager[Any]:
@@ -43,7 +43,7 @@ def test_the_store_is_refused_before_it_does_anything(url: str, tmp_path: Path,
 
 
 def test_the_command_says_so_in_one_line() -> None:
-    done = subprocess.run([sys.executable, "-W", "error", "-m", "session2.cli", "list", "durus://127.0.0.1:1"],
+    done = subprocess.run([sys.executable, "-W", "error", "-m", "session2", "list", "durus://127.0.0.1:1"],
                           cwd=Path(__file__).parents[2], text=True, capture_output=True, timeout=60)
     assert done.returncode == (2 if CANNOT_WRITE else 3)  # 3: no server is there
     assert len(done.stderr.splitlines()) == 1

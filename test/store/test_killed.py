@@ -19,8 +19,9 @@ from servers_durus import DurusServer, marked
 from strace import Victims
 
 from session2.record import Record, Version
-from session2.store import dbmfile, from_url
 from session2.store.base import SessionStore
+from session2.store.shelve import dbmfile
+from session2.urls import from_url
 
 # Several pages of SQLite, and more than drivers send at once.
 ANYBODY = Record(b"any " * 2900, 800.0, 850.0, 850.0)

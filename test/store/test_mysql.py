@@ -20,13 +20,16 @@ from sql_cases import KEY, SQLTests
 import session2.store
 from session2 import ConfigurationError, StoreUnavailable
 from session2.errors import Conflict
-from session2.store import from_url
-from session2.store._pymysql import is_free
-from session2.store._sql import SQLSessionStore, comment_of
-from session2.store.mysql import _STEPS, MySQLSessionStore
+from session2.store.mysql.driver import is_free
+from session2.store.mysql.store import _STEPS, MySQLSessionStore
+from session2.store.sql.store import SQLSessionStore
+from session2.store.sql.tables import comment_of
 from session2.testing import StoreSuite
-from session2.testing.kit import Clock, Recipe, contents, key_of, record_at
-from session2.testing.sessions import again, saved
+from session2.testing.fakes import Clock
+from session2.testing.store.recipe import Recipe
+from session2.testing.store.samples import contents, key_of, record_at
+from session2.testing.store.shop import again, saved
+from session2.urls import from_url
 
 
 @pytest.fixture
@@ -74,10 +77,10 @@ class TestMySQLMore(SQLTests):
         if not isinstance(lent, pymysql.connections.Connection) or lent.open:
             lent.close()
 
-    @pytest.fixture(params=["url", "__import__('pymysql').connect(**__import__('session2.store._pymysql', "
+    @pytest.fixture(params=["url", "__import__('pymysql').connect(**__import__('session2.store.mysql.driver', "
                             "fromlist=['x'])._from_url(url))",
                             "__import__('dbutils.pooled_db', fromlist=['x']).PooledDB(__import__('pymysql'), "
-                            "maxconnections=1, **__import__('session2.store._pymysql', "
+                            "maxconnections=1, **__import__('session2.store.mysql.driver', "
                             "fromlist=['x'])._from_url(url))"],
                     ids=["url", "connection", "pool"])
     def lend(self, request: Any) -> str:
@@ -226,8 +229,8 @@ class TestMySQLMore(SQLTests):
 
     def test_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pymysql", None)
-        monkeypatch.delitem(sys.modules, "session2.store._pymysql")
-        monkeypatch.delattr(session2.store, "_pymysql")
+        monkeypatch.delitem(sys.modules, "session2.store.mysql.driver")
+        monkeypatch.delattr(session2.store.mysql, "driver")
         with pytest.raises(ConfigurationError, match=r"session2\[mysql\]"):
             MySQLSessionStore({})
 

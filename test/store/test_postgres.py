@@ -19,12 +19,15 @@ from sql_cases import KEY, SQLTests
 import session2.store
 from session2 import ConfigurationError
 from session2.session import ties
-from session2.store import from_url
-from session2.store._sql import SQLSessionStore, comment_of
-from session2.store.postgres import _STEPS, PostgresSessionStore
+from session2.store.postgres.store import _STEPS, PostgresSessionStore
+from session2.store.sql.store import SQLSessionStore
+from session2.store.sql.tables import comment_of
 from session2.testing import StoreSuite
-from session2.testing.kit import Clock, Recipe, key_of, record_at
-from session2.testing.sessions import again, saved
+from session2.testing.fakes import Clock
+from session2.testing.store.recipe import Recipe
+from session2.testing.store.samples import key_of, record_at
+from session2.testing.store.shop import again, saved
+from session2.urls import from_url
 
 
 @pytest.fixture
@@ -176,8 +179,8 @@ class TestPostgresMore(SQLTests):
 
     def test_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)
-        monkeypatch.delitem(sys.modules, "session2.store._psycopg")
-        monkeypatch.delattr(session2.store, "_psycopg")
+        monkeypatch.delitem(sys.modules, "session2.store.postgres.driver")
+        monkeypatch.delattr(session2.store.postgres, "driver")
         with pytest.raises(ConfigurationError, match=r"session2\[postgres\]"):
             PostgresSessionStore("")
 

@@ -20,9 +20,9 @@ import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
-from session2.store import dbmfile, from_url
-from session2.store.shelve import ShelveSessionStore
+from session2.store.shelve import ShelveSessionStore, dbmfile
 from session2.testing import StoreSuite
+from session2.urls import from_url
 
 KEYS = [f"{number:064x}" for number in range(8)]
 OLD, NEW = b"old " * 300, b"new " * 350

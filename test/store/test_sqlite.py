@@ -16,9 +16,10 @@ import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
-from session2.store import from_url, sqlite
-from session2.store.sqlite import SQLiteSessionStore
+from session2.store.sqlite import SQLiteSessionStore, database, statements
+from session2.store.sqlite import store as sqlite
 from session2.testing import StoreSuite
+from session2.urls import from_url
 
 KEYS = [f"{number:064x}" for number in range(8)]
 
@@ -101,7 +102,8 @@ def test_user_may_change(store: SQLiteSessionStore) -> None:
 
 
 @pytest.mark.parametrize(("statement", "index"), [
-    (sqlite._PAGE_OF_USER, "sessions_user"), (sqlite._PURGE, "sessions_due"), (sqlite._POSTPONE, "sessions_due")])
+    (statements.PAGE_OF_USER, "sessions_user"), (statements.PURGE, "sessions_due"),
+    (statements.POSTPONE, "sessions_due")])
 def test_indexes_are_used(store: SQLiteSessionStore, path: Path, statement: str, index: str) -> None:
     store.setup()
     values = {"user": "anna", "after": 0, "now": 1.0, "batch": 1}
@@ -235,7 +237,7 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM sessions").fetchall()
-        monkeypatch.setattr(sqlite.time, "sleep", lambda _: other.execute("ROLLBACK"))
+        monkeypatch.setattr(database.time, "sleep", lambda _: other.execute("ROLLBACK"))
         monkeypatch.setattr(store._database, "_timeout", 60.0)
         store._database._write_ahead(closer := sqlite3.connect(path, timeout=0.01, isolation_level=None))
         closer.close()

@@ -1,0 +1,162 @@
+"""Which store a command works on: from a URL or from the arguments of session2 0.6, the password kept out of both."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from getpass import GetPassWarning, getpass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from ..errors import ConfigurationError, SessionError, StoreUnavailable
+from ..store.base import SessionStore
+from ..urls import check_login, from_url
+
+VARIABLE: Final = "SESSION2_PASSWORD"
+
+_ASK: Final = "-"  # in the place of a password
+
+# Where MySQL and MariaDB listen on this machine, in the packages of the usual systems.
+_SOCKETS: Final = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock",
+                   "/tmp/mysql.sock")  # noqa: S108 (nothing is made there)
+
+
+def made_from(url: str, ask: bool = False, create: bool = False,
+              variables: Sequence[str] = (VARIABLE,)) -> SessionStore:
+    """Make the store of a URL, with the password from the environment or a prompt if the URL lacks one.
+
+    :param ask: prompt for a password that is nowhere else.
+    :param create: make a missing directory.
+    :param variables: the environment variables to look in, in this order.
+    """
+    options = {"create": True} if create and url.startswith("directory:") and "create=" not in url else {}
+    return from_url(_with_password(url, ask, variables), **options)
+
+
+@contextlib.contextmanager
+def opened(url: str, ask: bool = False, create: bool = False) -> Iterator[SessionStore]:
+    """Make the store of a URL and close it afterwards; errors end the process with one line."""
+    with reporting():
+        store = made_from(url, ask, create)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
+    check_login(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{url}: {error}") from None
+    user, at, host = parts.netloc.rpartition("@")
+    if not at or ":" in user:
+        return url
+    password = _from_environment(variables)
+    if password is None and ask:
+        password = _answer(f"Password for {shown(url)}: ")
+    if password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+
+
+def _from_environment(variables: Sequence[str]) -> str | None:
+    return next((os.environ[name] for name in variables if name in os.environ), None)
+
+
+def _answer(question: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", GetPassWarning)
+            return getpass(question)
+    except (GetPassWarning, EOFError):
+        raise ConfigurationError(f"nobody is there to type a password: put it in {VARIABLE}") from None
+
+
+def shown(text: str) -> str:
+    """Return a text that may hold URLs, without their passwords."""
+    return re.sub(r"(://[^:/?#@\s]*:)[^/?#\s]*@", r"\1***@", text)
+
+
+# -- the arguments of session2 0.6 ------------------------------------------------------------------------------------
+
+
+def is_original(arguments: Sequence[str]) -> bool:
+    """Tell whether these are ``mysql|psycopg HOST USER PASSWORD DATABASE [TABLE]``."""
+    return len(arguments) in (5, 6) and arguments[0] in ("mysql", "psycopg")
+
+
+def open_original(arguments: Sequence[str]) -> tuple[SessionStore, str]:
+    """Return the store that ``mysql|psycopg HOST USER PASSWORD DATABASE [TABLE]`` names, and what to say about it."""
+    kind, host, user, password, database = arguments[:5]
+    table = arguments[5] if len(arguments) == 6 else "sessions"
+    if password in ("", _ASK):
+        given = _from_environment((VARIABLE,))
+        password = _answer(f"Password of {user}: ") if given is None and password == _ASK else given or ""
+    make, name = (_mysql, "MySQL") if kind == "mysql" else (_postgres, "PostgreSQL")
+    return make(host, user, password, database, table), f"Creating {name} table {table!r} in database {database!r}"
+
+
+def _mysql(host: str, user: str, password: str, database: str, table: str) -> SessionStore:
+    """As the MySQL library does it: an empty host and ``localhost`` are the local socket, if there is one."""
+    from ..store.mysql import MySQLSessionStore
+
+    port = os.environ.get("MYSQL_TCP_PORT") or "3306"
+    if not port.isdecimal():
+        raise ConfigurationError(f"the environment variable MYSQL_TCP_PORT must be a number, not {port!r}")
+    place: dict[str, Any] = {"host": host or "localhost", "port": int(port), "user": user, "password": password,
+                             "database": database}
+    local = _local_socket() if host in ("", "localhost") else None
+    if local is not None:
+        place["unix_socket"] = local
+    return MySQLSessionStore({name: value for name, value in place.items() if value != ""}, table)
+
+
+def _local_socket() -> str | None:
+    named = os.environ.get("MYSQL_UNIX_PORT")
+    return named or next((path for path in _SOCKETS if Path(path).is_socket()), None)
+
+
+def _postgres(host: str, user: str, password: str, database: str, table: str) -> SessionStore:
+    """What is left out is found as by all PostgreSQL programs: ``PGHOST``, ``PGPORT``, ``~/.pgpass`` and so on."""
+    from ..store.postgres import PostgresSessionStore
+
+    parts = {"dbname": database, "host": host, "user": user, "password": password}
+    return PostgresSessionStore(" ".join(f"{name}={_quoted(value)}" for name, value in parts.items() if value), table)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Turn what can go wrong into one line and the exit code of its kind."""
+    try:
+        yield
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        _end("interrupted", 130)
+    except ConfigurationError as error:
+        _end(error, 2)
+    except (StoreUnavailable, OSError) as error:
+        _end(error, 3)
+    except SessionError as error:
+        _end(error, 1)
+
+
+def _end(reason: object, code: int) -> None:
+    text = shown(" ".join(str(reason).split())) or type(reason).__name__
+    print(f"session2: {text}", file=sys.stderr)
+    raise SystemExit(code) from None

@@ -1,0 +1,5 @@
+"""Sessions in a directory, one file each."""
+
+from .store import DirectorySessionStore
+
+__all__ = ["DirectorySessionStore"]

@@ -1,0 +1,166 @@
+"""The bytes of a session file: two slots, so that a save never overwrites the record it replaces.
+
+=====  ===============================================================================================
+at     what
+=====  ===============================================================================================
+0      magic, length of half the file, CRC of both
+16     doubt: not zero once the file is about to lose its name
+32     two touches, each: version touched, accessed, expires, CRC
+96     slot: version, created, modified, accessed, expires, length of user and data, CRC of the body, CRC
+       of this header; then the body: user, data
+half   the other slot
+=====  ===============================================================================================
+
+The newest slot whose checksums hold is the record; of the touches that name its version the later one counts.  A save
+goes into the other slot and a touch into the other touch, so whatever is interrupted leaves what was there before.
+"""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from math import isnan, nan
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+from ...record import Record
+
+MAGIC: Final = b"s2 slots"
+DOUBT_AT: Final = 16
+
+_FILE: Final = struct.Struct("<8sII")
+_TOUCH: Final = struct.Struct("<QddI")
+_SLOT: Final = struct.Struct("<QddddIQII")
+_CRC: Final = struct.Struct("<I")
+
+_TOUCHES: Final = (32, 64)
+_FIRST: Final = 96
+_NO_USER: Final = 0xFFFF_FFFF
+_BLANK: Final = bytes(_SLOT.size)
+_UNUSED: Final = _SLOT.unpack(_BLANK)
+_TORN: Final = (-1, *_UNUSED[1:])
+
+# Half of the smallest disk block: every file takes one anyway.
+_UNIT: Final = 2048
+
+
+class Image(NamedTuple):
+    """What a file holds.  `half` is 0 for a file that is empty, damaged beyond use or none of ours."""
+
+    record: Record | None
+    """The newest whole record, whether it has expired or not."""
+    length: int
+    half: int
+    newest: int
+    """No version in the file is higher, not even that of a torn slot."""
+    spare_slot: int
+    spare_touch: int
+    doubt: bool
+    """The file may have lost its name: look before writing into it."""
+    torn: bool
+    """A checksum is wrong.  Somebody is writing just now, or was stopped while writing."""
+
+
+def parse(data: bytes) -> Image:
+    """Return what the bytes of a file mean; anything is accepted."""
+    half = _half(data[:_FILE.size])
+    if not half or len(data) < _FIRST:
+        return Image(None, len(data), 0, 0, 0, 0, doubt=True, torn=True)
+    length = len(data)
+    if length < 2 * half:  # the insert was stopped, or is under way
+        data = data.ljust(2 * half, b"\0")
+    slot, header, spare, other = _FIRST, _header(data, _FIRST), half, _header(data, half)
+    if header[0] < other[0]:
+        slot, header, spare, other = spare, other, slot, header
+    newest = max(header[0], 0)
+    torn = header[0] < 0 or other[0] < 0
+    record = _record(data, slot, header)
+    if record is None and newest:
+        torn = True
+        slot, spare = spare, slot
+        record = _record(data, slot, other)
+    if record is None:
+        return Image(None, length, half, newest, _FIRST, 0, data[DOUBT_AT] != 0, torn=True)
+    record, spare_touch, touch_torn = _touched(data, slot, record)
+    return Image(record, length, half, newest, spare, spare_touch, data[DOUBT_AT] != 0, torn or touch_torn)
+
+
+def pack_slot(record: Record, version: int) -> bytes:
+    """Return a slot with this record."""
+    user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
+    body = user + record.data
+    header = _SLOT.pack(
+        version, record.created, record.modified, record.accessed, nan if record.expires is None else record.expires,
+        _NO_USER if record.user is None else len(user), len(record.data), crc32(body), 0)[:-_CRC.size]
+    return header + _CRC.pack(crc32(header)) + body
+
+
+def pack_touch(record: Record, accessed: float, expires: float | None) -> bytes:
+    """Return a touch of a stored record."""
+    touch = _TOUCH.pack(record.version, accessed, nan if expires is None else expires, 0)[:-_CRC.size]
+    return touch + _CRC.pack(crc32(touch))
+
+
+def pack_file(slot: bytes) -> bytes:
+    """Return a whole file with one slot in use, and room for a quarter more.
+
+    Both slots get their disk space now, so that a later save into them needs none.
+    """
+    half = _half_for(len(slot))
+    start = MAGIC + half.to_bytes(4, "little")
+    return ((start + _CRC.pack(crc32(start))).ljust(_FIRST, b"\0") + slot).ljust(2 * half, b"\0")
+
+
+def fits(slot: bytes, half: int) -> bool:
+    """Tell whether a slot goes into a file of this shape without wasting most of it."""
+    return len(slot) <= half - _FIRST and half <= 4 * max(_half_for(len(slot)), 4 * _UNIT)
+
+
+def _half_for(size: int) -> int:
+    return -(-(_FIRST + size + size // 4) // _UNIT) * _UNIT
+
+
+@lru_cache(64)
+def _half(head: bytes) -> int:
+    if len(head) < _FILE.size or not head.startswith(MAGIC):
+        return 0
+    _, half, crc = _FILE.unpack(head)
+    return int(half) if crc == crc32(head[:-_CRC.size]) and half >= _UNIT else 0
+
+
+def _header(data: bytes, at: int) -> tuple[Any, ...]:
+    """Return the header of a slot; its version is 0 if it was never used and -1 if it is torn."""
+    header = _SLOT.unpack_from(data, at)
+    if crc32(data[at:at + _SLOT.size - _CRC.size]) == header[-1]:
+        return header
+    return _UNUSED if data[at:at + _SLOT.size] == _BLANK else _TORN
+
+
+def _record(data: bytes, at: int, header: tuple[Any, ...]) -> Record | None:
+    """Return the record of a slot, None if there is none or it is not whole."""
+    version, created, modified, accessed, expires, user_size, size, crc, _ = header
+    if version <= 0:
+        return None
+    named = user_size != _NO_USER
+    start = at + _SLOT.size
+    body = data[start:start + size + (user_size if named else 0)]
+    if crc32(body) != crc:
+        return None
+    user = body[:user_size].decode("utf-8", "surrogatepass") if named else None
+    return Record(body[user_size:] if named else body, created, modified, accessed,
+                  None if isnan(expires) else expires, user, version)
+
+
+def _touched(data: bytes, slot: int, record: Record) -> tuple[Record, int, bool]:
+    """Apply the later touch of this record; return where the next touch goes, and whether one is torn."""
+    spare, torn = _TOUCHES[0], False
+    for at, other in (_TOUCHES, _TOUCHES[::-1]):
+        if data[at:at + 8] != data[slot:slot + 8]:
+            continue
+        _, accessed, expires, crc = _TOUCH.unpack_from(data, at)
+        if crc32(data[at:at + _TOUCH.size - _CRC.size]) != crc:
+            torn = True
+        elif accessed > record.accessed:
+            record = record._replace(accessed=accessed, expires=None if isnan(expires) else expires)
+            spare = other
+    return record, spare, torn

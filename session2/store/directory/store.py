@@ -1,0 +1,204 @@
+"""Sessions in a directory, one file each; `folder` names, makes and replaces them, `sessionfile` opens
+and locks one, `slots` lays out its bytes.
+
+Whoever changes a file holds its lock (`flock`, on the file itself).  Whoever reads takes none: checksums tell a whole
+record from one that is just being written.  A file that loses its name is emptied first or, if a roomier one replaces
+it, marked, so that those who waited for its lock look for the new one and nobody else has to.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Final
+
+from ...errors import Conflict
+from ...record import Record, Version
+from ..base import SessionStore
+from .folder import Folder
+from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
+from .slots import Image, pack_touch
+
+log = logging.getLogger("session2")
+
+_TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
+_ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
+
+# Seconds after which what a killed process left behind is taken away.
+_LEFT_BEHIND: Final = 3600.0
+
+
+class DirectorySessionStore(SessionStore):
+    """Keeps each session in a file of its own.  A save is one write in place, under a lock of the file itself.
+
+    The store keeps nothing open and nothing in memory, so any number of threads and processes of one host, forked or
+    not, may use the same directory.
+
+    :param directory: where; it should belong to this application alone.
+    :param create: make the directory if it is missing.
+    :param fsync: wait for the disk at each save, so that an acknowledged one survives a power failure.
+    :raises FileNotFoundError: the directory is missing and is not to be made.
+    """
+
+    is_thread_safe = True
+    is_multiprocess_safe = True
+
+    def __init__(self, directory: str | os.PathLike[str], create: bool = False, *, fsync: bool = False,
+                 **options: Any) -> None:
+        super().__init__(**options)
+        self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
+        self.fsync = fsync
+        self._folder = Folder(self.directory, fsync)
+        if create:
+            self.setup()
+        elif not os.path.isdir(self.directory):
+            raise FileNotFoundError(f"{self.directory} is not a directory: make it, or pass create=True")
+
+    def setup(self, drop: bool = False) -> None:
+        """Make the directory, for its owner only.  With `drop` delete all sessions first."""
+        with self._folder.system():
+            os.makedirs(self.directory, 0o700, exist_ok=True)
+            super().setup(drop)
+            self._index()
+
+    # -- primitives ------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> Record | None:
+        path = self._folder.path(key)
+        try:
+            record = self._peek(path)
+        except FileNotFoundError:
+            self._folder.absent()
+            return None
+        if record is None:
+            log.warning("corrupt record %.8s is treated as missing: its file is damaged", key)
+            return None
+        return record if record.is_live(self.clock()) else None
+
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        path = self._folder.path(key)
+        try:
+            fd, image = self._folder.make(path, hold) if expected is None else hold(path, CHANGE)
+            try:
+                live = self._live(image)
+                if (None if live is None else live.version) != expected:
+                    raise Conflict(f"the record {key:.8} changed")
+                return self._folder.put(fd, path, image, record, live)
+            finally:
+                release(fd)
+        except OSError as error:
+            if expected is None or not isinstance(error, FileNotFoundError):
+                raise self._folder.unavailable(error) from error
+            self._folder.absent()
+            raise Conflict(f"the record {key:.8} is gone") from None
+
+    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        path = self._folder.path(key)
+        try:
+            fd, image = hold(path, CHANGE)
+            try:
+                live = self._live(image)
+                if live is not None and accessed > live.accessed:
+                    write_all(fd, pack_touch(live, accessed, expires), image.spare_touch)
+            finally:
+                release(fd)
+        except FileNotFoundError:
+            self._folder.absent()
+        except OSError as error:
+            raise self._folder.unavailable(error) from error
+
+    def remove(self, key: str, expected: Version | None = None) -> None:
+        def is_expected(image: Image) -> bool:
+            live = self._live(image)
+            if expected is not None and live is not None and live.version != expected:
+                raise Conflict(f"the record {key:.8} changed")
+            return True
+
+        with self._folder.system():
+            try:
+                self._folder.unlink(self._folder.path(key), is_expected)
+            except FileNotFoundError:
+                self._folder.absent()
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return self._found(name for path, name in self._folder.files() if self._folder.is_ours(path, name))
+
+    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
+        with self._folder.system():
+            self._index()
+        found = self._found(self._folder.keys_of(user))
+        return ((key, record) for key, record in found if record.user == user)
+
+    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+        """Delete the records expired at `now` (default: the clock's time); return their number.
+
+        Each is deleted on its own, so there is nothing for `batch` to bound.  What killed processes left behind goes
+        too: files once they are an hour old, entries at once.
+        """
+        limit = self.clock() if now is None else now
+        purged = 0
+        for path, name in self._folder.files():
+            with self._folder.system(), suppress(FileNotFoundError):
+                if self._folder.is_ours(path, name):
+                    purged += self._purge(path, limit)
+                elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
+                    os.unlink(path)
+        for path, name in self._folder.files(of_users=True):
+            if match := _ENTRY.fullmatch(name):
+                with self._folder.system():
+                    self._folder.sweep(path, self._folder.path(match[1]))
+        return purged
+
+    def _found(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
+        for key in keys:
+            record = None
+            with suppress(FileNotFoundError):
+                # What is damaged is told by `read`, not at every look around.
+                record = self._peek(self._folder.path(key))
+            if record is not None and record.is_live(self.clock()):
+                yield key, record
+
+    def _peek(self, path: str) -> Record | None:
+        """Return the record in a file, None if it is damaged."""
+        try:
+            return look(path).record
+        except NoFile:
+            return None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._folder.unavailable(error) from error
+
+    def _live(self, image: Image) -> Record | None:
+        record = image.record
+        return record if record is not None and record.is_live(self.clock()) else None
+
+    def _purge(self, path: str, limit: float) -> bool:
+        def is_expired(image: Image) -> bool:
+            return image.record is not None and not image.record.is_live(limit)
+
+        def is_nothing(image: Image) -> bool:
+            return image.record is None and (image.half > 0 or not image.length) and _is_left_behind(path)
+
+        image = look(path)
+        if is_nothing(image):
+            self._folder.unlink(path, is_nothing)
+        return is_expired(image) and self._folder.unlink(path, is_expired)
+
+    def _index(self) -> None:
+        """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""
+        if self._folder.is_indexed():
+            return
+        for key, record in self.scan():
+            if record.user is not None:
+                self._folder.enter(self._folder.path(key), record.user)
+        self._folder.mark_indexed()
+
+
+def _is_left_behind(path: str) -> bool:
+    """Tell whether nobody wrote the file for a while: by the real time, as files know no other."""
+    return os.lstat(path).st_mtime < time.time() - _LEFT_BEHIND

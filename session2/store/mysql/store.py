@@ -1,0 +1,129 @@
+"""Sessions in a table of MySQL or MariaDB, by PyMySQL."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ...errors import ConfigurationError
+from ..sql.results import Result, StatementFailed
+from ..sql.store import SQLSessionStore
+from ..sql.tables import comment_of, refuse_newer, schema_of
+
+# IGNORE turns a duplicate key into "no row inserted"; what else it would forgive is checked before.  It is clearer than
+# ON DUPLICATE KEY UPDATE, whose row count means different things under different client flags.
+_INSERT = """
+INSERT IGNORE INTO {table} ({key}, data, version, created, modified, accessed, expires, {user})
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s)"""
+
+_REVIVE = """
+UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s, modified = %(modified)s,
+    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s
+WHERE {key} = %(key)s AND expires <= %(now)s"""
+
+# Found without locking anything, deleted by primary key: so no lock is taken on a row that stays.
+_EXPIRED = """
+SELECT {key} FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AND expires <= %(now)s
+ORDER BY {key} LIMIT %(batch)s"""
+
+_REMOVE_EXPIRED = "DELETE FROM {table} WHERE {key} IN %(keys)s AND expires <= %(now)s"
+
+# Each step turns a table of the schema before it into one of its own; a new table takes them all.
+_STEPS: Final = (
+    """CREATE TABLE IF NOT EXISTS {table} (
+        {key} varchar(100) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY, data longblob NOT NULL,
+        version bigint NOT NULL, created double NOT NULL, modified double NOT NULL, accessed double NOT NULL,
+        expires double, {user} varbinary(1000)) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT '{comment}'""",
+    """ALTER TABLE {table} ADD COLUMN expires_hour bigint AS (ceiling(expires / 3600)) STORED,
+        ADD INDEX (expires_hour), ADD INDEX ({user}), COMMENT '{comment}'""",
+)
+
+
+class MySQLSessionStore(SQLSessionStore):
+    """Keeps each session in a row of an InnoDB table.
+
+    :param conn: the arguments of ``pymysql.connect`` as a dict, or a URL ``mysql://user:password@host:port/database``
+        (the store makes connections of its own, as many as it needs up to `pool_size`); a pool, such as
+        ``dbutils.pooled_db.PooledDB`` or anything else whose ``connection()`` returns one of PyMySQL; or a PyMySQL
+        connection, which threads then use in turns.  While the application is in a transaction on that connection, and
+        after it broke, the store uses a connection of its own to the same place: neither ever commits or rolls back
+        what the other did.
+    :param table: the table's name, with a database if need be; it is made when it is first needed.
+    :param durable: only True: MySQL has no durability by connection.
+    :param pool_size: how many connections of its own the store opens at most, in each process.
+    :param connect_timeout: seconds after which a server that does not answer counts as away.
+    :param timeout: seconds that a statement may take, or wait for a free connection.
+    :param ssl_ca: a file with the certificates to trust; connections are then encrypted and the server's name checked.
+
+    The last four apply to connections the store makes.
+    """
+
+    _quote = "`"
+
+    def __init__(self, conn: Any, table: str | None = None, *, durable: bool = True, pool_size: int = 10,
+                 connect_timeout: float = 5.0, timeout: float = 30.0, ssl_ca: str | None = None,
+                 **options: Any) -> None:
+        super().__init__(table, **options)
+        try:
+            from . import driver
+        except ImportError as error:
+            raise ConfigurationError("MySQLSessionStore needs PyMySQL: pip install session2[mysql]") from error
+        if not durable:
+            raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
+                                     "server, for all its databases")
+        self._driver = driver
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca)
+
+    @classmethod
+    def from_location(cls, location: str, **options: Any) -> MySQLSessionStore:
+        """Make a store from ``mysql://user:password@host:port/database``."""
+        scheme, _, rest = location.partition(":")
+        if not rest.startswith("//") or not rest[2:].partition("/")[2]:
+            raise ConfigurationError(f"write '{scheme}://user:password@host:port/database'")
+        return cls(location, **options)
+
+    def setup(self, drop: bool = False) -> None:
+        """Create the table or bring it up to date.  With `drop` delete it first, if it is one of ours.
+
+        Raises `ConfigurationError` if the table is not ours.
+        """
+        with self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}") as cursor:
+            schema = self._schema(cursor)
+            refuse_newer(schema, len(_STEPS), self.table)
+            if drop and schema:
+                cursor.execute(f"DROP TABLE {self._table}")
+                schema = 0
+            for number, step in list(enumerate(_STEPS, 1))[schema:]:
+                cursor.execute(step.format(table=self._table, key="`key`", user="`user`", comment=comment_of(number)))
+
+    def _schema(self, cursor: Any) -> int:
+        """Return the schema of the table there is, 0 for none."""
+        database, _, name = self.table.rpartition(".")
+        cursor.execute("SELECT table_comment FROM information_schema.tables WHERE table_schema = "
+                       "coalesce(nullif(%s, ''), database()) AND table_name = %s", (database, name))
+        row = cursor.fetchone()
+        return 0 if row is None else schema_of(row[0], self.table)
+
+    def _own_statements(self) -> Mapping[str, str]:
+        return {"insert": _INSERT, "revive": _REVIVE, "expired": _EXPIRED, "remove_expired": _REMOVE_EXPIRED,
+                "packet": "SELECT @@max_allowed_packet"}
+
+    def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
+        return self._driver.send(connection, text, arguments)
+
+    def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
+        keys = [key for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
+        if not keys:
+            return 0, None
+        count = self._execute("remove_expired", keys=keys, now=now).changed
+        return count, keys[-1] if len(keys) == batch else None
+
+    def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
+        size = len(arguments.get("data", b""))
+        if size > 1_000_000:  # the server drops the connection then, and says why only sometimes
+            limit = self._execute("packet").rows[0][0]
+            if 2 * size + 1000 > limit:  # PyMySQL sends bytes as hexadecimal digits
+                return (f"a session of {size} bytes needs a max_allowed_packet of twice that, the server has {limit}: "
+                        "raise it, or keep less in the session")
+        return super()._explain(failure, arguments)

@@ -1,0 +1,116 @@
+"""Sessions in a table of PostgreSQL, by psycopg 3."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ...errors import ConfigurationError
+from ..sql.results import Result
+from ..sql.store import SQLSessionStore
+from ..sql.tables import comment_of, refuse_newer, schema_of
+
+if TYPE_CHECKING:
+    import psycopg
+    import psycopg_pool
+
+_INSERT = """
+INSERT INTO {table} ({key}, data, version, created, modified, accessed, expires, {user})
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s)
+ON CONFLICT ({key}) DO UPDATE SET data = excluded.data, version = excluded.version, created = excluded.created,
+    modified = excluded.modified, accessed = excluded.accessed, expires = excluded.expires, {user} = excluded.{user}
+WHERE {table}.expires <= %(now)s"""
+
+_PURGE = """
+DELETE FROM {table} WHERE expires <= %(now)s AND {key} = ANY(ARRAY(
+    SELECT {key} FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AND expires <= %(now)s
+    ORDER BY {key} LIMIT %(batch)s FOR UPDATE SKIP LOCKED))
+RETURNING {key}"""
+
+# Each step turns a table of the schema before it into one of its own; a new table takes them all.
+_STEPS: Final = (
+    ("""CREATE TABLE {table} ({key} text COLLATE "C" PRIMARY KEY, data bytea NOT NULL, version bigint NOT NULL,
+        created float8 NOT NULL, modified float8 NOT NULL, accessed float8 NOT NULL, expires float8, {user} bytea)
+        WITH (fillfactor = 70)""",),
+    ("""ALTER TABLE {table} ADD COLUMN expires_hour bigint
+        GENERATED ALWAYS AS (ceil(expires / 3600)::bigint) STORED""",
+     "CREATE INDEX ON {table} (expires_hour, {key})",
+     "CREATE INDEX ON {table} ({user}, {key}) WHERE {user} IS NOT NULL"),
+)
+
+
+class PostgresSessionStore(SQLSessionStore):
+    """Keeps each session in a row.
+
+    :param conn: a conninfo string or URL of libpq (the store makes connections of its own, as many as it needs up to
+        `pool_size`), a `psycopg_pool.ConnectionPool`, or a `psycopg.Connection`, which threads then use in turns.
+        While the application is in a transaction on that connection, and after it broke, the store uses a connection
+        of its own to the same place: neither ever commits or rolls back what the other did.
+    :param table: the table's name, with a schema if need be; it is made when it is first needed.
+    :param durable: False lets PostgreSQL answer before a save is on disk (``synchronous_commit = off``): faster, but a
+        crash of the server loses the saves of its last half second.
+    :param pool_size: how many connections of its own the store opens at most, in each process.
+    :param connect_timeout: seconds after which a server that does not answer counts as away.
+    :param timeout: seconds that a statement may take, or wait for a free connection.
+    :param ssl_ca: a file with the certificates to trust; connections are then encrypted and the server's name checked.
+
+    The last four apply to connections the store makes.
+    """
+
+    _quote = '"'
+
+    def __init__(self, conn: str | psycopg.Connection[Any] | psycopg_pool.ConnectionPool[Any],
+                 table: str | None = None, *, durable: bool = True, pool_size: int = 10, connect_timeout: float = 5.0,
+                 timeout: float = 30.0, ssl_ca: str | None = None, **options: Any) -> None:
+        super().__init__(table, **options)
+        try:
+            from . import driver
+        except ImportError as error:
+            raise ConfigurationError("PostgresSessionStore needs psycopg: pip install session2[postgres]") from error
+        if not isinstance(conn, str) and not durable:
+            raise ConfigurationError("durable=False needs connections the store makes itself; on yours, set "
+                                     "synchronous_commit = off")
+        self._driver = driver
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca)
+
+    @classmethod
+    def from_location(cls, location: str, **options: Any) -> PostgresSessionStore:
+        """Make a store from ``postgresql://user:password@host:port/database``; what is left out is libpq's default."""
+        scheme, _, rest = location.partition(":")
+        if not rest.startswith("//"):
+            raise ConfigurationError(f"write '{scheme}://user:password@host:port/database'")
+        return cls("postgresql:" + rest, **options)
+
+    def setup(self, drop: bool = False) -> None:
+        """Create the table or bring it up to date.  With `drop` delete it first, if it is one of ours.
+
+        Raises `ConfigurationError` if the table is not ours.
+        """
+        with self._driver.transaction(self._connections) as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
+            schema = self._schema(cursor)
+            refuse_newer(schema, len(_STEPS), self.table)
+            if drop and schema:
+                cursor.execute(f"DROP TABLE {self._table}")
+                schema = 0
+            for statement in [statement for step in _STEPS[schema:] for statement in step]:
+                cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
+            if schema < len(_STEPS):
+                cursor.execute(f"COMMENT ON TABLE {self._table} IS '{comment_of(len(_STEPS))}'")
+
+    def _schema(self, cursor: Any) -> int:
+        """Return the schema of the table there is, 0 for none."""
+        [(found, comment)] = cursor.execute(
+            "SELECT name, obj_description(name, 'pg_class') FROM to_regclass(%s) AS name", [self._table])
+        return 0 if found is None else schema_of(comment, self.table)
+
+    def _own_statements(self) -> Mapping[str, str]:
+        return {"insert": _INSERT, "purge": _PURGE}
+
+    def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
+        return self._driver.send(connection, text, arguments)
+
+    def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
+        keys = self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows
+        return len(keys), max(keys)[0] if len(keys) == batch else None

@@ -1,0 +1,49 @@
+"""The statements that all databases understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from .tables import quoted
+
+
+def statements(table: str, quote: str, own: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of all statements on a table, `own` among them or in place of those here.
+
+    :param table: the table's name, quoted.
+    :param quote: what identifiers are quoted with.
+    """
+    names = {"table": table, "key": quoted("key", quote), "user": quoted("user", quote)}
+    parts = {name: text.format(**names) for name, text in _PARTS.items()}
+    return {name: text.format(**names, **parts) for name, text in {**_STATEMENTS, **own}.items()}
+
+
+_PARTS: Final = {
+    "columns": "data, created, modified, accessed, expires, {user}, version",
+    "is_live": "(expires IS NULL OR expires > %(now)s)",
+    "is_session": "left({key}, 5) <> %(lock)s AND substring(data FROM 1 FOR 9) <> %(moved)s "
+                  "AND substring(data FROM 1 FOR 9) <> %(ended)s",
+}
+
+_STATEMENTS: Final = {
+    "read": "SELECT {columns} FROM {table} WHERE {key} = %(key)s",
+    "version": "SELECT version FROM {table} WHERE {key} = %(key)s",
+    "replace": """UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s,
+        modified = %(modified)s, accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s
+        WHERE {key} = %(key)s AND version = %(expected)s AND {is_live}""",
+    "touch": """UPDATE {table} SET accessed = %(accessed)s, expires = %(expires)s
+        WHERE {key} = %(key)s AND accessed < %(accessed)s AND {is_live}""",
+    "remove": "DELETE FROM {table} WHERE {key} = %(key)s",
+    "remove_version": "DELETE FROM {table} WHERE {key} = %(key)s AND version = %(expected)s",
+    "page": "SELECT {key}, {columns} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",
+    "page_of_user": """SELECT {key}, {columns} FROM {table} WHERE {user} = %(owner)s AND {key} > %(after)s
+        ORDER BY {key} LIMIT %(page)s""",
+    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(last)s",
+    "stride": """SELECT max({key}) FROM
+        (SELECT {key} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(stride)s) AS stride""",
+    "delete_old": """DELETE FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s
+        AND accessed < %(limit)s AND {is_live} AND {is_session}""",
+    "count": """SELECT count(*) FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s
+        AND {is_live} AND {is_session}""",
+}

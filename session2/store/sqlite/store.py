@@ -1,0 +1,141 @@
+"""Sessions in a table of an SQLite database."""
+
+from __future__ import annotations
+
+import os
+import re
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...errors import ConfigurationError, Conflict
+from ...record import Record, Version
+from ..base import SessionStore
+from . import statements
+from .database import Database
+
+_PAGE_SIZE = 200
+
+
+class SQLiteSessionStore(SessionStore):
+    """Keeps sessions in a table of an SQLite database, in write-ahead mode.
+
+    The file and the table are made on first use, the file readable by its owner only.  A table of that name which is
+    not ours is refused with `ConfigurationError`.
+
+    :param path: the database file; its folder must exist, on a local disk.
+    :param table: the table's name: letters, digits and underscores.
+    :param synchronous: SQLite's setting. "NORMAL" survives the death of any process but may lose the last saves when
+        the machine loses power; "FULL" waits for the disk at each save.
+    :param timeout: how long to wait for other writers, in seconds, before `StoreUnavailable`.
+    """
+
+    is_thread_safe = True
+    is_multiprocess_safe = True
+
+    def __init__(self, path: str | os.PathLike[str], *, table: str = "sessions", synchronous: str = "NORMAL",
+                 timeout: float = 10.0, **options: Any) -> None:
+        super().__init__(**options)
+        self._database = Database(_checked_path(path), _checked_table(table), _checked_level(synchronous), timeout)
+        weakref.finalize(self, self._database.close)
+
+    # -- primitives ------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> Record | None:
+        rows = self._database.select(statements.READ, {"key": _text(key), "now": self.clock()})
+        return _record(rows[0]) if rows else None
+
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        version = int.from_bytes(os.urandom(8), "big") >> 2
+        data, created, modified, accessed, expires, user, _ = record
+        values = {"key": _text(key), "version": version, "created": created, "modified": modified, "accessed": accessed,
+                  "expires": expires, "user": None if user is None else _text(user), "data": data,
+                  "now": self.clock(), "expected": expected}
+        ways = (statements.INSERT,) if expected is None else (statements.REPLACE_HOT, statements.REPLACE)
+        if not self._database.change(ways, values):
+            raise Conflict(f"the record {key:.8} changed")
+        return version
+
+    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        values = {"key": _text(key), "accessed": accessed, "expires": expires, "now": self.clock()}
+        self._database.change((statements.TOUCH_HOT, statements.TOUCH), values)
+
+    def remove(self, key: str, expected: Version | None = None) -> None:
+        if expected is None:
+            self._database.change((statements.REMOVE,), {"key": _text(key)})
+        elif not self._database.change((statements.REMOVE_EXPECTED,), {"key": _text(key), "expected": expected}) \
+                and self.read(key) is not None:
+            raise Conflict(f"the record {key:.8} changed")
+
+    def scan(self) -> Iterator[tuple[str, Record]]:
+        return self._walk(statements.PAGE, {})
+
+    def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
+        return self._walk(statements.PAGE_OF_USER, {"user": _text(user)})
+
+    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+        values = {"now": self.clock() if now is None else now, "batch": batch}
+        total = 0
+        while True:
+            deleted = self._database.change((statements.PURGE,), values)
+            total += deleted
+            if not self._database.change((statements.POSTPONE,), values) and not deleted:
+                return total
+
+    # -- abilities -------------------------------------------------------------------------------------------------
+
+    def setup(self, drop: bool = False) -> None:
+        """Create the table if it is missing.  With `drop` the table, if it is ours, is deleted first."""
+        self._database.setup(drop)
+
+    def close(self) -> None:
+        """Close every connection of this process, each as soon as its statement is done."""
+        self._database.close()
+
+    def _walk(self, statement: str, values: dict[str, Any]) -> Iterator[tuple[str, Record]]:
+        """Go through the rows a page at a time: an open cursor would keep the write-ahead log from being reused."""
+        after = 0
+        while True:
+            page = {**values, "after": after, "now": self.clock(), "batch": _PAGE_SIZE}
+            rows = self._database.select(statement, page)
+            for after, key, *columns in rows:  # noqa: B007 (used for the next page)
+                yield _string(key), _record(columns)
+            if len(rows) < _PAGE_SIZE:
+                return
+
+
+def _checked_path(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if text in ("", ":memory:"):
+        raise ConfigurationError("the SQLite store needs a file; to keep sessions in memory use VolatileSessionStore")
+    return os.path.abspath(text)
+
+
+def _checked_table(table: str) -> str:
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]{0,59}", table) or table.lower().startswith("sqlite_"):
+        raise ConfigurationError(f"{table!r} cannot be a table's name; use letters, digits and underscores")
+    return table
+
+
+def _checked_level(level: str) -> str:
+    if level.upper() not in ("OFF", "NORMAL", "FULL", "EXTRA"):
+        raise ConfigurationError(f"synchronous must be OFF, NORMAL, FULL or EXTRA, not {level!r}")
+    return level.upper()
+
+
+def _record(columns: Sequence[Any]) -> Record:
+    data, created, modified, accessed, expires, user, version = columns
+    return Record(data, created, modified, accessed, expires, None if user is None else _string(user), version)
+
+
+def _text(value: str) -> str | bytes:
+    """Return what SQLite can keep of a string: text, or the bytes of one that is not proper Unicode."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _string(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("utf-8", "surrogatepass")

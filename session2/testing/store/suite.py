@@ -1,0 +1,77 @@
+"""`StoreSuite`: what a store must do to be called one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ...store.base import SessionStore
+from ..fakes import Clock
+from .crashes import CrashTests
+from .expiry import ExpiryTests, TouchTests
+from .faults import FaultTests
+from .histories import ModelTests
+from .hostile import HostileTests
+from .lifetimes import LifetimeTests
+from .listing import ListingTests
+from .logins import LoginTests
+from .modes import ModeTests
+from .old_api import ApiTests
+from .primitives import ReadWriteTests, RemoveTests
+from .purging import PurgeTests
+from .races import RaceTests
+from .recipe import Recipe
+from .saving import MovingTests, SavingTests
+from .security import SecurityTests
+
+
+class ContractTests(ReadWriteTests, ExpiryTests, TouchTests, RemoveTests, ListingTests, PurgeTests):
+    """Each primitive to the letter."""
+
+
+class SessionTests(SavingTests, MovingTests):
+    """Sessions on top of the primitives."""
+
+
+class RequestTests(LifetimeTests, LoginTests, ModeTests):
+    """`SessionManager` over the store, one request after another and overlapping."""
+
+
+class StoreSuite(ContractTests, SessionTests, ApiTests, HostileTests, FaultTests, RequestTests, SecurityTests,
+                 RaceTests, CrashTests, ModelTests):
+    """The definition of "works" for a store; a store's test file is a class of three lines::
+
+        class TestDirectory(StoreSuite):
+            store_class = DirectorySessionStore
+
+            def arguments(self, tmp_path):
+                return (tmp_path / "sessions",), {"create": True}
+
+    The store made with these arguments must be empty at the start of each test.
+    """
+
+    def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the positional and keyword arguments to make the store with, both picklable."""
+        return (), {}
+
+    @pytest.fixture
+    def clock(self) -> Clock:
+        """The clock the store goes by."""
+        return Clock()
+
+    @pytest.fixture
+    def recipe(self, tmp_path: Path) -> Recipe:
+        """How to make the store again, here or in another process."""
+        args, options = self.arguments(tmp_path)
+        return Recipe(self.store_class, args, options)
+
+    @pytest.fixture
+    def store(self, recipe: Recipe, clock: Clock) -> Iterator[SessionStore]:
+        """The store under test."""
+        store = recipe.make(clock=clock)
+        store.setup()
+        yield store
+        store.close()

@@ -1,0 +1,180 @@
+"""Stores from text: `from_url`, for configuration files, and the one table of what stores there are.
+
+Another distribution adds a store by an entry point of the group ``session2.stores``, named as the scheme of its URLs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qsl
+
+from .errors import ConfigurationError
+from .serializers import Encrypted, JSONSerializer, MsgpackSerializer, PickleSerializer, Serializer, Signed
+from .store.base import SessionStore
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+
+class Store(NamedTuple):
+    """What is known of a store before its module is imported."""
+
+    module: str
+    """Below `session2.store`; the page about it is called likewise."""
+    name: str
+    """Of the class."""
+    example: str
+    """A URL; ``{}`` stands for a folder, in those that need no server."""
+    extra: str = ""
+    """What to install besides: ``session2[extra]``."""
+
+
+STORES: Final = {
+    "volatile": Store("volatile", "VolatileSessionStore", "volatile:"),
+    "directory": Store("directory", "DirectorySessionStore", "directory:{}/sessions?create=true"),
+    "shelve": Store("shelve", "ShelveSessionStore", "shelve:{}/sessions.shelf"),
+    "sqlite": Store("sqlite", "SQLiteSessionStore", "sqlite:{}/sessions.sqlite"),
+    "durus": Store("durus", "DurusSessionStore", "durus:{}/sessions.durus", "durus"),
+    "durus+unix": Store("durus", "DurusSessionStore", "durus+unix:/run/durus.socket", "durus"),
+    "postgresql": Store("postgres", "PostgresSessionStore", "postgresql://user@localhost/sessions", "postgres"),
+    "postgres": Store("postgres", "PostgresSessionStore", "postgres://user@localhost/sessions", "postgres"),
+    "mysql": Store("mysql", "MySQLSessionStore", "mysql://user@localhost/sessions", "mysql"),
+    "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql"),
+}
+"""The stores of this distribution, by the scheme of their URLs."""
+
+GROUP: Final = "session2.stores"
+"""The group of entry points by which other distributions add theirs."""
+
+_FORMATS: Final[dict[str, type[Serializer]]] = {
+    "pickle": PickleSerializer, "json": JSONSerializer, "msgpack": MsgpackSerializer}
+_SEALS: Final = {"signed": Signed, "encrypted": Encrypted}
+
+# One @, behind a user and a password of which no part can be taken for a host, a path or a query, and be shown as such.
+_LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
+
+SECRETS: Final = "SESSION2_SECRETS"
+"""The environment variable with the secrets for URLs that ask for a seal, separated by blanks, the newest first."""
+
+
+def from_url(url: str, **options: Any) -> SessionStore:
+    """Return the store that a URL describes, for example ``directory:/var/lib/sessions?create=true``.
+
+    Query arguments, and `options`, become keyword arguments of the store.  ``serializer`` is ``pickle``, ``json`` or
+    ``msgpack``, or for example ``signed-json`` or ``encrypted-pickle`` with secrets from the environment (`SECRETS`).
+    Raises `ConfigurationError` for a scheme or an argument that does not exist.
+    """
+    check_login(url)
+    location, _, query = url.partition("?")
+    store = _class_of(location.partition(":")[0])
+    arguments = _arguments(store, query)
+    twice = arguments.keys() & options.keys()
+    if twice:
+        raise ConfigurationError(f"given in the URL and as an argument: {', '.join(sorted(twice))}")
+    return store.from_location(location, **arguments, **options)
+
+
+def extra_of(url: str) -> str:
+    """Return what to install for the store of this URL or scheme, as in ``session2[extra]``; empty if nothing."""
+    store = STORES.get(url.partition(":")[0])
+    return store.extra if store else ""
+
+
+def check_login(url: str) -> None:
+    """Refuse a URL whose password would end up elsewhere, such as in an error about the host."""
+    if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
+        raise ConfigurationError("the URL cannot be taken apart: in a user or password write %40 for @, and likewise "
+                                 "for / ? # % and blanks")
+
+
+# -- the class for a scheme -------------------------------------------------------------------------------------------
+
+
+def _class_of(scheme: str) -> type[SessionStore]:
+    if scheme in STORES:
+        row = STORES[scheme]
+        store: type[SessionStore] = getattr(import_module(f"session2.store.{row.module}"), row.name)
+        return store
+    offered = _offered()
+    if scheme in offered:
+        return _loaded(offered[scheme])
+    known = [*STORES, *offered]
+    near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(scheme, known, 1))
+    raise ConfigurationError(f"no store is called {scheme!r}{near or '.'}  There are: {', '.join(known)}")
+
+
+def _offered() -> dict[str, EntryPoint]:
+    """Return the entry points of other distributions, by scheme."""
+    from importlib.metadata import entry_points  # it takes as long to import as all the rest
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def _loaded(point: EntryPoint) -> type[SessionStore]:
+    try:
+        store = point.load()
+    except Exception as error:  # whatever the module of somebody else raises
+        raise ConfigurationError(f"{_shown(point)} cannot be loaded: {type(error).__name__}: {error}") from error
+    if not (isinstance(store, type) and issubclass(store, SessionStore)):
+        raise ConfigurationError(f"{_shown(point)} is not a SessionStore")
+    return store
+
+
+def _shown(point: EntryPoint) -> str:
+    source = f" of the distribution {point.dist.name}" if point.dist else ""
+    return f"the store {point.name!r}{source}, entry point {GROUP}: {point.name} = {point.value},"
+
+
+# -- its arguments ----------------------------------------------------------------------------------------------------
+
+
+def _arguments(store: type[SessionStore], query: str) -> dict[str, Any]:
+    try:
+        arguments = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError as error:
+        raise ConfigurationError(f"the query of the store URL cannot be read: {error}") from None
+    defaults = _defaults(store)
+    return {name: _convert(store, name, text, defaults) for name, text in arguments.items()}
+
+
+def _defaults(store: type) -> dict[str, Any]:
+    """Return the optional arguments of a store and of its bases."""
+    return {name: parameter.default for base in reversed(store.__mro__) if "__init__" in vars(base)
+            for name, parameter in inspect.signature(base).parameters.items()
+            if parameter.default is not parameter.empty and name not in ("clock", "observer")}
+
+
+def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any:
+    if name not in defaults:
+        raise ConfigurationError(f"{store.__name__} has no argument {name!r}; it has: {', '.join(defaults)}")
+    if name == "serializer":
+        return _serializer(text)
+    default = defaults[name]
+    if isinstance(default, bool):
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise ConfigurationError(f"{name} must be true or false, not {text!r}")
+        return text.lower() in ("true", "1")
+    if not isinstance(default, (int, float)):
+        return text
+    try:
+        return type(default)(text)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a number, not {text!r}") from None
+
+
+def _serializer(text: str) -> Serializer:
+    seal, _, name = text.rpartition("-")
+    if name not in _FORMATS or seal not in ("", *_SEALS):
+        raise ConfigurationError(f"no serializer is called {text!r}; there are: {', '.join(_FORMATS)}, each also "
+                                 f"with {' or '.join(f'{seal}-' for seal in _SEALS)} in front")
+    if not seal:
+        return _FORMATS[name]()
+    secrets = os.environ.get(SECRETS, "").split()
+    if not secrets:
+        raise ConfigurationError(f"{text} needs a secret in the environment variable {SECRETS}: see session2 secret")
+    return _SEALS[seal](_FORMATS[name](), secrets)

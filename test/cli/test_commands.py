@@ -1,0 +1,539 @@
+"""The `session2` command and `setup-store.py`, as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers_durus import DurusServer
+from servers_sql import PASSWORD, MariaServer, PostgresServer
+
+from session2 import DictSession, SessionManager, from_url
+from session2.cli.copy import Fate, copy, verify
+from session2.record import Record
+from session2.store.base import SessionStore
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.store.samples import key_of, record_at
+from session2.tokens import new_id
+
+ROOT = Path(__file__).parents[2]
+NOW = 2_000_000_000.0  # a day in 2033: records made at it have not expired
+
+
+def run(program: list[str], *arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    foreign = ("SESSION2_", "PG", "MYSQL")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    done = subprocess.run([sys.executable, "-W", "error", *program, *arguments], text=True, capture_output=True,
+                          stdin=subprocess.DEVNULL, timeout=120, start_new_session=True,  # without a terminal
+                          env={**environment, "PYTHONPATH": str(ROOT), **variables})
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def session2(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    return run(["-m", "session2"], *arguments, code=code, **variables)
+
+
+def setup_store(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    return run([str(ROOT / "setup-store.py")], *arguments, code=code, **variables)
+
+
+@pytest.fixture
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a store that is set up."""
+    scheme = getattr(request, "param", "sqlite")
+    url = f"{scheme}:{tmp_path}/{scheme}"
+    store = from_url(url, **({"create": True} if scheme == "directory" else {}))
+    store.setup()
+    store.close()
+    return url
+
+
+on_both = pytest.mark.parametrize("url", ["directory", "sqlite"], indirect=True)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SessionStore]:
+    store = from_url(url)
+    yield store
+    store.close()
+
+
+def begun(store: SessionStore, user: Any = None, **values: Any) -> DictSession:
+    """Return a session that is stored."""
+    session = DictSession()
+    session.user = user
+    session.update(values)
+    store.save_session(session)
+    return session
+
+
+def keys(store: SessionStore) -> set[str]:
+    return {key for key, _ in store.scan()}
+
+
+# -- all commands -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["setup", "purge", "list", "show", "revoke", "copy"])
+def test_every_command_has_help_and_refuses_nonsense(command: str) -> None:
+    assert "Usage: session2 " + command in session2(command, "--help").stdout
+    session2(command, code=2)
+    session2(command, "volatile:", "--colour", "red", code=2)
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    import session2 as package
+
+    assert session2("--version").stdout == f"session2 {package.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [("list", "bogus:x"), ("list", "volatile:?colour=red"), ("setup", "no url"),
+                                       ("list", "mysql://["), ("setup", "mysql", "host", "user"),
+                                       ("setup", "oracle", "host", "user", "password", "database"),
+                                       ("purge", "volatile:", "--batch", "0"), ("show", "volatile:", "short"),
+                                       ("show", "volatile:", "../../etc/passwd"), ("revoke", "volatile:"),
+                                       ("revoke", "volatile:", "--all", "--user", "anna"),
+                                       ("copy", "volatile:", "volatile:")])
+def test_usage_errors_are_code_2(arguments: tuple[str, ...]) -> None:
+    done = session2(*arguments, code=2)
+    assert done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("command", "url"), [
+    (("list",), "mysql://anna:s3cret@127.0.0.1:1/sessions"),
+    (("purge",), "postgresql://anna:s3cret@127.0.0.1:1/sessions"),
+    pytest.param(("revoke", "--all"), "durus+unix:/nowhere/socket", marks=pytest.mark.durus),
+    pytest.param(("show", "12345678"), "durus://127.0.0.1:1", marks=pytest.mark.durus),
+    (("setup",), "mysql://anna:s3cret@127.0.0.1:1/sessions"),
+    pytest.param(("copy", "volatile:"), "durus://127.0.0.1:1", marks=pytest.mark.durus),
+    (("list",), "directory:/nowhere"),
+])
+def test_an_unavailable_store_is_code_3_and_one_line(command: tuple[str, ...], url: str) -> None:
+    done = session2(command[0], url, *command[1:], code=3)
+    assert done.stderr.startswith("session2: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert "s3cret" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("password", ["s3@cret", "s3/cret", "s3?cret", "s3#cret", "s3 cret", "s3%cret"])
+def test_a_password_that_breaks_its_url_is_refused_and_not_shown(password: str) -> None:
+    url = f"postgresql://anna:{password}@127.0.0.1:1/sessions"
+    for done in (session2("setup", url, code=2), setup_store(url, code=2)):
+        assert "%40" in done.stderr
+        assert "cret" not in done.stdout + done.stderr
+
+
+def test_no_terminal_to_ask_for_a_password_is_one_line() -> None:
+    for done in (session2("list", "mysql://anna@127.0.0.1:1/d", "--password-prompt", code=2),
+                 session2("setup", "mysql", "", "anna", "-", "d", code=2),
+                 setup_store("psycopg", "", "anna", "-", "d", code=2)):
+        assert "SESSION2_PASSWORD" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_library_is_one_line() -> None:
+    program = "import sys; sys.modules['typer'] = None; from session2.cli import main; main(['list', 'volatile:'])"
+    done = run(["-c", program], code=2)
+    assert "pip install session2[cli]" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+# -- setup ------------------------------------------------------------------------------------------------------------
+
+
+def test_setup_drops_only_what_it_is_told_to(url: str, store: SessionStore) -> None:
+    session = begun(store)
+    session2("setup", url)
+    assert store.has_session(session.id)
+    done = session2("setup", url, "--drop", code=2)
+    assert "--yes" in done.stderr
+    assert store.has_session(session.id)
+    assert json.loads(session2("setup", url, "--drop", "--yes", "--json").stdout)["dropped"] is True
+    assert not store.has_session(session.id)
+
+
+@pytest.mark.parametrize("word", ["help", "--help", "-h"])
+def test_setup_store_tells_how_it_is_used(word: str) -> None:
+    assert "mysql     HOST USER PASSWORD DATABASE [TABLE]" in setup_store(word).stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("mysql",), ("psycopg", "", "u", "p"), ("oracle", "", "u", "p", "d"),
+                                       ("mysql", "", "u", "p", "d", "t", "x"), ("bogus:x",)])
+def test_setup_store_refuses_nonsense(arguments: tuple[str, ...]) -> None:
+    assert setup_store(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize("scheme", ["directory", "sqlite"])
+def test_setup_store_takes_a_url(scheme: str, tmp_path: Path) -> None:
+    setup_store(f"{scheme}:{tmp_path}/sessions")
+    assert (tmp_path / "sessions").exists()
+
+
+def test_setup_store_needs_no_library(tmp_path: Path) -> None:
+    program = ("import runpy, sys; sys.modules['typer'] = sys.modules['rich'] = None; "
+               f"sys.argv[1:] = ['sqlite:{tmp_path}/x']; "
+               f"runpy.run_path({str(ROOT / 'setup-store.py')!r}, run_name='__main__')")
+    run(["-c", program])
+    assert (tmp_path / "x").exists()
+
+
+def databases(mariadb: MariaServer, postgres: PostgresServer) -> list[tuple[str, str, str, str, dict[str, str]]]:
+    """Name in the command, name in the message, database, URL, and where the server is: as its own programs take it."""
+    local = {"MYSQL_UNIX_PORT": mariadb.socket(), "MYSQL_TCP_PORT": str(mariadb.port)}
+    return [("mysql", "MySQL", "session2", mariadb.url, local),
+            ("psycopg", "PostgreSQL", "postgres", postgres.url,
+             {"PGHOST": str(postgres.folder), "PGPORT": str(postgres.port)})]
+
+
+def of_table(url: str, table: str) -> SessionStore:
+    return from_url(f"{url}?table={table}")
+
+
+@pytest.mark.parametrize("host", ["", "localhost", "127.0.0.1"])
+@pytest.mark.parametrize("which", [0, 1], ids=["mysql", "psycopg"])
+def test_the_command_lines_of_session2_06_work(which: int, host: str, mariadb: MariaServer,
+                                               postgres: PostgresServer) -> None:
+    name, shown, database, url, place = databases(mariadb, postgres)[which]
+    if not host:
+        place.pop("MYSQL_TCP_PORT", None)  # it must be the socket
+    table = f"cli_{name}_{len(host)}"
+    for command in (setup_store, lambda *arguments, **variables: session2("setup", *arguments, **variables)):
+        done = command(name, host, "session2", PASSWORD, database, table, **place)
+        assert done.stdout == f"Creating {shown} table '{table}' in database '{database}'\n"
+        store = of_table(url, table)
+        assert len(keys(store)) == (command is not setup_store)  # the second time, the session is still there
+        if command is setup_store:
+            begun(store, "anna")
+        store.close()
+    session2("setup", f"{url}?table={table}", "--drop", "--yes")
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["mysql", "psycopg"])
+def test_the_table_is_called_sessions_by_default(which: int, mariadb: MariaServer, postgres: PostgresServer) -> None:
+    name, shown, database, url, place = databases(mariadb, postgres)[which]
+    with closing((mariadb, postgres)[which].connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS sessions")  # another test may have used it
+    done = setup_store(name, "", "session2", PASSWORD, database, **place)
+    assert done.stdout == f"Creating {shown} table 'sessions' in database '{database}'\n"
+    assert session2("list", url).stdout == ""
+
+
+@pytest.mark.parametrize("given", ["-", ""])
+@pytest.mark.parametrize("which", [0, 1], ids=["mysql", "psycopg"])
+def test_the_password_need_not_be_in_the_process_list(which: int, given: str, mariadb: MariaServer,
+                                                      postgres: PostgresServer) -> None:
+    name, _, database, url, place = databases(mariadb, postgres)[which]
+    arguments = (name, "127.0.0.1", "session2", given, database, "cli_secret")
+    setup_store(*arguments, **place, SESSION2_PASSWORD=PASSWORD)
+    without = "".join(url.partition("session2:")[0::2]).replace("p%40ss%3Aw%2Frd@", "session2@")
+    assert PASSWORD not in without
+    session2("list", without + "?table=cli_secret", SESSION2_PASSWORD=PASSWORD)
+    done = session2("list", without + "?table=cli_secret", SESSION2_PASSWORD="wrong-one", code=3)
+    assert "wrong-one" not in done.stderr
+    asked = on_a_terminal("list", without + "?table=cli_secret", "--password-prompt", answer=PASSWORD)
+    assert "p%40ss" not in asked
+    assert PASSWORD not in asked
+    assert "key" in asked
+
+
+TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+def on_a_terminal(*arguments: str, answer: str | None = None) -> str:
+    """Run the command where there is a terminal, answering its prompt; return all that is to be seen."""
+    command = [sys.executable, "-c", TERMINAL, sys.executable, "-W", "error", "-m", "session2", *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        seen = b""
+        while answer is not None and not seen.rstrip().endswith((b":", b"]:")):
+            seen += os.read(process.stdout.fileno(), 1000)
+        if answer is not None:
+            process.stdin.write(answer.encode() + b"\n")
+            process.stdin.flush()
+        seen += process.stdout.read()
+    assert process.returncode == 0, seen
+    return seen.decode()
+
+
+# -- list and show ----------------------------------------------------------------------------------------------------
+
+
+@on_both
+def test_list(url: str, store: SessionStore) -> None:
+    sessions = [begun(store, user) for user in ("anna", "anna", "bert", None)]
+    with store.lock(store.sessions.key(str(sessions[0].id))):
+        lines = [line.split("\t") for line in session2("list", url).stdout.splitlines()]
+    assert sorted((line[0], line[1]) for line in lines) == sorted((s.key, s.user or "-") for s in sessions)
+    assert {line[4] for line in lines} == {"never"}
+    anna = session2("list", url, "--user", "anna", "--json").stdout.splitlines()
+    assert {json.loads(line)["key"] for line in anna} == {session.key for session in sessions[:2]}
+    assert len(session2("list", url, "--limit", "3").stdout.splitlines()) == 3
+    assert session2("list", url, "--user", "carl").stdout == ""
+
+
+def test_list_is_a_table_on_a_terminal(url: str, store: SessionStore) -> None:
+    session = begun(store, "anna\x1b[2J")
+    seen = on_a_terminal("list", url)
+    assert "accessed" in seen
+    assert f"{session.key:.16}" in seen
+    assert "\x1b[2J" not in seen
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
+    store = from_url(f"sqlite:{tmp_path}/s")
+    for number in range(2000):
+        store.write(key_of(number), record_at(NOW), None)
+    store.close()
+    command = [sys.executable, "-m", "session2", "list", f"sqlite:{tmp_path}/s"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_show_masks_values(url: str, store: SessionStore) -> None:
+    session = begun(store, "anna", basket=["s3cret"], address={"street": "s3cret", "number": 5})
+    key = str(session.key)
+    done = session2("show", url, key)
+    assert f"key: {key}" in done.stdout
+    assert "user: anna" in done.stdout
+    assert "basket: <list>" in done.stdout
+    assert "number: <int>" in done.stdout
+    assert "s3cret" not in done.stdout + session2("show", url, key, "--json").stdout
+    assert "basket: ['s3cret']" in session2("show", url, key, "--values").stdout
+    shown = json.loads(session2("show", url, key[:8], "--values", "--json").stdout)
+    assert shown["key"] == key
+    assert "'street': 's3cret'" in str(shown["state"])
+    assert shown["state"]["data"]["basket"] == ["s3cret"]
+    assert store.has_session(session.id)
+
+
+def test_show_what_cannot_be_read(url: str, store: SessionStore) -> None:
+    store.write(key_of(1), record_at(NOW, b"s2 signed\nsealed by the application", user="anna"), None)
+    done = session2("show", url, key_of(1), code=1)
+    assert "user: anna" in done.stdout
+    assert "cannot be read" in done.stderr
+
+
+def test_a_key_may_be_shortened_but_not_ambiguous(url: str, store: SessionStore) -> None:
+    for end in "ab":
+        store.write("0123456789" + end * 54, record_at(NOW, user=end), None)
+    for command in (["show", url], ["revoke", url, "--key"]):
+        assert "2 sessions" in session2(*command, "0123456789", code=1).stderr
+    assert "no session" in session2("show", url, "f123456789", code=1).stderr
+    assert "user: a" in session2("show", url, "0123456789a", code=1).stdout
+    session2("revoke", url, "--key", "0123456789a")
+    assert keys(store) == {"0123456789" + "b" * 54}
+
+
+# -- purge and revoke -------------------------------------------------------------------------------------------------
+
+
+@on_both
+def test_purge(url: str, store: SessionStore) -> None:
+    now = store.clock()
+    for number in range(10):
+        store.write(key_of(number), record_at(now, expires=now - 1), None)
+    store.write(key_of(10), record_at(now, accessed=now - 7200, expires=None), None)
+    store.write(key_of(11), record_at(now, accessed=now - 60, expires=None), None)
+    assert session2("purge", url, "--batch", "3").stdout == "10 deleted\n"
+    assert json.loads(session2("purge", url, "--json").stdout) == {"deleted": 0, "remaining": None}
+    assert keys(store) == {key_of(10), key_of(11)}
+    assert session2("purge", url, "--older-than", "90").stdout == "1 deleted, 1 remaining\n"
+    assert keys(store) == {key_of(11)}
+
+
+def test_revoke(url: str, store: SessionStore) -> None:
+    sessions = [begun(store, user) for user in ("anna", "anna", "bert", "carl", None)]
+    assert json.loads(session2("revoke", url, "--user", "anna", "--json").stdout) == {"revoked": 2}
+    assert keys(store) == {session.key for session in sessions[2:]}
+    session2("revoke", url, "--user", "anna", code=1)
+    session2("revoke", url, "--key", str(sessions[2].key))
+    assert keys(store) == {session.key for session in sessions[3:]}
+    session2("revoke", url, "--key", str(sessions[2].key), code=1)
+    assert session2("revoke", url, "--all").stdout == "2 revoked\n"
+    assert keys(store) == set()
+    session2("revoke", url, "--all")
+
+
+def test_progress_is_for_terminals(url: str, store: SessionStore) -> None:
+    begun(store)
+    assert session2("purge", url).stderr == ""
+    assert "Revoking" in on_a_terminal("revoke", url, "--all")
+
+
+# -- copy -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Iterator[SessionStore]:
+    store = from_url(f"sqlite:{tmp_path}/target")
+    store.setup()
+    yield store
+    store.close()
+
+
+def copied(*arguments: str, code: int = 0) -> dict[str, int]:
+    counts = json.loads(session2("copy", *arguments, "--json", code=code).stdout)
+    return {name: count for name, count in counts.items() if count}
+
+
+def records(store: SessionStore) -> dict[str, Record]:
+    return {key: record._replace(version=None) for key, record in store.scan()}
+
+
+@on_both
+def test_copy_is_exact_and_can_be_repeated(url: str, store: SessionStore, target: SessionStore, tmp_path: Path) -> None:
+    to = f"sqlite:{tmp_path}/target"
+    manager = SessionManager(store, DictSession)
+    session = begun(store, "anna", basket=[1, 2])
+    old_id = session.id
+    loaded = manager.load(str(old_id))
+    assert loaded is not None
+    store.sessions.rotate(loaded, new_id(), grace=1000.0)  # the trace of the old id goes along
+    for number in range(20):
+        store.write(key_of(number), record_at(NOW + number / 3, b"%d" % number, user=f"u{number}"), None)
+    with store.lock(key_of(0)):
+        assert copied(url, to) == {"copied": 22, "verified": 22}
+    assert records(target) == records(store)
+    assert target.load_session(old_id)["basket"] == [1, 2]
+    assert copied(url, to) == {"equal": 22, "verified": 22}
+    target.remove(key_of(5))
+    store.touch(key_of(6), NOW + 50, NOW + 5000)
+    assert copied(url, to) == {"equal": 20, "copied": 2, "verified": 22}
+    assert records(target) == records(store)
+
+
+def test_copy_never_overwrites_what_is_newer(url: str, store: SessionStore, target: SessionStore,
+                                             tmp_path: Path) -> None:
+    to = f"sqlite:{tmp_path}/target"
+    for number, (modified, accessed) in enumerate([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)]):
+        record = record_at(NOW, modified=NOW, accessed=NOW)
+        store.write(key_of(number), record, None)
+        target.write(key_of(number), record._replace(modified=NOW + modified, accessed=NOW + accessed), None)
+    before = records(target)
+    assert copied(url, to) == {"kept": 2, "copied": 1, "verified": 3}
+    assert records(target) == {**before, key_of(2): records(store)[key_of(2)]}
+    assert copied(url, to, "--overwrite") == {"copied": 2, "equal": 1, "verified": 3}
+    assert records(target) == records(store)
+
+
+def test_an_older_session_does_not_turn_the_idle_clock_back(target: SessionStore) -> None:
+    source = VolatileSessionStore()
+    source.write(key_of(0), record_at(NOW, b"later state", modified=NOW), None)
+    target.write(key_of(0), record_at(NOW, b"earlier state", modified=NOW - 5, accessed=NOW + 5, expires=NOW + 9000),
+                 None)
+    assert list(copy(source, target, False, pytest.fail)) == [Fate.COPIED]
+    [found] = records(target).values()
+    assert (found.data, found.accessed, found.expires) == (b"later state", NOW + 5, NOW + 9000)
+    assert list(verify(source, target, pytest.fail)) == [Fate.VERIFIED]
+
+
+def test_an_interrupted_copy_is_taken_up_again(url: str, store: SessionStore, target: SessionStore,
+                                               tmp_path: Path) -> None:
+    for number in range(20):
+        store.write(key_of(number), record_at(NOW), None)
+    work = copy(store, target, False, pytest.fail)
+    assert [next(work) for _ in range(8)] == [Fate.COPIED] * 8
+    work.close()
+    assert copied(url, f"sqlite:{tmp_path}/target") == {"equal": 8, "copied": 12, "verified": 20}
+
+
+def test_what_changes_during_the_copy_is_told(target: SessionStore) -> None:
+    source = VolatileSessionStore()
+    versions = [source.write(key_of(number), record_at(NOW), None) for number in range(5)]
+    assert list(copy(source, target, False, pytest.fail)) == [Fate.COPIED] * 5
+    source.write(key_of(0), record_at(NOW + 1, b"later"), versions[0])
+    target.remove(key_of(1))
+    target.write(key_of(2), record_at(NOW, b"damaged", modified=0.0), dict(target.scan())[key_of(2)].version)
+    told: dict[str, str] = {}
+    fates = list(verify(source, target, told.__setitem__))
+    assert sorted(fates, key=lambda fate: fate.value) == [Fate.DIFFERENT] * 3 + [Fate.VERIFIED] * 2
+    assert told == {key_of(0): "differs in the target", key_of(1): "is missing in the target",
+                    key_of(2): "differs in the target"}
+
+
+@pytest.mark.durus
+def test_what_the_target_refuses_is_told_and_the_rest_is_copied(tmp_path: Path) -> None:
+    source = from_url(f"sqlite:{tmp_path}/source")
+    source.write(key_of(0), record_at(NOW), None)
+    source.close()
+    other = f"durus:{tmp_path}/target.durus"
+    store = from_url(other)
+    store.write("x" * 5000, record_at(NOW), None)
+    store.write(key_of(1), record_at(NOW), None)
+    store.close()
+    session2("setup", f"directory:{tmp_path}/target")
+    assert copied(other, f"directory:{tmp_path}/target", code=1) == {"copied": 1, "failed": 1, "verified": 1,
+                                                                     "different": 1}
+
+
+@pytest.mark.parametrize("options", ["hash_ids=false", "serializer=json"])
+def test_stores_between_which_records_lose_their_meaning_are_refused(options: str, url: str, store: SessionStore,
+                                                                     tmp_path: Path) -> None:
+    begun(store)
+    done = session2("copy", url, f"sqlite:{tmp_path}/other?{options}", code=2)
+    assert options.partition("=")[0] in done.stderr
+    assert session2("list", f"sqlite:{tmp_path}/other").stdout == ""
+    assert copied(f"{url}?{options}", f"sqlite:{tmp_path}/other?{options}") == {"copied": 1, "verified": 1}
+
+
+@pytest.mark.durus
+def test_copy_between_servers(tmp_path: Path, mariadb: MariaServer, postgres: PostgresServer) -> None:
+    """Times and users survive every way of keeping them."""
+    with DurusServer(tmp_path / "durus") as durus:
+        way = [f"directory:{tmp_path}/first", durus.url, mariadb.url + "?table=cli_copy",
+               postgres.url + "?table=cli_copy", f"sqlite:{tmp_path}/last"]
+        session2("setup", way[0])
+        first, last = from_url(way[0]), from_url(way[-1])
+        for number, user in enumerate(["anna", None, "", "\N{SNOWMAN}" * 10, "O'Hara"]):
+            first.write(key_of(number), record_at(NOW + number / 7, os.urandom(5000), user=user), None)
+        first.write(key_of(9), record_at(NOW, expires=None), None)
+        for source, to in pairwise(way):
+            assert copied(source, to) == {"copied": 6, "verified": 6}
+        assert records(last) == records(first)
+        first.close()
+        last.close()
+    for server in (mariadb, postgres):
+        session2("setup", f"{server.url}?table=cli_copy", "--drop", "--yes")
+
+
+@pytest.mark.durus
+def test_interrupting_is_code_130_and_one_line(tmp_path: Path) -> None:
+    with DurusServer(tmp_path / "durus") as server:
+        server.send(signal.SIGSTOP)
+        command = [sys.executable, "-c", "import os; from session2.cli import main\n"
+                   "from session2.store.durus import DurusSessionStore as S\nread = S.scan\n"
+                   "S.scan = lambda self: (print('scanning', flush=True), read(self))[1]\n"
+                   f"main(['list', '{server.url}'])"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "scanning\n"
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=30)[1] == "session2: interrupted\n"
+        assert process.returncode == 130
+        server.send(signal.SIGCONT)
+
+
+def test_secrets_differ_and_work() -> None:
+    first, second = (session2("secret").stdout.strip() for _ in range(2))
+    assert first != second
+    session2("list", "volatile:?serializer=signed-json", SESSION2_SECRETS=f"{first} {second}")
+    session2("list", "volatile:?serializer=signed-json", SESSION2_SECRETS="short", code=2)

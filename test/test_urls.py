@@ -1,0 +1,152 @@
+"""Stores from text."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session2 import ConfigurationError, JSONSerializer, from_url, get_secret
+from session2.errors import SerializationError
+from session2.store.postgres import PostgresSessionStore
+from session2.store.volatile import VolatileSessionStore
+
+
+def test_a_scheme_names_a_store() -> None:
+    assert isinstance(from_url("volatile:"), VolatileSessionStore)
+
+
+def test_query_arguments_become_keyword_arguments() -> None:
+    store = from_url("volatile:?hash_ids=false&serializer=json")
+    assert not store.hash_ids
+    assert isinstance(store.serializer, JSONSerializer)
+
+
+@pytest.mark.parametrize("name", ["signed-pickle", "signed-json", "encrypted-json", "encrypted-msgpack"])
+def test_secrets_come_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = get_secret(), get_secret()
+    monkeypatch.delenv("SESSION2_SECRETS", raising=False)
+    with pytest.raises(ConfigurationError, match="SESSION2_SECRETS"):
+        from_url(f"volatile:?serializer={name}")
+    monkeypatch.setenv("SESSION2_SECRETS", old)
+    sealed = from_url(f"volatile:?serializer={name}").serializer.seal(b"{}", "key")
+    monkeypatch.setenv("SESSION2_SECRETS", f"{new} {old}")
+    both = from_url(f"volatile:?serializer={name}").serializer
+    monkeypatch.setenv("SESSION2_SECRETS", new)
+    newest = from_url(f"volatile:?serializer={name}").serializer
+    assert both.open(sealed, "key") == newest.open(both.seal(b"{}", "key"), "key") == b"{}"
+    with pytest.raises(SerializationError):
+        newest.open(sealed, "key")
+
+
+def test_options_are_passed_on() -> None:
+    assert from_url("volatile:", clock=lambda: 5.0).clock() == 5.0
+
+
+@pytest.mark.parametrize(("url", "message"), [
+    ("nowhere:", "no store is called 'nowhere'.*There are: volatile, directory, "), ("", "no store"),
+    ("sqlit:x", "did you mean 'sqlite'"), ("postgresq://x/y", "did you mean 'postgresql'"),
+    ("directory:", "names no path"),
+    ("directory", "'directory:/var/lib/sessions'"),
+    ("volatile:x", "has no place"), ("volatile:?colour=red", "no argument 'colour'"),
+    ("volatile:?colour=", "no argument 'colour'"), ("volatile:?hash_ids=", "true or false"),
+    ("volatile:?clock=5", "no argument 'clock'"), ("volatile:?hash_ids=maybe", "true or false"),
+    ("volatile:?serializer=xml", "no serializer is called 'xml'"),
+    ("volatile:?serializer=sealed-json", "no serializer is called"), ("volatile:?x", "cannot be read"),
+])
+def test_what_does_not_exist_is_refused(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        from_url(url)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+@pytest.mark.parametrize("password", ["s3/cret", "s3?cret", "s3#cret", "s3@cret", "s3 cret", "s3%cret", "s3%zzcret"])
+def test_no_part_of_a_password_is_taken_for_something_else_and_told(scheme: str, password: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_url(f"{scheme}://anna:{password}@localhost/shop?table=sessions")
+    assert "write %40 for @" in str(caught.value)
+    assert "cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("conninfo", ["host=localhost password=s3 cret"])
+def test_no_part_of_a_password_is_told_of_a_conninfo_that_cannot_be_read(conninfo: str) -> None:
+    with pytest.raises(ConfigurationError, match="needs quotes") as caught:
+        PostgresSessionStore(conninfo)
+    assert "cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_an_option_is_given_once() -> None:
+    with pytest.raises(ConfigurationError, match="hash_ids"):
+        from_url("volatile:?hash_ids=false", hash_ids=True)
+
+
+def test_the_signature_gives_the_types(tmp_path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be a number"):
+        from_url(f"sqlite:{tmp_path}/x.db?timeout=soon")
+
+
+# -- stores of other distributions ------------------------------------------------------------------------------------
+
+
+def install(folder: Path, module: str = "from session2.store.volatile import VolatileSessionStore as ToyStore\n",
+            scheme: str = "toy") -> None:
+    """Put a distribution with a store into a folder, as pip would."""
+    (folder / "toy_sessions.py").write_text(module)
+    metadata = folder / "toy_sessions-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-sessions\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[session2.stores]\n{scheme} = toy_sessions:ToyStore\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("toy_sessions", None)
+
+
+TOY = """
+from session2.store.volatile import VolatileSessionStore
+
+class ToyStore(VolatileSessionStore):
+    def __init__(self, place, *, size=1, **options):
+        super().__init__(**options)
+        self.place, self.size = place, size
+
+    @classmethod
+    def from_location(cls, location, **options):
+        return cls(location, **options)
+"""
+
+
+def test_a_store_of_another_distribution_is_found_by_its_entry_point(site: Path) -> None:
+    install(site, TOY)
+    store: Any = from_url("toy://somewhere?size=3&hash_ids=false")
+    assert (type(store).__name__, store.place, store.size, store.hash_ids) == ("ToyStore", "toy://somewhere", 3, False)
+    with pytest.raises(ConfigurationError, match=r"ToyStore has no argument 'colour'; it has: .*size"):
+        from_url("toy://somewhere?colour=red")
+
+
+def test_a_store_of_another_distribution_is_suggested_too(site: Path) -> None:
+    install(site)
+    with pytest.raises(ConfigurationError, match=r"did you mean 'toy'\?  There are: volatile, .*, toy"):
+        from_url("toi:")
+
+
+def test_no_other_distribution_takes_the_place_of_a_store(site: Path) -> None:
+    install(site, TOY, scheme="volatile")
+    assert type(from_url("volatile:")) is VolatileSessionStore
+
+
+@pytest.mark.parametrize(("module", "problem"), [
+    ("import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"), ("", "ToyStore"),
+    ("1 / 0", "ZeroDivisionError"), ("ToyStore = 1", "is not a SessionStore"),
+])
+def test_a_broken_entry_point_is_named(site: Path, module: str, problem: str) -> None:
+    install(site, module)
+    with pytest.raises(ConfigurationError) as caught:
+        from_url("toy:")
+    assert "toy-sessions, entry point session2.stores: toy = toy_sessions:ToyStore" in str(caught.value)
+    assert problem in str(caught.value)
