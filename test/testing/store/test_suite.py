@@ -64,7 +64,7 @@ CAUGHT_BY = {
     "LockTakeoverIsUnfenced": ["lapsed_lock_is_taken_over[stale holder]"],
     "NaiveFiles": ["increments_add_up[processes]", "compare_and_set_loses_nothing[processes]",
                    "readers_see_whole_records[processes]", "killed_in_the_middle_of_saves[killed]",
-                   "hostile_key_is_refused_or_kept_apart[0]"],
+                   "hostile_key_is_refused[0]"],
     "ClaimsProcessesWrongly": ["increments_add_up[processes]", "everybody_sets_a_key[processes]",
                                "lock_excludes[processes]", "killed_in_the_middle_of_saves[killed]"],
 }
