@@ -11,10 +11,13 @@ from . import tokens
 from .found import Absence
 from .record import Record
 
-MOVED: Final = b"s2 moved\n"
+MARK: Final = b"s2 trace "
+"""What every trace begins with, and no session."""
+
+MOVED: Final = MARK + b"moved\n"
 """Begins a trace that leads the holder of the old id to the new one, for a grace."""
 
-ENDED: Final = b"s2 ended\n"
+ENDED: Final = MARK + b"ended\n"
 """Begins a trace that tells that the browser was given another id, at a login."""
 
 _LOCK: Final = "lock-"
@@ -49,7 +52,7 @@ def is_lock(key: str) -> bool:
 
 def is_trace(record: Record) -> bool:
     """Tell whether a record is what is left of a session."""
-    return record.data.startswith((MOVED, ENDED))
+    return record.data.startswith(MARK)
 
 
 def is_session(key: str, record: Record) -> bool:

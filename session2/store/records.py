@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
 from ..events import Observer, tell
@@ -13,10 +14,21 @@ from .lock import Lease, Queues, acquire
 
 _R = TypeVar("_R", bound="RecordStore")
 
+KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
+"""Every key of a record: a hash, an id, or ``lock-`` and one of these."""
+
+
+def checked_key(key: str) -> str:
+    """Return the key; `ConfigurationError` if it cannot be one."""
+    if KEY.fullmatch(key) is None:
+        raise ConfigurationError(f"a key consists of 1 to 80 letters, digits, '-' and '_'; {key[:8]!a} is none")
+    return key
+
 
 class RecordStore(ABC):
     """The lower half of every store: records under keys; it knows nothing of sessions.
 
+    A key is 1 to 80 letters, digits, ``-`` and ``_``, all ASCII; capitals count.  `checked_key` refuses anything else.
     An expired record counts as absent for all primitives but `purge`.  All raise `StoreUnavailable` when the system
     behind them fails.
     """

@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import ConfigurationError, Conflict
 from ..record import Record, Version
 from .base import SessionStore
+from .records import checked_key
 
 
 class VolatileSessionStore(SessionStore):
@@ -31,7 +32,7 @@ class VolatileSessionStore(SessionStore):
         return cls(**options)
 
     def read(self, key: str) -> Record | None:
-        record = self._records.get(key)
+        record = self._records.get(checked_key(key))
         return record if record is not None and record.is_live(self.clock()) else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
@@ -51,7 +52,7 @@ class VolatileSessionStore(SessionStore):
         with self._mutex:
             if expected is not None and self.read(key) is not None:
                 self._compare(key, expected)
-            self._records.pop(key, None)
+            self._records.pop(checked_key(key), None)
 
     def scan(self) -> Iterator[tuple[str, Record]]:
         now = self.clock()

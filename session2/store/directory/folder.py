@@ -8,7 +8,6 @@ who is killed leaves an entry too many, never one too few.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +15,14 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Final, TypeVar
 
-from ...errors import ConfigurationError, StoreUnavailable
+from ...errors import StoreUnavailable
 from ...record import Record
+from ..records import KEY, checked_key
 from .sessionfile import CHANGE, MAKE, MAKE_ONLY, NoFile, clear, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
 
 _T = TypeVar("_T")
 
-_KEY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}")
 _USERS: Final = "users-"
 
 _flush: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
@@ -45,9 +44,7 @@ class Folder:
 
     def path(self, key: str) -> str:
         """Return the file of a key; its last two characters spread the files over 256 folders."""
-        if not _KEY.fullmatch(key):
-            raise ConfigurationError(f"a key consists of letters, digits, '-' and '_'; {key[:80]!r} is none")
-        return f"{self._prefix}{key[-2:]}/{key}"
+        return f"{self._prefix}{checked_key(key)[-2:]}/{key}"
 
     def entry(self, path: str, user: str) -> str:
         """Return the entry of the user's session in a file."""
@@ -56,7 +53,7 @@ class Folder:
 
     def is_ours(self, path: str, name: str) -> bool:
         """Tell whether a session of ours may be there."""
-        return _KEY.fullmatch(name) is not None and path.endswith(f"/{name[-2:]}/{name}")
+        return KEY.fullmatch(name) is not None and path.endswith(f"/{name[-2:]}/{name}")
 
     def files(self, of_users: bool = False) -> Iterator[tuple[str, str]]:
         """Iterate over path and name of what is in the folders of sessions, or of users, one folder at a time."""
@@ -70,7 +67,7 @@ class Folder:
         """Return the keys of the sessions that are the user's, or were."""
         end = _end_of_entries(user)
         keys = (name.removesuffix(end) for name in self._names(_USERS + end[-2:]) if name.endswith(end))
-        return (key for key in keys if _KEY.fullmatch(key))
+        return (key for key in keys if KEY.fullmatch(key))
 
     def _names(self, folder: str) -> list[str]:
         with self.system(), suppress(FileNotFoundError, NotADirectoryError):

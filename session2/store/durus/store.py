@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
 from ..base import SessionStore
+from ..records import checked_key
 from . import layout
 from .driver import driver
 from .file import file_source
@@ -71,9 +72,11 @@ class DurusSessionStore(SessionStore):
         return cls(os.fspath(_Path(rest)), **options)
 
     def read(self, key: str) -> Record | None:
+        checked_key(key)
         return self._transact(lambda trees: self._live(layout.find(trees, key)[1]))
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        checked_key(key)
         version = secrets.randbits(63)
 
         def compare_and_set(trees: Trees) -> None:
@@ -95,6 +98,8 @@ class DurusSessionStore(SessionStore):
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
+        checked_key(key)
+
         def move(trees: Trees) -> None:
             entry, found = layout.find(trees, key)
             record = self._live(found)
@@ -104,6 +109,8 @@ class DurusSessionStore(SessionStore):
         self._transact(move)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
+        checked_key(key)
+
         def delete(trees: Trees) -> None:
             entry, found = layout.find(trees, key)
             record = self._live(found)

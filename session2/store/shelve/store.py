@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import ConfigurationError, Conflict
 from ...record import Record, Version
 from ..base import SessionStore
+from ..records import checked_key
 from .dbmfile import default_flavour
 from .entries import PUT, REMOVE, TOUCH
 from .journal import JournaledFile
@@ -142,7 +143,7 @@ class ShelveSessionStore(SessionStore):
     def _live(self, key: str, value: bytes | None) -> Record | None:
         if value is None:
             return None
-        record = _decode(_name(key), value)
+        record = _decode(key.encode("utf-8", "surrogateescape"), value)
         if record is None:
             log.warning("corrupt record %.8s is treated as missing: the shelf holds something else there", key)
             return None
@@ -154,12 +155,13 @@ class ShelveSessionStore(SessionStore):
 
 
 def _name(key: str) -> bytes:
-    """Return what a key is called in the file.  An empty one is called what no other is; not all flavours allow it."""
-    return key.encode("utf-8", "surrogatepass") or b"\xff"
+    """Return what a key is called in the file."""
+    return checked_key(key).encode("ascii")
 
 
 def _key(name: bytes) -> str:
-    return "" if name == b"\xff" else name.decode("utf-8", "surrogateescape")
+    """Return the key of this name; what others put into the file has none that could be a key, but counts as damage."""
+    return name.decode("utf-8", "surrogateescape")
 
 
 def _encode(name: bytes, record: Record, version: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import secrets
 import time
 from abc import abstractmethod
@@ -13,13 +12,12 @@ from typing import Any, ClassVar
 
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
-from ...traces import ENDED, MOVED, lock_key
+from ...traces import MARK, lock_key
 from ..base import SessionStore
+from ..records import checked_key
 from .results import Connections, Fault, Result, StatementFailed
 from .statements import statements
 from .tables import checked_name, quoted
-
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,100}", re.ASCII)
 
 _LONGEST_USER = 1000
 _PAGE = 100
@@ -83,13 +81,13 @@ class SQLSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        rows = self._execute("read", key=checked(key)).rows
+        rows = self._execute("read", key=checked_key(key)).rows
         record = _record(rows[0]) if rows else None
         return record if record is not None and record.is_live(self.clock()) else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = secrets.randbits(62)
-        values = {"key": checked(key), "data": record.data, "version": version, "created": record.created,
+        values = {"key": checked_key(key), "data": record.data, "version": version, "created": record.created,
                   "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
                   "owner": _user_bytes(record.user), "now": self.clock()}
         if expected is None:
@@ -103,13 +101,14 @@ class SQLSessionStore(SessionStore):
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
-        self._execute("touch", key=checked(key), accessed=accessed, expires=expires, now=self.clock())
+        self._execute("touch", key=checked_key(key), accessed=accessed, expires=expires, now=self.clock())
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         if expected is None:
-            self._execute("remove", key=checked(key))
+            self._execute("remove", key=checked_key(key))
             return
-        if isinstance(expected, int) and self._execute("remove_version", key=checked(key), expected=expected).changed:
+        checked_key(key)
+        if isinstance(expected, int) and self._execute("remove_version", key=key, expected=expected).changed:
             return
         if self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
@@ -145,8 +144,7 @@ class SQLSessionStore(SessionStore):
         limit = self.clock() - minutes * 60
         after, stride = "", _STRIDE
         while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
-            span = {"after": after, "last": last, "moved": MOVED, "ended": ENDED, "lock": lock_key(""),
-                    "now": self.clock()}
+            span = {"after": after, "last": last, "trace": MARK, "lock": lock_key(""), "now": self.clock()}
             start = time.monotonic()
             deleted += self._execute("delete_old", limit=limit, **span).changed
             stride = _paced(stride, time.monotonic() - start, _STRIDE)
@@ -229,13 +227,6 @@ class SQLSessionStore(SessionStore):
 
     def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
         return f"the database failed: {failure}"
-
-
-def checked(key: str) -> str:
-    """Return `key`, or raise ValueError if no store of ours ever made one like it."""
-    if _KEY.fullmatch(key) is None:
-        raise ValueError(f"{key[:20]!a} is not a key of a session")
-    return key
 
 
 def _paced(size: int, seconds: float, most: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import ConfigurationError, Conflict
 from ...record import Record, Version
 from ..base import SessionStore
+from ..records import checked_key
 from . import statements
 from .database import Database
 
@@ -42,14 +43,14 @@ class SQLiteSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        rows = self._database.select(statements.READ, {"key": _text(key), "now": self.clock()})
+        rows = self._database.select(statements.READ, {"key": checked_key(key), "now": self.clock()})
         return _record(rows[0]) if rows else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = int.from_bytes(os.urandom(8), "big") >> 2
         data, created, modified, accessed, expires, user, _ = record
-        values = {"key": _text(key), "version": version, "created": created, "modified": modified, "accessed": accessed,
-                  "expires": expires, "user": None if user is None else _text(user), "data": data,
+        values = {"key": checked_key(key), "version": version, "created": created, "modified": modified,
+                  "accessed": accessed, "expires": expires, "user": None if user is None else _text(user), "data": data,
                   "now": self.clock(), "expected": expected}
         ways = (statements.INSERT,) if expected is None else (statements.REPLACE_HOT, statements.REPLACE)
         if not self._database.change(ways, values):
@@ -57,13 +58,13 @@ class SQLiteSessionStore(SessionStore):
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
-        values = {"key": _text(key), "accessed": accessed, "expires": expires, "now": self.clock()}
+        values = {"key": checked_key(key), "accessed": accessed, "expires": expires, "now": self.clock()}
         self._database.change((statements.TOUCH_HOT, statements.TOUCH), values)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         if expected is None:
-            self._database.change((statements.REMOVE,), {"key": _text(key)})
-        elif not self._database.change((statements.REMOVE_EXPECTED,), {"key": _text(key), "expected": expected}) \
+            self._database.change((statements.REMOVE,), {"key": checked_key(key)})
+        elif not self._database.change((statements.REMOVE_EXPECTED,), {"key": checked_key(key), "expected": expected}) \
                 and self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
 

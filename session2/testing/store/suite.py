@@ -50,7 +50,14 @@ class StoreSuite(ContractTests, SessionTests, ApiTests, HostileTests, FaultTests
             def arguments(self, tmp_path):
                 return (tmp_path / "sessions",), {"create": True}
 
-    The store made with these arguments must be empty at the start of each test.
+    The store made with these arguments must be empty at the start of each test.  Four attributes say what can be asked:
+
+    - `can_list`, of the store's class: False if it cannot tell what it holds.  The tests of listing are skipped then,
+      and where listing is needed the store has to refuse it; all other tests make do with the keys they know.
+    - `scale`: factor by which loops are longer (1.0); below 1 for a store that is slow.
+    - `largest`: how many bytes of data one record can hold (10 million).
+    - `processes`: False if the store cannot be made again in another process, although `is_multiprocess_safe` is True.
+      Races and crashes then happen within one process.
     """
 
     def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:

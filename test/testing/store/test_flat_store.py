@@ -9,6 +9,7 @@ import threading
 
 from session2.errors import Conflict
 from session2.store.base import SessionStore
+from session2.store.records import checked_key
 from session2.testing import StoreSuite
 
 
@@ -58,7 +59,7 @@ class FlatStore(SessionStore):
         return 0
 
     def _gets(self, key):
-        value, token = self.flat.gets(key)
+        value, token = self.flat.gets(checked_key(key))
         record = pickle.loads(value) if value else None
         return (record if record and record.is_live(self.clock()) else None), token
 
