@@ -30,7 +30,7 @@ class Absence(enum.Enum):
     """The record is damaged, of another format, or needs a class that is no more."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Found(Generic[_S]):
     """A session and where it is filed, or why there is none."""
 

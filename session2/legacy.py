@@ -116,6 +116,9 @@ class WholeSessions:
     def touch(self, session: Session) -> None:
         self._store.save_session(session)
 
+    def is_untouched(self, session: Session) -> bool:
+        return False
+
     def is_changed(self, session: Session) -> bool:
         return True
 

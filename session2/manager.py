@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 
@@ -80,9 +79,10 @@ class SessionManager(SessionMapping[_S]):
         exchange = self._exchange(exchange)
         if exchange.visit is not None:
             exchange.visit.close()
-        mode = concurrency or (self.concurrency(exchange) if callable(self.concurrency) else self.concurrency)
-        exchange.visit = Visit(self, exchange, known_mode(mode))
-        exchange.visit.begin()
+        if concurrency is None:
+            concurrency = self.concurrency(exchange) if callable(self.concurrency) else self.concurrency
+        exchange.visit = visit = Visit(self, exchange, known_mode(concurrency))
+        visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
@@ -169,7 +169,7 @@ class SessionManager(SessionMapping[_S]):
         bound = ties(found.session)
         # By the clocks of this manager too: the record may have been stored under more generous ones.
         if self.clocks.is_over(bound.created, bound.accessed, self.sessions.clock()):
-            return replace(found, session=None, absence=Absence.EXPIRED)
+            found.session, found.absence = None, Absence.EXPIRED
         return found
 
     def load(self, session_id: str | None) -> _S | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -48,10 +47,9 @@ class Sessions:
         self.records = records
         self.codec = codec
 
-    @property
-    def clock(self) -> Callable[[], float]:
+    def clock(self) -> float:
         """Return the time in seconds since the epoch."""
-        return self.records.clock
+        return self.records.clock()
 
     def key(self, session_id: str) -> str:
         """Return the key under which the session of this id is filed."""
@@ -104,10 +102,11 @@ class Sessions:
 
     def _restored(self, found: Found[Any], session_class: type[_S]) -> Found[_S]:
         try:
-            return replace(found, session=self.codec.restore(found, session_class))
+            found.session = self.codec.restore(found, session_class)
         except SerializationError as error:
             self.tell("corrupt", found.key, f"treated as missing: {error}")
-            return replace(found, record=None, absence=Absence.UNREADABLE)
+            found.record, found.absence = None, Absence.UNREADABLE
+        return found
 
     def each(self, session_class: type[_S], user: str | None = None) -> Iterator[_S]:
         """Iterate over all sessions, or over those of one user."""
@@ -158,6 +157,12 @@ class Sessions:
     def user_changed(self, session: Session) -> bool:
         """Tell whether another user is logged in than when the session was loaded."""
         return self.codec.user_changed(session)
+
+    def is_untouched(self, session: Session) -> bool:
+        """Tell, without much ado, whether a stored session is just as it was loaded, its id included."""
+        ties = session._ties
+        origin = ties.origin
+        return origin is not None and ties.id == origin.id and self.codec.payload(session) == origin.payload
 
     def is_changed(self, session: Session) -> bool:
         """Tell whether the session holds anything else than what is stored of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from . import tokens
 from .concurrency import Concurrency, written
@@ -13,7 +13,7 @@ from .errors import ReadOnlySession, StoreUnavailable
 from .exchange import Exchange
 from .found import Absence
 from .record import Outcome
-from .session import Session
+from .session import Session, issued_at
 from .store.lock import Lease
 
 if TYPE_CHECKING:
@@ -79,11 +79,14 @@ class Visit:
         """
         if self.finished:
             return
+        session = self.exchange.session
+        if session is not None and not self.ended and self._was_only_looked_at(session):
+            return
         if headers_sent:
-            self._settle_late(self.exchange.session)
+            self._settle_late(session)
         else:
-            self._settle(self.exchange.session)
-        self.ended.clear()
+            self._settle(session)
+        self.ended = []
 
     def close(self) -> None:
         """End the request: nothing is stored for it any more, and its lock is free."""
@@ -157,7 +160,8 @@ class Visit:
         return session
 
     def _load(self) -> Session | None:
-        found = self.manager.find(cast(str, self.cookie), self.sessions)
+        assert self.cookie is not None
+        found = self.manager.find(self.cookie, self.sessions)
         self.absence = found.absence
         return found.session
 
@@ -167,6 +171,13 @@ class Visit:
         session.start_request()
 
     # -- storing ---------------------------------------------------------------------------------------------------
+
+    def _was_only_looked_at(self, session: Session) -> bool:
+        """Tell whether there is nothing to store and nothing to send: what most requests come to."""
+        if session._ties.id != self.cookie or not self.sessions.is_untouched(session):
+            return False
+        clocks, now = self.manager.clocks, self.sessions.clock()
+        return not (clocks.touch_is_due(session._ties.accessed, now) or clocks.renewal_is_due(issued_at(session), now))
 
     def _settle(self, session: Session | None) -> None:
         self._end_sessions(session if session is not None and session.has_info() else None)
