@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Final, TypeVar, cast
@@ -11,16 +12,18 @@ from . import tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
-from .errors import ConfigurationError, ReadOnlySession, StoreUnavailable
+from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable
 from .exchange import Exchange
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .record import Outcome
-from .session import Session, begin, issued_at, note_new_id, ties, user_key
+from .session import Session, begin, has_left, issued_at, left_behind, note_new_id, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
 from .visit import Visit, policy_of, send_cookie
+
+log = logging.getLogger("session2")
 
 _S = TypeVar("_S", bound=Session)
 
@@ -168,29 +171,43 @@ class SessionManager(SessionMapping[_S]):
             return found
         bound = ties(found.session)
         # By the clocks of this manager too: the record may have been stored under more generous ones.
-        if self.clocks.is_over(bound.created, bound.accessed, self.sessions.clock()):
+        end = self.clocks.end_of(bound.created, bound.accessed)
+        if end is not None and end <= self.sessions.clock():
             found.session, found.absence = None, Absence.EXPIRED
+        bound.ends_early = bound.expires is not None and bound.expires != end
         return found
 
     def load(self, session_id: str | None) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""
-        return self.find(session_id).session if session_id is not None and tokens.is_id(session_id) else None
+        if session_id is None or not tokens.is_id(session_id):
+            return None
+        found = self.find(session_id)
+        return found.session if found.absence is None else None
 
-    def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None) -> Outcome:
-        """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one."""
+    def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None,
+             instead_of: Sequence[Session] = ()) -> Outcome:
+        """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one.
+
+        :param concurrency: in place of the manager's own.
+        :param lease: the lock the request holds.
+        :param instead_of: sessions that end when this one is stored, as at a logout and login in one request.
+        """
         mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
         if mode == "read-only":
             return self.refuse_change(session)
         if self.needs_new_id(session):
-            return self._rotate(session, self._next_id(session), mode, lease)
+            return self._rotate(session, self._next_id(session), mode, lease, instead_of=instead_of)
         if self._renewal_is_due(session):
-            return self._renew(session, mode, lease)
-        return self.save_in_place(session, mode, lease)
+            outcome = self._renew(session, mode, lease)
+        else:
+            outcome = self.save_in_place(session, mode, lease)
+        for other in instead_of:
+            self._home(session).end(other, replaced=True)
+        return outcome
 
     def delete(self, session: Session | str) -> None:
         """End a session, given itself or its id.  It is no error if there is none."""
-        if key := self._home(session).end(session):
-            self.sessions.tell("ended", key)
+        self._home(session).end(session, "deleted by the application")
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
         """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
@@ -214,11 +231,8 @@ class SessionManager(SessionMapping[_S]):
 
     def revoke_user(self, user: Any, except_: Session | None = None) -> int:
         """End all sessions of a user, but for one; return how many were ended."""
-        key, count = user_key(user), 0
-        for ended in () if key is None else self.sessions.revoke(key, except_):
-            self.sessions.tell("revoked", ended, "by user")
-            count += 1
-        return count
+        key = user_key(user)
+        return 0 if key is None else sum(1 for _ in self.sessions.revoke(key, except_, "revoked by user"))
 
     # -- for a visit -----------------------------------------------------------------------------------------------
 
@@ -228,9 +242,11 @@ class SessionManager(SessionMapping[_S]):
         before = bound.accessed, bound.expires
         self._use(session)
         home = self._home(session)
+        if trace := left_behind(session, bound.accessed):
+            home.forget(trace)
         outcome = written(partial(home.save, session), mode, lease)
         if outcome is Outcome.UNCHANGED:
-            if self.clocks.touch_is_due(before[0], bound.accessed):
+            if bound.ends_early or self.clocks.touch_is_due(before[0], bound.accessed):
                 home.touch(session)
             else:
                 bound.accessed, bound.expires = before
@@ -246,6 +262,12 @@ class SessionManager(SessionMapping[_S]):
             return False
         return bound.id != origin.id or self.sessions.user_changed(session)
 
+    def is_due(self, session: Session) -> bool:
+        """Tell whether there is something to do for a session that was not changed."""
+        bound, now = ties(session), self.sessions.clock()
+        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now)
+                or self.clocks.renewal_is_due(issued_at(session), now) or has_left(session, now))
+
     def refuse_change(self, session: Session) -> Outcome:
         """Raise `ReadOnlySession` if the session was changed."""
         if self.sessions.is_changed(session):
@@ -260,14 +282,15 @@ class SessionManager(SessionMapping[_S]):
         return self.sessions if request is None or request.visit is None else cast(Sessions, request.visit.sessions)
 
     def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
-                grace: float = 0.0) -> Outcome:
+                grace: float = 0.0, instead_of: Sequence[Session] = ()) -> Outcome:
         """Store the session under `new_id`; once the user has changed there is no grace for the old one."""
         self._use(session)
         user_changed = self.sessions.user_changed(session)
-        note_new_id(session, self.sessions.clock(), user_changed)
-        limit = self.max_sessions if user_changed and session.user is not None else None
+        grace = 0.0 if user_changed else grace
+        note_new_id(session, self.sessions.clock(), user_changed, grace)
+        limit = self.max_sessions if user_changed and session.user_key() is not None else None
+        rotate = partial(self._home(session).rotate, session, new_id, grace, instead_of=instead_of)
         with nullcontext() if limit is None else self._turn_to_log_in(session):
-            rotate = partial(self._home(session).rotate, session, new_id, 0.0 if user_changed else grace)
             try:
                 outcome = written(rotate, mode, lease)
             except StoreUnavailable:
@@ -291,15 +314,16 @@ class SessionManager(SessionMapping[_S]):
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
 
     def _limit_sessions(self, session: Session, limit: int) -> None:
-        """End the oldest sessions of the user beyond the limit."""
-        for _ in range(10):
-            found = self.sessions.each(self.session_class, session.user_key())
-            oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
-            ended = [self.sessions.end(extra) for extra in oldest_last[limit:]]
-            for key in filter(None, ended):
-                self.sessions.tell("revoked", key, "too many sessions of one user")
-            if all(ended):  # none was renewed meanwhile
-                return
+        """End the oldest sessions of the user beyond the limit; the login stands, whatever becomes of this."""
+        try:
+            for _ in range(10):
+                found = self.sessions.each(self.session_class, session.user_key())
+                oldest_last = sorted(found, key=lambda each: (each.get_login_time() or 0, str(each.key)), reverse=True)
+                if all(self.sessions.end(extra, "too many sessions of one user", event="revoked")
+                       for extra in oldest_last[limit:]):  # none was renewed meanwhile
+                    return
+        except (StoreUnavailable, SessionConflict) as error:
+            log.warning("a user may have more sessions than allowed until the next login: %s", error)
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

@@ -10,6 +10,7 @@ from ..clock import SteadyClock
 from ..codec import Codec
 from ..errors import ConfigurationError, Conflict
 from ..events import Observer
+from ..filing import Filing
 from ..serializers import PickleSerializer, Serializer
 from ..session import DictSession, Session
 from ..sessions import Sessions
@@ -38,7 +39,7 @@ class SessionStore(RecordStore):
         self.clock = clock or SteadyClock()
         self.observer = observer
         self.queues = Queues()
-        self.sessions = Sessions(self, Codec(self))
+        self.sessions = Sessions(Filing(self, Codec(self)))
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> SessionStore:
