@@ -95,10 +95,12 @@ class Filing:
     def retire(self, key: str, record: Record, trace: bytes, seconds: float) -> Record:
         """Leave a trace in place of a session, and return it; `Conflict` if it has changed.
 
-        The trace counts as used to its end, so that no late touch prolongs it.
+        The trace counts as used to its end, so that no late touch prolongs it.  It bears the name of the user where
+        the session goes on under another id: who revokes must look for that one.
         """
         now = self.clock()
-        left = Record(trace, record.created, now, now + seconds, now + seconds, record.user)
+        left = Record(trace, record.created, now, now + seconds, now + seconds,
+                      record.user if traces.leads_on(trace) else None)
         try:
             return left._replace(version=self.records.write(key, left, record.version))
         except StoreUnavailable:  # it may be there all the same, and then there is no way back

@@ -59,6 +59,11 @@ def absence_of(trace: Record) -> tuple[Absence, str]:
     return (Absence.ROTATED, "") if trace.data.startswith(_ROTATED) else (Absence.UNKNOWN, "")
 
 
+def leads_on(trace: bytes) -> bool:
+    """Tell whether the session that left a trace goes on under another id."""
+    return trace.startswith((_MOVED, _ROTATED))
+
+
 def is_emptied(record: Record) -> bool:
     """Tell whether a record is the trace of a session that goes on if anybody changes it."""
     return record.data.startswith(_EMPTIED)

@@ -211,9 +211,9 @@ def test_a_logout_is_not_undone_by_a_slow_request(site: Site) -> None:
     site.manager.expire_session(request)
     site.finish(request)
     site.finish(slow)
-    assert slow.sent["session2"][0] == ""
+    assert not slow.sent, "the browser may have logged in again meanwhile"
     assert site.manager.load(old) is None
-    assert not list(site.store.scan())
+    assert not site.manager.keys()
 
 
 def test_overlapping_requests_lose_nothing(site: Site) -> None:

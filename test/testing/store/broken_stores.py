@@ -12,6 +12,7 @@ from pathlib import Path
 
 from session2.codec import Codec
 from session2.errors import Conflict, SerializationError
+from session2.filing import Filing
 from session2.session import DictSession
 from session2.sessions import Sessions
 from session2.store.base import SessionStore
@@ -57,9 +58,21 @@ def with_sessions(sessions_class):
     class Store(VolatileSessionStore):
         def __init__(self, **options):
             super().__init__(**options)
-            self.sessions = sessions_class(self, self.sessions.codec)
+            self.sessions = sessions_class(self.sessions.filing)
 
     return Store
+
+
+class ForgetfulFiling(Filing):
+    def retire(self, key, record, trace, seconds):
+        return record
+
+
+class TestEndsNothing(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.sessions = Sessions(ForgetfulFiling(self, Codec(self)))
 
 
 class AdoptingSessions(Sessions):
@@ -152,7 +165,7 @@ class TouchingSessions(Sessions):
     def find(self, session_id, session_class):
         found = super().find(session_id, session_class)
         if found.session is not None:
-            self.records.touch(found.key, self.clock() + 1, found.session.expires)
+            self.filing.records.touch(found.key, self.clock() + 1, found.session.expires)
         return found
 
 
@@ -298,7 +311,7 @@ def with_codec(codec_class):
     class Store(VolatileSessionStore):
         def __init__(self, **options):
             super().__init__(**options)
-            self.sessions.codec = codec_class(self)
+            self.sessions = Sessions(Filing(self, codec_class(self)))
 
     return Store
 
