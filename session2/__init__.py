@@ -1,6 +1,7 @@
 """Persistent sessions for every Python web framework: no lost update, no resurrected logout."""
 
 from . import legacy, merge
+from .cookies import CookiePolicy
 from .errors import (
     ConfigurationError,
     LockTimeout,
@@ -8,7 +9,7 @@ from .errors import (
     SessionError,
     StoreUnavailable,
 )
-from .exchange import CookiePolicy, Exchange
+from .exchange import Exchange
 from .manager import SessionManager
 from .serializers import (
     Encrypted,

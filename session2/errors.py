@@ -6,6 +6,15 @@ from __future__ import annotations
 class SessionError(Exception):
     """The base of all errors of this package."""
 
+    status: int = 500
+    """What an adapter answers a request with that fails so, an HTTP status."""
+
+    retry_after: int | None = None
+    """Seconds after which the client may try again, where that makes sense; for the header ``Retry-After``."""
+
+    public: str = "The session cannot be used."
+    """What the visitor may be told."""
+
 
 class ConfigurationError(SessionError):
     """An argument, option, URL or combination of them cannot work."""
@@ -13,6 +22,9 @@ class ConfigurationError(SessionError):
 
 class StoreUnavailable(SessionError):
     """The system behind a store did not do what it was asked; nothing was handed out in its place."""
+
+    status = 503
+    public = "Sessions are not available at the moment."
 
 
 class Conflict(SessionError):
@@ -22,9 +34,16 @@ class Conflict(SessionError):
 class SessionConflict(SessionError):
     """Another request changed the session meanwhile and this one may not, or could not, merge."""
 
+    status = 409
+    public = "Another request changed the session meanwhile. Please try again."
+
 
 class LockTimeout(SessionError):
     """The lock of a session was not free within the bounded wait."""
+
+    status = 503
+    retry_after = 1
+    public = "Another request of the same session is taking too long. Please try again."
 
 
 class LockLost(SessionConflict):

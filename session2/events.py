@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 
 log = logging.getLogger("session2")
 
-Name = Literal["created", "renewed", "rotated", "ended", "revoked", "conflict", "corrupt"]
+Name = Literal["created", "renewed", "rotated", "ended", "revoked", "conflict", "corrupt", "absent"]
 
 
 class Event(NamedTuple):
@@ -29,9 +29,10 @@ Observer = Callable[[Event], None]
 _LEVELS: Final[dict[Name, int]] = {"corrupt": logging.WARNING, "conflict": logging.DEBUG}
 
 
-def tell(observer: Observer | None, name: Name, key: str, detail: str = "") -> None:
+def tell(observer: Observer | None, name: Name, key: str, detail: str = "", level: int | None = None) -> None:
     """Log an event and pass it on to the observer."""
-    log.log(_LEVELS.get(name, logging.INFO), "session %s %s%s", key[:8], name, detail and f": {detail}")
+    level = _LEVELS.get(name, logging.INFO) if level is None else level
+    log.log(level, "session %s %s%s", key[:8], name, detail and f": {detail}")
     if observer is None:
         return
     try:

@@ -7,15 +7,20 @@ files: on a file system that folds case, ``Session.py`` and ``session.py`` are t
 from __future__ import annotations
 
 import sys
+import time
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
 from .errors import ConfigurationError
+from .events import Name, tell
+from .found import Absence, Found
 from .manager import SessionManager
-from .session import DictSession, Origin, Session
-from .store.base import SessionStore as _SessionStore
 from .record import Outcome, Record
+from .session import DictSession, Session, ties
+from .sessions import Sessions
+from .store.records import RecordStore
+from .ties import Origin
 
 _OLD_PATHS: Final = {
     "SessionManager": "session2.manager",
@@ -31,76 +36,103 @@ _OLD_PATHS: Final = {
 }
 
 
-class SessionStore(_SessionStore):
-    """The base class of session2 0.6, for a store of your own that overrides `load_session`, `save_session` and
+class SessionStore:
+    """The base class of session2 0.6, for a store of your own that has `load_session`, `save_session` and
     `delete_session` and nothing else.
 
     It works under the manager as it always did and without the guarantees: it keeps session objects, so the last
     writer wins.
     """
 
-    def __new__(cls, *_: Any, **__: Any) -> SessionStore:
-        """Prepare a store whose own ``__init__`` never heard of this one's, for it used to have none."""
-        store = super().__new__(cls)
-        _SessionStore.__init__(store)
-        return store
+    is_thread_safe = False
+    is_multiprocess_safe = False
 
-    def load(self, session_id: str, session_class: type[Any]) -> Any:
-        found = self.load_session(session_id, None)
-        if found is not None:
-            _mark_stored(found, session_id)
-        return found
+    @property
+    def sessions(self) -> WholeSessions:
+        """What a manager works with."""
+        return WholeSessions(self)
+
+    def for_request(self, exchange: Any) -> SessionStore:
+        """Return the store that serves one request: itself."""
+        return self
+
+    def has_session(self, session_id: str | None) -> bool:
+        """Tell whether there is a session with this id."""
+        return self.load_session(session_id, None) is not None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(RecordStore, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise ConfigurationError(f"{type(self).__name__} keeps whole sessions and cannot do this ({name}); "
+                                 "implement the primitives of session2.store.base.SessionStore")
+
+
+class WholeSessions:
+    """What `Sessions` is for a store of records, for one of whole sessions: no more than that can do."""
+
+    clock = staticmethod(time.time)
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(Sessions, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        raise ConfigurationError(f"{type(self._store).__name__} keeps whole sessions and cannot do this ({name}); "
+                                 "implement the primitives of session2.store.base.SessionStore")
+
+    def tell(self, name: Name, key: str, detail: str = "") -> None:
+        tell(None, name, key, detail)
+
+    def find(self, session_id: str, session_class: type[Any]) -> Found[Any]:
+        found = self._store.load_session(session_id, None)
+        if found is None:
+            return Found(session_id, session_id, absence=Absence.UNKNOWN)
+        return Found(session_id, session_id, session=_stored(found, session_id))
+
+    def locate(self, session_id: str) -> Found[Any]:
+        return self.find(session_id, Session)
 
     def save(self, session: Session, merge: bool = True) -> Outcome:
-        self.save_session(session)
-        _mark_stored(session, str(session.id))
+        self._store.save_session(session)
+        _stored(session, str(session.id))
         return Outcome.SAVED
 
-    def move(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
-        old, session.id = session._origin, new_id
+    def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
+        old, session.id = ties(session).origin, new_id
         outcome = self.save(session)
         if old is not None:
-            self.delete_session(type(session)(old.id))
+            self._store.delete_session(type(session)(old.id))
         return outcome
 
-    def delete(self, session: Session | str, replaced: bool = False) -> str | None:
-        self.delete_session(session if isinstance(session, Session) else Session(session))
-        return session._key if isinstance(session, Session) else session
+    def end(self, session: Session | str, replaced: bool = False) -> str | None:
+        self._store.delete_session(session if isinstance(session, Session) else Session(session))
+        return session.key if isinstance(session, Session) else session
+
+    def empty(self, session: Session, merge: bool = True) -> Outcome:
+        self._store.delete_session(session)
+        return Outcome.GONE
+
+    def touch(self, session: Session) -> None:
+        self._store.save_session(session)
 
     def is_changed(self, session: Session) -> bool:
         return True
 
     def user_changed(self, session: Session) -> bool:
-        return session.user_key() != (None if session._origin is None else session._origin.record.user)
+        origin = ties(session).origin
+        return session.user_key() != (None if origin is None else origin.record.user)
 
     def check(self, session: Session) -> None:
-        pass
-
-    def discard(self, session: Session, merge: bool = True) -> Outcome:
-        self.delete_session(session)
-        return Outcome.GONE
-
-    def refresh(self, session: Session) -> None:
-        self.save_session(session)
-
-    def was_replaced(self, session_id: str) -> bool:
-        return False
-
-    def has_session(self, session_id: str | None) -> bool:
-        return self.load_session(session_id, None) is not None
-
-    def _has_no_records(self, *_: Any, **__: Any) -> Any:
-        raise ConfigurationError(f"{type(self).__name__} keeps whole sessions and cannot do this; "
-                                 "implement the primitives of session2.store.base.SessionStore")
-
-    read = write = touch = remove = scan = purge = _has_no_records
+        """What cannot be stored is known when it is stored."""
 
 
-def _mark_stored(session: Session, session_id: str) -> None:
+def _stored(session: Any, session_id: str) -> Any:
     """Let the manager see who was logged in when the session was loaded: it rotates the id when that changes."""
-    session._key = session_id
-    record = Record(b"", session._creation_time, session._access_time, session._access_time, user=session.user_key())
-    session._origin = Origin(session_id, session_id, record, b"")
+    bound = ties(session)
+    record = Record(b"", bound.created, bound.accessed, bound.accessed, user=session.user_key())
+    bound.id, bound.origin = session_id, Origin(session_id, session_id, record, b"")
+    return session
 
 
 def _old_module(old: str, new: str) -> ModuleType:

@@ -1,65 +1,34 @@
-"""`SessionManager`: the life of a session during one request."""
+"""`SessionManager`: what applications and frameworks call, in requests and out of them."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from . import tokens
+from .clocks import DAY, Clocks, Seconds, seconds
+from .concurrency import Concurrency, known_mode, written
+from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, StoreUnavailable
-from .exchange import CookiePolicy, Exchange
-from .policy import Concurrency, Seconds, SessionPolicy, known_mode, seconds, written
-from .session import Session
+from .exchange import Exchange
+from .found import Absence, Found
+from .mapping import SessionMapping
+from .record import Outcome
+from .session import Session, begin, issued_at, note_new_id, ties, user_key
+from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
-from .record import Outcome
-
-log = logging.getLogger("session2")
+from .visit import Visit, policy_of, send_cookie
 
 _S = TypeVar("_S", bound=Session)
 
-DAY: Final = 86400.0
-
-_DEFAULT_POLICY: Final = CookiePolicy()
+_LOGIN_LEASE: Final = 10.0  # seconds that the next login of a user waits at most for one that was killed
 
 
-@dataclass(slots=True)
-class Visit:
-    """The manager's notes about one request."""
-
-    concurrency: Concurrency
-    cookie: str | None = None
-    """The well-formed id the cookie carries."""
-    ended: list[Session] = field(default_factory=list)
-    """Sessions logged out of during the request; deleted when it succeeds."""
-    clear_site_data: bool = False
-    lease: Lease | None = None
-    finished: bool = False
-
-    def close(self) -> None:
-        """End the request: nothing is stored for it any more, and its lock is free."""
-        self.finished = True
-        self.unlock()
-
-    def has_lock_of(self, session: Session) -> bool:
-        """Tell whether the request took the lock of this session."""
-        return self.lease is not None and self.lease.key == session._key
-
-    def unlock(self) -> None:
-        """Release the lock; the request goes on.  It goes on too where the store is down: leases end by themselves."""
-        lease, self.lease = self.lease, None
-        if lease is None:
-            return
-        try:
-            lease.release()
-        except StoreUnavailable as error:
-            log.warning("the lock of %.8s could not be released and ends with its lease: %s", lease.key, error)
-
-
-class SessionManager(SessionPolicy[_S]):
+class SessionManager(SessionMapping[_S]):
     """Gives every request its session and stores what became of it.
 
     :param store: where sessions are kept.
@@ -88,16 +57,15 @@ class SessionManager(SessionPolicy[_S]):
                  max_sessions: int | None = None,
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store
+        self.sessions: Sessions = store.sessions
         self.session_class: type[_S] = session_class or cast("type[_S]", Session)
         self.cookie = cookie
-        self.idle_timeout = None if idle_timeout is None else seconds("idle_timeout", idle_timeout)
-        self.lifetime = None if lifetime is None else seconds("lifetime", lifetime)
-        self.touch_interval = min(300.0, (self.idle_timeout or 3000.0) / 10) if touch_interval is None \
-            else seconds("touch_interval", touch_interval, zero=True)
-        if self.idle_timeout is not None and self.touch_interval >= self.idle_timeout:
-            raise ConfigurationError("touch_interval must be shorter than idle_timeout, or sessions in use would end")
-        self.renew_after = None if renew_after is None else seconds("renew_after", renew_after)
-        self.renew_grace = seconds("renew_grace", renew_grace)
+        self.clocks = Clocks(
+            None if idle_timeout is None else seconds("idle_timeout", idle_timeout),
+            None if lifetime is None else seconds("lifetime", lifetime),
+            None if touch_interval is None else seconds("touch_interval", touch_interval, zero=True),
+            None if renew_after is None else seconds("renew_after", renew_after),
+            seconds("renew_grace", renew_grace))
         self.concurrency = concurrency if callable(concurrency) else known_mode(concurrency)
         if max_sessions is not None and max_sessions < 1:
             raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
@@ -105,7 +73,7 @@ class SessionManager(SessionPolicy[_S]):
         self.lock_timeout = seconds("lock_timeout", lock_timeout, zero=True)
         self.lock_lease = seconds("lock_lease", lock_lease)
 
-    # -- the life of a request -------------------------------------------------------------------------------------
+    # -- the life of a request; Quixote's Publisher calls this without arguments -----------------------------------
 
     def start_request(self, exchange: Exchange | None = None, concurrency: Concurrency | None = None) -> None:
         """Load the session the cookie names, or begin a new one, into ``exchange.session``."""
@@ -113,34 +81,18 @@ class SessionManager(SessionPolicy[_S]):
         if exchange.visit is not None:
             exchange.visit.close()
         mode = concurrency or (self.concurrency(exchange) if callable(self.concurrency) else self.concurrency)
-        visit = exchange.visit = Visit(known_mode(mode))
-        session_id = exchange.get_cookie(self._policy(exchange).name)
-        visit.cookie = session_id if tokens.is_id(session_id) else None
-        try:
-            session = self._open(visit) if visit.cookie else None
-            self._attach(exchange, session or self.new_session(exchange=exchange))
-        except BaseException:  # nobody will finish this request, and it may have the lock by now
-            visit.close()
-            raise
-        exchange.add_header("Vary", "Cookie")
+        exchange.visit = Visit(self, exchange, known_mode(mode))
+        exchange.visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
-        exchange = self._exchange(exchange)
-        visit = exchange.visit
-        if visit is None or visit.finished:
-            return
-        try:
-            self._settle(exchange, visit)
-        finally:
-            visit.close()
-        exchange.add_header("Vary", "Cookie")  # again: a framework may have begun another response, for a 404 say
+        if visit := self._exchange(exchange).visit:
+            visit.finish()
 
     def finish_failed_request(self, exchange: Exchange | None = None) -> None:
         """Forget what the request did to its session, a logout included."""
-        exchange = self._exchange(exchange)
-        if exchange.visit is not None:
-            exchange.visit.close()
+        if visit := self._exchange(exchange).visit:
+            visit.close()
 
     def settle_request(self, exchange: Exchange | None = None, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now; the request goes on, and may settle again.
@@ -148,184 +100,225 @@ class SessionManager(SessionPolicy[_S]):
         :param headers_sent: no cookie can be sent any more, so a login or a new session is refused, with an error in
             the log; everything else is stored.
         """
-        exchange = self._exchange(exchange)
-        visit = exchange.visit
-        if visit is None or visit.finished:
-            return
-        if headers_sent:
-            self._settle_late(exchange.session, visit)
-        else:
-            self._settle(exchange, visit)
-        visit.ended.clear()
+        if visit := self._exchange(exchange).visit:
+            visit.settle(headers_sent)
 
     def lock_request(self, exchange: Exchange | None = None) -> None:
         """Lock the session of a request under way, and take in what others stored since it was loaded."""
-        exchange = self._exchange(exchange)
-        visit, session = exchange.visit, exchange.session
-        if visit is None or visit.finished or session is None or session._origin is None:
-            return
-        if visit.concurrency == "merge":
-            visit.concurrency = "lock"
-        while not visit.has_lock_of(session):
-            visit.unlock()
-            visit.lease = self.lock(session)
-            try:
-                self.store.take_in(session)
-            except BaseException:
-                visit.unlock()
-                raise
+        if visit := self._exchange(exchange).visit:
+            visit.lock()
 
     def unlock_request(self, exchange: Exchange | None = None) -> None:
         """Release the lock of a request under way; what it changes from here on is merged."""
-        exchange = self._exchange(exchange)
-        if exchange.visit is not None:
-            exchange.visit.unlock()
+        if visit := self._exchange(exchange).visit:
+            visit.unlock()
 
     def renew_lock(self, exchange: Exchange | None = None) -> None:
         """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""
-        visit = self._exchange(exchange).visit
-        if visit is not None and visit.lease is not None:
-            visit.lease.renew()
+        if visit := self._exchange(exchange).visit:
+            visit.renew_lock()
 
     def expire_session(self, exchange: Exchange | None = None, clear_site_data: bool = False) -> None:
         """Log out: end the session when the request succeeds; a fresh one stands in its place at once.
 
         :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
         """
-        exchange = self._exchange(exchange)
-        if exchange.visit is None:
-            return
-        if exchange.session is not None:
-            exchange.visit.ended.append(exchange.session)
-        exchange.visit.clear_site_data |= clear_site_data
-        self._attach(exchange, self.new_session(exchange=exchange))
+        if visit := self._exchange(exchange).visit:
+            visit.expire(clear_site_data)
 
-    def _attach(self, exchange: Exchange, session: Session) -> None:
-        session._exchange = exchange
-        exchange.session = session
-        session.start_request()
+    def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
+        """Store the session in mid-request and send its cookie, for an application that needs its id early."""
+        if visit := self._exchange(exchange).visit:
+            visit.maintain(session)
 
-    def _open(self, visit: Visit) -> _S | None:
-        assert visit.cookie is not None
-        session = self.load(visit.cookie)
-        while visit.concurrency == "lock" and session is not None and not visit.has_lock_of(session):
-            visit.unlock()  # of an id that was renewed while this request waited
-            visit.lease = self.lock(session)
-            session = self.load(visit.cookie)
-        return session
-
-    def _settle(self, exchange: Exchange, visit: Visit) -> None:
-        session = exchange.session
-        self._log_out(visit, session if session is not None and session.has_info() else None)
-        if visit.clear_site_data:
-            exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
-        if session is None or (session._origin is None and not session.has_info()):
-            if visit.ended and visit.cookie is not None:
-                self.revoke_session_cookie(exchange)
-            return
-        outcome = None if session.has_info() else self._drop(session, visit)
-        if outcome is None:
-            self._keep(exchange, visit, session)
-        elif outcome is Outcome.GONE:
-            self.revoke_session_cookie(exchange)
-
-    def _log_out(self, visit: Visit, successor: Session | None) -> None:
-        """End the sessions logged out of, unless the request may not or what follows them cannot be stored."""
-        ended = [session for session in visit.ended if session._origin is not None]
-        if ended and visit.concurrency == "read-only":
-            raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
-        if ended and successor is not None:
-            self.store.check(successor)
-        for session in ended:
-            self._end(session, "ended", "", replaced=successor is not None)
-
-    def _drop(self, session: Session, visit: Visit) -> Outcome | None:
-        """End a session that has nothing left; return None if others put something into it meanwhile.
-
-        One that this request left alone stays: other managers may count as information what this one does not know.
-        """
-        if not self.store.is_changed(session):
-            return Outcome.UNCHANGED
-        if visit.concurrency == "read-only":
-            self._refuse_change(session)
-        outcome = None
-        while outcome is None and not session.has_info():
-            outcome = written(partial(self.store.discard, session), visit.concurrency, visit.lease)
-        if outcome is not None:
-            session.id = session._key = session._origin = None
-        return outcome
-
-    def _settle_late(self, session: Session | None, visit: Visit) -> None:
-        self._log_out(visit, None)
-        if session is None or (session._origin is None and not session.has_info()):
-            return
-        if not session.has_info() and self._drop(session, visit) is not None:
-            return
-        if self._needs_new_id(session):
-            log.error("a session began, or its user or id changed, when the headers were out and no cookie could be "
-                      "sent any more; nothing was stored")
-        elif visit.concurrency == "read-only":
-            self._refuse_change(session)
-        else:
-            self._save(session, visit.concurrency, visit.lease)
-
-    def _comes_late(self, session: Session, visit: Visit) -> bool:
-        """Whether this would begin a session for a browser that was given another one at a login a moment ago.
-
-        A cookie sent now could take the place of the one of the login.
-        """
-        if session._origin is not None or session.user is not None or visit.ended or visit.cookie is None:
-            return False
-        return self.store.was_replaced(visit.cookie)
-
-    def _keep(self, exchange: Exchange, visit: Visit, session: Session) -> None:
-        if self._comes_late(session, visit):
-            return
-        seen = session._access_time
-        outcome = self.save(session, visit.concurrency, visit.lease)
-        if outcome is Outcome.GONE:
-            self.revoke_session_cookie(exchange)
-        elif outcome is not Outcome.REPLACED and session.id is not None:
-            moved_clock = session._access_time != seen and self._policy(exchange).max_age is not None
-            if session.id != visit.cookie or moved_clock:
-                self.set_session_cookie(session.id, exchange)
-            visit.cookie = session.id
+    def get_session(self, exchange: Exchange | None = None) -> Session | None:
+        """Return the session of the current request."""
+        return self._exchange(exchange).session
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
     def set_session_cookie(self, session_id: str, exchange: Exchange | None = None) -> None:
         """Send the session cookie."""
         exchange = self._exchange(exchange)
-        policy = self._policy(exchange)
-        exchange.set_cookie(policy.name, session_id, **policy.attributes(exchange))
-        exchange.add_header("Cache-Control", "no-store")
+        send_cookie(exchange, policy_of(self, exchange), session_id)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
         exchange = self._exchange(exchange)
-        policy = self._policy(exchange)
-        exchange.set_cookie(policy.name, "", **{**policy.attributes(exchange), "max_age": 0})
-        exchange.add_header("Cache-Control", "no-store")
+        send_cookie(exchange, policy_of(self, exchange), None)
 
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
         exchange = self._exchange(exchange)
-        value = exchange.get_cookie(self._policy(exchange).name)
+        value = exchange.get_cookie(policy_of(self, exchange).name)
         return self.has_session(value) if must_exist else bool(value)
 
-    def get_session(self, exchange: Exchange | None = None) -> Session | None:
-        """Return the session of the current request."""
-        return self._exchange(exchange).session
+    # -- one session, in a request or out of it --------------------------------------------------------------------
 
-    def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
-        """Store the session in mid-request and send its cookie, for an application that needs its id early."""
-        exchange = self._exchange(exchange)
-        visit = exchange.visit
-        if visit is not None and not visit.finished and session.has_info():
-            self._keep(exchange, visit, session)
+    def new_session(self, id: str | None = None, exchange: Exchange | None = None) -> _S:
+        """Return a session that nothing is stored of yet."""
+        session, now = self.session_class(id), self.sessions.clock()
+        begin(session, now, self.clocks.end_of(now, now), None if exchange is None else exchange.remote_address)
+        return session
 
-    def _policy(self, exchange: Exchange) -> CookiePolicy:
-        return self.cookie or exchange.cookie_policy or _DEFAULT_POLICY
+    def find(self, session_id: str, sessions: Sessions | None = None) -> Found[_S]:
+        """Return the session with this id, a private copy, or why there is none (`Found.absence`)."""
+        found = (sessions or self.sessions).find(session_id, self.session_class)
+        if found.session is None:
+            return found
+        bound = ties(found.session)
+        # By the clocks of this manager too: the record may have been stored under more generous ones.
+        if self.clocks.is_over(bound.created, bound.accessed, self.sessions.clock()):
+            return replace(found, session=None, absence=Absence.EXPIRED)
+        return found
+
+    def load(self, session_id: str | None) -> _S | None:
+        """Return a private copy of the session with this id, None if there is none."""
+        return self.find(session_id).session if session_id is not None and tokens.is_id(session_id) else None
+
+    def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None) -> Outcome:
+        """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one."""
+        mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
+        if mode == "read-only":
+            return self.refuse_change(session)
+        if self.needs_new_id(session):
+            return self._rotate(session, self._next_id(session), mode, lease)
+        if self._renewal_is_due(session):
+            return self._renew(session, mode, lease)
+        return self.save_in_place(session, mode, lease)
+
+    def delete(self, session: Session | str) -> None:
+        """End a session, given itself or its id.  It is no error if there is none."""
+        if key := self._home(session).end(session):
+            self.sessions.tell("ended", key)
+
+    def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
+        """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
+        self._rotate(session, tokens.new_id(), grace=seconds("grace", grace, zero=True))
+
+    def reserve_id(self, session: Session) -> str:
+        """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
+        session.id = tokens.new_id()
+        return session.id
+
+    def lock(self, session: Session | str) -> Lease:
+        """Take the lock of a session, given itself or its id; release it with ``with`` or `Lease.release`."""
+        return self._home(session).lock(session, timeout=self.lock_timeout, lease=self.lock_lease)
+
+    # -- the sessions of a user ------------------------------------------------------------------------------------
+
+    def sessions_of(self, user: Any) -> Iterator[_S]:
+        """Iterate over the sessions of a user, given as `Session.user` holds it or as `Session.user_key` names it."""
+        key = user_key(user)
+        return iter(()) if key is None else self.sessions.each(self.session_class, key)
+
+    def revoke_user(self, user: Any, except_: Session | None = None) -> int:
+        """End all sessions of a user, but for one; return how many were ended."""
+        key, count = user_key(user), 0
+        for ended in () if key is None else self.sessions.revoke(key, except_):
+            self.sessions.tell("revoked", ended, "by user")
+            count += 1
+        return count
+
+    # -- for a visit -----------------------------------------------------------------------------------------------
+
+    def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
+        """Store the session under the id it has."""
+        bound = ties(session)
+        before = bound.accessed, bound.expires
+        self._use(session)
+        home = self._home(session)
+        outcome = written(partial(home.save, session), mode, lease)
+        if outcome is Outcome.UNCHANGED:
+            if self.clocks.touch_is_due(before[0], bound.accessed):
+                home.touch(session)
+            else:
+                bound.accessed, bound.expires = before
+        return outcome
+
+    def needs_new_id(self, session: Session) -> bool:
+        """Tell whether the session has to be stored under another id than it was."""
+        bound = ties(session)
+        origin = bound.origin
+        if origin is None:
+            return True
+        if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
+            return False
+        return bound.id != origin.id or self.sessions.user_changed(session)
+
+    def refuse_change(self, session: Session) -> Outcome:
+        """Raise `ReadOnlySession` if the session was changed."""
+        if self.sessions.is_changed(session):
+            raise ReadOnlySession('a request with concurrency="read-only" changed its session; nothing was written')
+        return Outcome.UNCHANGED
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _home(self, session: Session | str) -> Sessions:
+        """Return where a session is kept: some stores keep those of a request with the request."""
+        request = ties(session).exchange if isinstance(session, Session) else None
+        return self.sessions if request is None or request.visit is None else cast(Sessions, request.visit.sessions)
+
+    def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
+                grace: float = 0.0) -> Outcome:
+        """Store the session under `new_id`; once the user has changed there is no grace for the old one."""
+        self._use(session)
+        user_changed = self.sessions.user_changed(session)
+        note_new_id(session, self.sessions.clock(), user_changed)
+        limit = self.max_sessions if user_changed and session.user is not None else None
+        with nullcontext() if limit is None else self._turn_to_log_in(session):
+            rotate = partial(self._home(session).rotate, session, new_id, 0.0 if user_changed else grace)
+            try:
+                outcome = written(rotate, mode, lease)
+            except StoreUnavailable:
+                session.id = None  # something may be there under the new id: who tries again takes another one
+                raise
+            if limit is not None:
+                self._limit_sessions(session, limit)
+        return outcome
+
+    def _turn_to_log_in(self, session: Session) -> Lease:
+        """Return a lock of the user whose sessions are limited.
+
+        Of a login that is submitted twice one comes to nothing, and must not be counted meanwhile.
+        """
+        return self.store.lock(tokens.hash_id(f"logins of {session.user_key()}"), lease=_LOGIN_LEASE)
+
+    def _use(self, session: Session) -> None:
+        """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
+        bound = ties(session)
+        bound.accessed = max(self.sessions.clock(), bound.accessed)
+        bound.expires = self.clocks.end_of(bound.created, bound.accessed)
+
+    def _limit_sessions(self, session: Session, limit: int) -> None:
+        """End the oldest sessions of the user beyond the limit."""
+        for _ in range(10):
+            found = self.sessions.each(self.session_class, session.user_key())
+            oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
+            ended = [self.sessions.end(extra) for extra in oldest_last[limit:]]
+            for key in filter(None, ended):
+                self.sessions.tell("revoked", key, "too many sessions of one user")
+            if all(ended):  # none was renewed meanwhile
+                return
+
+    def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
+        """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""
+        if mode != "merge":
+            self._use(session)
+            outcome = written(partial(self._home(session).save, session), mode, lease)
+            if outcome not in (Outcome.SAVED, Outcome.UNCHANGED):
+                return outcome
+        return self._rotate(session, tokens.new_id(), grace=self.clocks.grace)
+
+    def _next_id(self, session: Session) -> str:
+        bound = ties(session)
+        reserved = bound.origin is None or bound.id != bound.origin.id
+        return bound.id if reserved and bound.id is not None and tokens.is_id(bound.id) else tokens.new_id()
+
+    def _renewal_is_due(self, session: Session) -> bool:
+        """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
+        return ties(session).exchange is not None \
+            and self.clocks.renewal_is_due(issued_at(session), self.sessions.clock())
 
     def _exchange(self, exchange: Exchange | None) -> Exchange:
         if exchange is not None:

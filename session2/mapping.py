@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import tokens
 from .errors import ConfigurationError
 from .session import Session
-from .store.base import SessionStore
-from .record import Outcome
+
+if TYPE_CHECKING:
+    from .record import Outcome
+    from .sessions import Sessions
 
 _S = TypeVar("_S", bound=Session)
 
 
 class SessionMapping(Generic[_S]):
-    """Sessions by id.
+    """Sessions by id, for a class that has `load`, `save` and `delete`.
 
     The id of a stored session is known to its visitor only, so `keys` and `items` name the sessions by their keys in
     the store, and everything here takes either.  Nothing here should be given a value that came from a browser, save
     through `has_session`, which takes ids only.
     """
 
-    store: SessionStore
+    sessions: Sessions
     session_class: type[_S]
 
-    @abstractmethod
-    def load(self, session_id: str | None) -> _S | None:
-        """Return the session with this id."""
-
-    @abstractmethod
-    def save(self, session: Session) -> Outcome:
-        """Store a session, under a new id if its user has changed."""
-
-    @abstractmethod
-    def delete(self, session: Session | str) -> None:
-        """End a session."""
+    if TYPE_CHECKING:
+        def load(self, session_id: str | None) -> _S | None: ...
+        def save(self, session: Session) -> Outcome: ...
+        def delete(self, session: Session | str) -> None: ...
 
     def __getitem__(self, session_id: str) -> _S:
         session = self.load(session_id) or self._by_key(session_id)
@@ -45,7 +39,7 @@ class SessionMapping(Generic[_S]):
         return session
 
     def __setitem__(self, session_id: str, session: _S) -> None:
-        if session_id not in (session.id, session._key):
+        if session_id not in (session.id, session.key):
             raise ConfigurationError("a session is stored under its own id only")
         self.save(session)
 
@@ -57,7 +51,7 @@ class SessionMapping(Generic[_S]):
 
     def __iter__(self) -> Iterator[_S]:
         """Iterate over the sessions themselves, as Quixote's managers do."""
-        return self.store.sessions(self.session_class)
+        return self.sessions.each(self.session_class)
 
     def get(self, session_id: str, default: Any = None) -> Any:
         """Return the session with this id or key, or `default`."""
@@ -72,7 +66,7 @@ class SessionMapping(Generic[_S]):
 
     def keys(self) -> list[str]:
         """Return the keys of all sessions."""
-        return [str(session._key) for session in self]
+        return [key for key, _ in self.items()]
 
     def sorted_keys(self) -> list[str]:
         """Return the keys of all sessions in order."""
@@ -84,12 +78,8 @@ class SessionMapping(Generic[_S]):
 
     def items(self) -> list[tuple[str, _S]]:
         """Return all sessions with their keys."""
-        return [(str(session._key), session) for session in self]
+        return [(str(session.key), session) for session in self]
 
     def _by_key(self, key: str) -> _S | None:
-        if not tokens.is_key(key) or not self.store.hash_ids:
-            return None
-        record = self.store.read(key)
-        if record is None or not self.store.is_session(key, record):
-            return None
-        return self.store.session_from(key, record, self.session_class)
+        # A key is never an id: where ids are not hashed, `load` has looked under this one already.
+        return self.sessions.load_key(key, self.session_class) if tokens.is_key(key) else None

@@ -8,38 +8,26 @@ import pickle
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TextIO, TypeVar
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from operator import attrgetter
+from typing import Any, ClassVar, TextIO, TypeVar
 from uuid import UUID
 
 from . import merge
 from .errors import SerializationError
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
-    from .record import Record
+from .ties import Ties
 
 _S = TypeVar("_S", bound="Session")
 
 
-class Origin(NamedTuple):
-    """The stored state a session was loaded from or last saved as: what compare-and-set compares with."""
-
-    id: str | None
-    """None for a session met by iteration: only its visitor knows its id."""
-    key: str
-    record: Record
-    payload: bytes
-
-
 class _Shown:
-    """What a slot holds, under a public name that an application may nevertheless use for an attribute of its own."""
+    """One of the ties, under a public name that an application may nevertheless use for an attribute of its own."""
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._slot = f"_{name}"
+    def __init__(self, name: str) -> None:
+        self._read: Callable[[Ties], Any] = attrgetter(name)
 
     def __get__(self, session: Session | None, owner: type) -> Any:
-        return self if session is None else getattr(session, self._slot)
+        return self if session is None else self._read(session._ties)
 
 
 class Session:
@@ -50,9 +38,8 @@ class Session:
     attributes a class-level default: a session saved before they existed is restored without calling ``__init__``.
     """
 
-    # What is in __dict__ is the state; what is in slots is bookkeeping and never stored with it.
-    __slots__ = ("__dict__", "__weakref__", "_access_time", "_creation_time", "_exchange", "_expires", "_key",
-                 "_origin", "id")
+    # What is in __dict__ is the state.
+    __slots__ = ("__dict__", "__weakref__", "_ties")
 
     MAX_FORM_TOKENS: ClassVar[int] = 16
     CSRF_TOKEN_NAME: ClassVar[str] = "csrf_token"  # noqa: S105 (the name of a form field)
@@ -67,49 +54,46 @@ class Session:
     _issued: float | None = None
     _login_time: float | None = None
 
-    id: str | None
-    """What the cookie carries; None until the session is worth storing, and for sessions met by iteration."""
+    _ties: Ties
 
-    _key: str | None
-    _creation_time: float
-    _access_time: float
-    _expires: float | None
-    _origin: Origin | None
-    _exchange: Exchange | None
-
-    key = _Shown()
-    """What the store files the session under."""
-    creation_time = _Shown()
-    access_time = _Shown()
-    expires = _Shown()
-    origin = _Shown()
-    exchange = _Shown()
+    key = _Shown("key")
+    """What the store files the session under; None as long as nothing is stored."""
+    creation_time = _Shown("created")
+    access_time = _Shown("accessed")
+    expires = _Shown("expires")
+    origin = _Shown("origin")
+    exchange = _Shown("exchange")
 
     def __init__(self, id: str | None = None) -> None:
-        self._bookkeeping(id, time.time())
+        now = time.time()
+        self._ties = Ties(id, now, now)
 
-    def _bookkeeping(self, id: str | None, now: float) -> None:
-        self.id = id
-        self._key = None
-        self._creation_time = self._access_time = now
-        self._expires = None
-        self._origin = None
-        self._exchange = None
+    @property
+    def id(self) -> str | None:
+        """What the cookie carries; None until the session is worth storing, and for sessions met by iteration."""
+        return self._ties.id
+
+    @id.setter
+    def id(self, id: str | None) -> None:
+        self._ties.id = id
 
     @classmethod
     def restore(cls: type[_S], state: dict[str, Any]) -> _S:
         """Return a session with this state, as a store does after reading."""
         session = cls.__new__(cls)
-        session._bookkeeping(None, 0.0)
+        session._ties = Ties(None, 0.0, 0.0)
         session.set_state(state)
         return session
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {(self._key or 'new')[:8]} user={self.user!r}>"
+        return f"<{type(self).__name__} {self._short_key()} user={self.user!r}>"
 
     def __str__(self) -> str:
         user = f"user {self.user}" if self.user else "no user"
-        return f"session {(self._key or 'new')[:8]} ({user})"
+        return f"session {self._short_key()} ({user})"
+
+    def _short_key(self) -> str:
+        return (self._ties.key or "new")[:8]
 
     # -- state -----------------------------------------------------------------------------------------------------
 
@@ -134,14 +118,13 @@ class Session:
 
     # A session travels by pickle only in the stores of others; ours keep the plain state.
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.get_state(), "id": self.id, "_creation_time": self._creation_time,
-                "_access_time": self._access_time}
+        ties = self._ties
+        return {**self.get_state(), "id": ties.id, "_creation_time": ties.created, "_access_time": ties.accessed}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        self._bookkeeping(state.pop("id", None), 0.0)
-        self._creation_time = state.pop("_creation_time", 0.0)
-        self._access_time = state.pop("_access_time", self._creation_time)
+        created = state.pop("_creation_time", 0.0)
+        self._ties = Ties(state.pop("id", None), created, state.pop("_access_time", created))
         self.set_state(state)
 
     # -- user ------------------------------------------------------------------------------------------------------
@@ -166,23 +149,23 @@ class Session:
 
     def get_creation_time(self) -> float:
         """Return when this session began, in seconds since the epoch."""
-        return self._creation_time
+        return self._ties.created
 
     def get_login_time(self) -> float | None:
         """Return when the present user logged in, None if nobody is."""
-        return None if self.user is None else self._login_time or self._creation_time
+        return None if self.user is None else self._login_time or self._ties.created
 
     def get_access_time(self) -> float:
         """Return when this session was last seen before this request; exact to the manager's `touch_interval`."""
-        return self._access_time
+        return self._ties.accessed
 
     def get_creation_age(self, _now: float | None = None) -> float:
         """Return the seconds since this session began."""
-        return (time.time() if _now is None else _now) - self._creation_time
+        return (time.time() if _now is None else _now) - self._ties.created
 
     def get_access_age(self, _now: float | None = None) -> float:
         """Return the seconds since this session was last seen before this request."""
-        return (time.time() if _now is None else _now) - self._access_time
+        return (time.time() if _now is None else _now) - self._ties.accessed
 
     def start_request(self) -> None:
         """Do what a subclass wants done at the start of each request; nothing by default."""
@@ -191,9 +174,9 @@ class Session:
         """Write a readable summary to `file` (default: standard output); `deep` adds the state."""
         out = file or sys.stdout
         if header:
-            out.write(f"session {(self._key or 'new')[:8]}:\n")
+            out.write(f"session {self._short_key()}:\n")
         out.write(f"  user {self.user!r}\n  remote address {self._remote_address}\n")
-        out.write(f"  created {_stamp(self._creation_time)}, last accessed {_stamp(self._access_time)}\n")
+        out.write(f"  created {_stamp(self._ties.created)}, last accessed {_stamp(self._ties.accessed)}\n")
         for name, value in sorted(self.get_state().items()) if deep else ():
             out.write(f"  {name}: {value!r}\n")
 
@@ -223,7 +206,8 @@ class Session:
 
     def valid_csrf_token(self, name: str | None = None) -> bool:
         """Tell whether the current request is a POST whose field `name` (`CSRF_TOKEN_NAME`) holds the CSRF token."""
-        value = self._exchange.post_value(name or self.CSRF_TOKEN_NAME) if self._exchange else None
+        request = self._ties.exchange
+        value = request.post_value(name or self.CSRF_TOKEN_NAME) if request else None
         if not isinstance(value, str) or self._csrf_token is None:
             return False
         return hmac.compare_digest(value.encode(errors="replace"), self._csrf_token.encode())
@@ -277,6 +261,33 @@ class DictSession(Session, MutableMapping[str, Any]):
     # Two sessions with equal items are still two sessions.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+
+def ties(session: Session) -> Ties:
+    """Return what binds a session to its record and its request."""
+    return session._ties
+
+
+def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:
+    """Note when a new session begins, when it will end, and where its first request comes from."""
+    bound = session._ties
+    bound.created = bound.accessed = now
+    bound.expires = expires
+    if address is not None:
+        session._remote_address = address
+
+
+def note_new_id(session: Session, now: float, user_changed: bool) -> None:
+    """Note that a session gets another id now, which is a login or logout if its user has changed."""
+    if user_changed:
+        session._login_time = None if session.user is None else now
+    if session._ties.origin is not None:
+        session._issued = now
+
+
+def issued_at(session: Session) -> float:
+    """Return when the session got the id it has."""
+    return session._ties.created if session._issued is None else session._issued
 
 
 def user_key(user: Any) -> str | None:

@@ -14,6 +14,7 @@ import pytest
 
 from session2 import ConfigurationError, DictSession, StoreUnavailable
 from session2.errors import Conflict
+from session2.session import ties
 from session2.store.sql import pool
 from session2.store.sql import store as sql
 from session2.store.sql.results import Fault, StatementFailed
@@ -71,7 +72,7 @@ class Visitor(threading.Thread):
             try:
                 session = again(self.store, self.session)
                 session["n"] += 1
-                self.store.save(session)
+                self.store.sessions.save(session)
             except StoreUnavailable:
                 self.failures += 1
                 self.over.wait(0.01)
@@ -120,10 +121,11 @@ class SQLTests:
     def test_one_statement_to_load_save_and_touch(self, make: Any, statements: Callable[[], int]) -> None:
         store = make()
         session = saved(store, n=0)
-        for action in (lambda: again(store, session), lambda: store.save(session), lambda: store.refresh(session),
+        for action in (lambda: again(store, session), lambda: store.sessions.save(session),
+                       lambda: store.sessions.touch(session),
                        lambda: saved(store, n=1)):
             session["n"] += 1
-            session._access_time += 100
+            ties(session).accessed += 100
             before = statements()
             action()
             assert statements() - before == 1
@@ -136,7 +138,7 @@ class SQLTests:
         loaded = again(store, session)
         self.kill_connections(server)
         loaded["n"] = 1
-        store.save(loaded)
+        store.sessions.save(loaded)
         assert again(store, session)["n"] == 1
         store.close()
 
@@ -252,10 +254,10 @@ class SQLTests:
             for _ in range(10):
                 loaded = again(store, mine[number])
                 loaded["n"] += 1
-                store.save(loaded)
+                store.sessions.save(loaded)
             loaded = again(store, session)
             loaded["visits"] += 1
-            store.save(loaded)
+            store.sessions.save(loaded)
 
         with ThreadPoolExecutor(64) as threads:
             list(threads.map(work, range(64)))
@@ -295,7 +297,7 @@ class SQLTests:
             for _ in range(10):
                 loaded = again(store, session)
                 loaded["visits"] += 1
-                store.save(loaded)
+                store.sessions.save(loaded)
 
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(work, range(4)))
@@ -393,12 +395,12 @@ class SQLTests:
         for minutes in range(20):
             session = Shop(new_id())
             session["n"] = minutes
-            session._access_time = clock.now - minutes * 60
-            store.save(session)
-        store.move(session, new_id(), grace=30)
+            ties(session).accessed = clock.now - minutes * 60
+            store.sessions.save(session)
+        store.sessions.rotate(session, new_id(), grace=30)
         with store.lock(KEY):
             assert store.delete_old_sessions(9.5) == (10, 10)
-        assert sorted(session["n"] for session in store.sessions(DictSession)) == list(range(10))
+        assert sorted(session["n"] for session in store.sessions.each(DictSession)) == list(range(10))
 
     def test_iteration_over_several_pages(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make(clock=clock)

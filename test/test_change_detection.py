@@ -18,10 +18,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from session2.record import Outcome
 from session2.serializers import JSONSerializer
 from session2.session import DictSession
 from session2.store.directory import DirectorySessionStore
-from session2.record import Outcome
 from session2.store.volatile import VolatileSessionStore
 from session2.tokens import new_id
 
@@ -92,8 +92,8 @@ def stored(items, serializer=None):
     session = DictSession(new_id())
     session.data.update(items)
     session.items_again = items
-    assert store.save(session) is Outcome.SAVED
-    assert store.save(session) is Outcome.UNCHANGED
+    assert store.sessions.save(session) is Outcome.SAVED
+    assert store.sessions.save(session) is Outcome.UNCHANGED
     return store, session.id
 
 
@@ -103,9 +103,9 @@ def test_unchanged_state_is_not_written(items):
     store, session_id = stored(items)
     before = list(store.scan())
     for _ in range(2):
-        session = store.load(session_id, DictSession)
-        assert not store.is_changed(session)
-        assert store.save(session) is Outcome.UNCHANGED
+        session = store.sessions.load(session_id, DictSession)
+        assert not store.sessions.is_changed(session)
+        assert store.sessions.save(session) is Outcome.UNCHANGED
     assert list(store.scan()) == before
 
 
@@ -115,11 +115,11 @@ def test_unchanged_state_of_the_second_generation_is_not_written(items):
     """What is stored may come from a session that was loaded: its bytes are others than those of the first save."""
     store, session_id = stored(items)
     for turn in range(2):
-        session = store.load(session_id, DictSession)
+        session = store.sessions.load(session_id, DictSession)
         session["turn"] = turn
-        assert store.save(session) is Outcome.SAVED
-        assert store.save(session) is Outcome.UNCHANGED
-        assert store.save(store.load(session_id, DictSession)) is Outcome.UNCHANGED
+        assert store.sessions.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.UNCHANGED
+        assert store.sessions.save(store.sessions.load(session_id, DictSession)) is Outcome.UNCHANGED
 
 
 @thorough
@@ -128,11 +128,11 @@ def test_unchanged_state_of_the_second_generation_is_not_written(items):
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner), max_leaves=12)))
 def test_unchanged_json_is_not_written(items):
     store, session_id = stored(items, JSONSerializer())
-    session = store.load(session_id, DictSession)
-    assert store.save(session) is Outcome.UNCHANGED
+    session = store.sessions.load(session_id, DictSession)
+    assert store.sessions.save(session) is Outcome.UNCHANGED
     session["turn"] = 1
-    assert store.save(session) is Outcome.SAVED
-    assert store.save(store.load(session_id, DictSession)) is Outcome.UNCHANGED
+    assert store.sessions.save(session) is Outcome.SAVED
+    assert store.sessions.save(store.sessions.load(session_id, DictSession)) is Outcome.UNCHANGED
 
 
 # -- changes -----------------------------------------------------------------------------------------------------------
@@ -245,24 +245,24 @@ def alike(a, b):
 @given(values, values, st.data())
 def test_any_change_is_written(value, bystander, data):
     store, session_id = stored({"value": value, "bystander": bystander})
-    session = store.load(session_id, DictSession)
+    session = store.sessions.load(session_id, DictSession)
     session["value"] = changed(session["value"], data.draw)
-    assert store.is_changed(session)
-    assert store.save(session) is Outcome.SAVED
-    again = store.load(session_id, DictSession)
+    assert store.sessions.is_changed(session)
+    assert store.sessions.save(session) is Outcome.SAVED
+    again = store.sessions.load(session_id, DictSession)
     assert alike(again["value"], session["value"])
     assert alike(again["bystander"], bystander)
-    assert store.save(again) is Outcome.UNCHANGED
+    assert store.sessions.save(again) is Outcome.UNCHANGED
 
 
 @thorough
 @given(values, st.data())
 def test_change_of_an_attribute_is_written(value, data):
     store, session_id = stored({"value": value})
-    session = store.load(session_id, DictSession)
+    session = store.sessions.load(session_id, DictSession)
     session.items_again["value"] = changed(session.items_again["value"], data.draw)
-    assert store.save(session) is Outcome.SAVED
-    assert alike(store.load(session_id, DictSession).items_again["value"], session.items_again["value"])
+    assert store.sessions.save(session) is Outcome.SAVED
+    assert alike(store.sessions.load(session_id, DictSession).items_again["value"], session.items_again["value"])
 
 
 @thorough
@@ -270,11 +270,11 @@ def test_change_of_an_attribute_is_written(value, data):
 def test_order_of_items_is_a_change(items):
     assume(len(items) > 1)
     store, session_id = stored(items)
-    session = store.load(session_id, DictSession)
+    session = store.sessions.load(session_id, DictSession)
     first = next(iter(session.data))
     session[first] = session.data.pop(first)
-    assert store.save(session) is Outcome.SAVED
-    assert [*store.load(session_id, DictSession)] == [*session]
+    assert store.sessions.save(session) is Outcome.SAVED
+    assert [*store.sessions.load(session_id, DictSession)] == [*session]
 
 
 @pytest.mark.parametrize(("before", "after"), [
@@ -285,10 +285,10 @@ def test_order_of_items_is_a_change(items):
 ], ids=repr)
 def test_equal_is_not_the_same(before, after):
     store, session_id = stored({"value": before})
-    session = store.load(session_id, DictSession)
+    session = store.sessions.load(session_id, DictSession)
     session["value"] = after
-    assert store.save(session) is Outcome.SAVED
-    assert repr(store.load(session_id, DictSession)["value"]) == repr(after)
+    assert store.sessions.save(session) is Outcome.SAVED
+    assert repr(store.sessions.load(session_id, DictSession)["value"]) == repr(after)
 
 
 # -- another process ---------------------------------------------------------------------------------------------------
@@ -316,11 +316,11 @@ from session2.session import DictSession
 from session2.store.directory import DirectorySessionStore
 store = DirectorySessionStore(sys.argv[1])
 for id in sys.argv[2:]:
-    session = store.load(id, DictSession)
-    print(store.save(session).value, store.is_changed(session), sep="-", end="-")
+    session = store.sessions.load(id, DictSession)
+    print(store.sessions.save(session).value, store.sessions.is_changed(session), sep="-", end="-")
     words = session["value"]
     session["value"] = [words]
-    print(store.is_changed(session))
+    print(store.sessions.is_changed(session))
 """
 
 
@@ -333,7 +333,7 @@ def test_another_hash_seed_is_no_change(tmp_path, seed):
         session = DictSession(new_id())
         session["value"] = value
         session.attribute = value
-        store.save(session)
+        store.sessions.save(session)
         sessions.append(session.id)
     before = dict(store.scan())
     run = subprocess.run([sys.executable, "-c", SAVE_ALL_AGAIN, tmp_path / "sessions", *sessions], check=True,

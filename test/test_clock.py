@@ -6,6 +6,7 @@ import pytest
 
 from session2 import DictSession, SessionManager
 from session2.clock import SteadyClock
+from session2.session import ties
 from session2.store.volatile import VolatileSessionStore
 
 HOUR = 3600.0
@@ -56,7 +57,7 @@ def test_a_step_neither_expires_nor_revives_sessions(step: float) -> None:
     manager.save(expired)
     machine.pass_time(HOUR / 2)
     live["a"] = 1
-    live._creation_time = live._access_time = machine.clock()
+    ties(live).created = ties(live).accessed = machine.clock()
     manager.save(live)
     machine.pass_time(HOUR / 2 + 100)
     machine.wall += step

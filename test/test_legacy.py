@@ -10,6 +10,7 @@ from session2.store.VolatileSessionStore import VolatileSessionStore
 
 import session2
 from session2 import ConfigurationError, DictSession, Session, SessionManager
+from session2.session import ties
 from session2.testing.fakes import FakeExchange
 
 
@@ -69,7 +70,7 @@ def test_old_sessions_are_deleted_by_the_minute() -> None:
     for age in (120, 61, 59, 0):
         session = manager.new_session()
         session["age"] = age
-        session._access_time = 0
+        ties(session).accessed = 0
         now[0] = 1e9 - age * 60
         manager.save(session)
     now[0] = 1e9

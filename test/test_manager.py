@@ -606,7 +606,7 @@ def test_who_lost_the_lease_to_what_is_no_request_cannot_write_either() -> None:
         site.finish(stale)
 
 
-@pytest.mark.parametrize("step", ["load", "supersede"])
+@pytest.mark.parametrize("step", ["find", "fence"])
 def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_lease=10)
     site.visit(put("n", 0))
@@ -620,7 +620,7 @@ def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(step: str, mon
 
     def goes_down(*args: Any, **options: Any) -> Any:
         lease = lock(*args, **options)
-        patch.setattr(site.store, step, down)
+        patch.setattr(site.store.sessions, step, down)
         return lease
 
     with monkeypatch.context() as patch:

@@ -5,9 +5,19 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, DictSession, JSONSerializer, SessionConflict, SessionManager, merge, tokens
+from session2 import (
+    ConfigurationError,
+    DictSession,
+    JSONSerializer,
+    SessionConflict,
+    SessionManager,
+    merge,
+    sessions,
+    tokens,
+    traces,
+)
+from session2.found import Absence
 from session2.record import Record
-from session2.store import base
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 
@@ -76,7 +86,7 @@ def test_a_logout_leaves_the_trace_of_a_login_in_place() -> None:
     stale = site.manager.load(old)
     site.visit("joe")
     site.manager.delete(stale)
-    assert site.store.was_replaced(old)
+    assert site.store.sessions.locate(old).absence is Absence.ROTATED
     assert "ended" not in site.events
 
 
@@ -208,18 +218,18 @@ def test_a_login_that_cannot_be_merged_leaves_no_second_session() -> None:
 
 
 def test_a_login_while_the_session_keeps_changing_leaves_no_second_session(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "_attempts", lambda: range(3))
+    monkeypatch.setattr(sessions, "attempts", lambda seconds: range(3))
     site = Site()
     site.visit(n=0)
     request = site.start()
     request.session.set_user("joe")
-    retire, others = site.store._retire, iter(range(1, 9))
+    retire, others = site.store.sessions._retire, iter(range(1, 9))
 
     def changed_first(*args: Any) -> None:
         site.visit(n=next(others))
         retire(*args)
 
-    monkeypatch.setattr(site.store, "_retire", changed_first)
+    monkeypatch.setattr(site.store.sessions, "_retire", changed_first)
     with pytest.raises(SessionConflict):
         site.finish(request)
     assert [session.user for session in site.manager] == [None]
@@ -228,7 +238,7 @@ def test_a_login_while_the_session_keeps_changing_leaves_no_second_session(monke
 def test_the_limit_of_sessions_holds_for_what_is_renewed_meanwhile() -> None:
     site = Site(max_sessions=1, renew_after=1000)
     site.visit("joe")
-    first, found = site.cookies, site.store.sessions
+    first, found = site.cookies, site.store.sessions.each
     site.now += 1001
     site.cookies = {}
 
@@ -237,9 +247,9 @@ def test_the_limit_of_sessions_holds_for_what_is_renewed_meanwhile() -> None:
         site.finish(site.start(first))
         return iter(listed)
 
-    site.store.sessions = renewed_behind_the_back  # type: ignore[assignment, method-assign]
+    site.store.sessions.each = renewed_behind_the_back  # type: ignore[method-assign]
     site.visit("joe")
-    assert len(list(site.store.revoke("joe"))) == 1
+    assert len(list(site.store.sessions.revoke("joe"))) == 1
 
 
 def test_a_login_stored_through_the_mapping_has_a_new_id_too() -> None:
@@ -264,7 +274,7 @@ def test_no_id_is_kept_with_what_refers_back_to_its_session() -> None:
     again = site.manager.load(known[-1])
     again["basket"]["more"] = 1
     site.manager.save(again)
-    (_, record), = ((key, record) for key, record in site.store.scan() if site.store.is_session(key, record))
+    (_, record), = ((key, record) for key, record in site.store.scan() if traces.is_session(key, record))
     assert not [id for id in known if id.encode() in record.data]
     assert again["basket"]["of"]["basket"] is again["basket"]
 
@@ -321,6 +331,6 @@ def test_to_delete_what_is_not_there_is_no_event() -> None:
 def test_a_trace_that_leads_to_itself_leads_nowhere() -> None:
     site = Site()
     id = tokens.new_id()
-    trace = base._MOVED + tokens.seal_id(id, id)
-    site.store.write(site.store.key(id), Record(trace, site.now, site.now, site.now), None)
+    trace = traces.moved(id, id)
+    site.store.write(site.store.sessions.key(id), Record(trace, site.now, site.now, site.now), None)
     assert site.manager.load(id) is None

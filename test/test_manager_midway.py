@@ -236,7 +236,7 @@ def test_lock_follows_a_renewal(manager, monkeypatch, locked):
 
 def test_lock_that_fails_is_not_kept(manager, monkeypatch):
     request = begin(manager, stored(manager, a=1))
-    monkeypatch.setattr(manager.store, "take_in", lambda session: 1 / 0)
+    monkeypatch.setattr(manager.sessions, "merge_in", lambda session: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         manager.lock_request(request)
     assert not [key for key, _ in manager.store.scan() if key.startswith("lock-")]

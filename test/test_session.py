@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from session2 import DictSession, Session, SessionManager
-from session2.session import user_key
+from session2.session import ties, user_key
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 
@@ -112,7 +112,7 @@ def test_the_csrf_token_stays_and_without_a_request_nothing_is_valid() -> None:
 
 def test_ages_count_from_the_times() -> None:
     session = Session()
-    session._creation_time, session._access_time = 100.0, 150.0
+    ties(session).created, ties(session).accessed = 100.0, 150.0
     assert (session.get_creation_time(), session.get_access_time()) == (100.0, 150.0)
     assert (session.get_creation_age(160.0), session.get_access_age(160.0)) == (60.0, 10.0)
 

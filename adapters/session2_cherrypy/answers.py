@@ -7,15 +7,20 @@ from contextlib import contextmanager
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import LockTimeout, SessionConflict, StoreUnavailable
+from session2 import SessionError, StoreUnavailable
 
 
-class SessionBusy(cherrypy.HTTPError):  # type: ignore[misc]
-    """503 with a Retry-After, which CherryPy would strip if it were set before."""
+class SessionRefused(cherrypy.HTTPError):  # type: ignore[misc]
+    """The answer an error stands for, with a Retry-After, which CherryPy would strip if it were set before."""
+
+    def __init__(self, error: SessionError) -> None:
+        super().__init__(error.status, error.public)
+        self._retry_after = error.retry_after
 
     def set_response(self) -> None:
         super().set_response()
-        cherrypy.serving.response.headers["Retry-After"] = "1"
+        if self._retry_after is not None:
+            cherrypy.serving.response.headers["Retry-After"] = str(self._retry_after)
 
 
 @contextmanager
@@ -23,10 +28,9 @@ def as_http_errors() -> Iterator[None]:
     """Turn the errors that are nobody's programming mistake into the HTTP errors they mean."""
     try:
         yield
-    except LockTimeout as error:
-        raise SessionBusy(503, "Another request of the same session is taking too long. Please try again.") from error
-    except StoreUnavailable as error:
-        cherrypy.log("The session store is not available.", context="TOOLS.SESSIONS", severity=40, traceback=True)
-        raise cherrypy.HTTPError(503, "Sessions are not available at the moment.") from error
-    except SessionConflict as error:
-        raise cherrypy.HTTPError(409, "Another request changed the session meanwhile. Please try again.") from error
+    except SessionError as error:
+        if error.status == SessionError.status:
+            raise
+        if isinstance(error, StoreUnavailable):
+            cherrypy.log("The session store is not available.", context="TOOLS.SESSIONS", severity=40, traceback=True)
+        raise SessionRefused(error) from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import DictSession, SessionManager
+from session2 import CookiePolicy, DictSession, SessionManager
+from session2.lazy import LazySession
 
 from . import proxy
 from .answers import as_http_errors
@@ -18,7 +19,7 @@ from .exchange import CherryPyExchange
 from .settings import cookie_policy, find_manager, tool_settings
 
 
-class StoreSession(MutableMapping[str, Any]):
+class StoreSession(LazySession):
     """A session kept in a session2 store, for ``tools.sessions.storage_class``.
 
     Beside CherryPy's own settings of the tool it takes:
@@ -31,7 +32,9 @@ class StoreSession(MutableMapping[str, Any]):
     Everything else is documented at CherryPy's ``Session``; where this class differs, docs/cherrypy.md says so.
     """
 
-    samesite: Any = "Lax"
+    _exchange: CherryPyExchange
+
+    samesite: Any = CookiePolicy.samesite
     clean_thread: Any = None
     """CherryPy's place for the one clean-up thread of a class; here the threads belong to the stores."""
 
@@ -50,9 +53,7 @@ class StoreSession(MutableMapping[str, Any]):
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
-        self._exchange = CherryPyExchange(self._request, self._response)
-        self._opened = False
-        self._failure: cherrypy.HTTPError | None = None
+        super().__init__(CherryPyExchange(self._request, self._response), self._begin_request)
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
         self._hook_is_due = locking in (None, "implicit")
@@ -77,12 +78,6 @@ class StoreSession(MutableMapping[str, Any]):
         return find_manager(self._settings, self.timeout)
 
     @property
-    def session(self) -> DictSession:
-        """The session itself: items, attributes, user, tokens."""
-        self.load()
-        return cast(DictSession, self._exchange.session)
-
-    @property
     def id(self) -> str:
         """The id the cookie carries, or will carry if there is something to store."""
         if not self._opened and self._cookie_name not in self._response.cookie:
@@ -90,59 +85,27 @@ class StoreSession(MutableMapping[str, Any]):
         return self.session.id or self.manager.reserve_id(self.session)
 
     @property
-    def loaded(self) -> bool:
-        """Whether the session was looked at."""
-        return self._opened
-
-    @property
     def missing(self) -> bool:
         """Whether the request named a session that does not exist."""
-        self.load()
-        return self._missing
-
-    @property
-    def user(self) -> Any:
-        """The user of the session; a change gives the session a new id, and the old one is dead."""
-        return self.session.user
-
-    @user.setter
-    def user(self, user: Any) -> None:
-        self.session.user = user
-
-    def set_user(self, user: Any) -> None:
-        """Log a user in."""
-        self.session.set_user(user)
-
-    def get_user(self) -> Any:
-        """Return the user, None for nobody."""
-        return self.session.get_user()
+        return self.originalid is not None and self.session.key is None
 
     # -- CherryPy's session API ------------------------------------------------------------------------------------
 
     def load(self) -> None:
         """Open the session, unless it is open."""
-        if self._opened:
-            return
-        if self._failure is not None:  # not twice the wait for a lock in one request
-            raise self._failure
-        try:
-            with as_http_errors():
-                self._open()
-        except cherrypy.HTTPError as error:
-            self._failure = error
-            raise
+        self.session  # noqa: B018
 
-    def _open(self) -> None:
+    def _begin_request(self) -> None:
+        with as_http_errors():
+            self._start()
+
+    def _start(self) -> None:
         manager, exchange = self.manager, self._exchange
-        max_age = manager.lifetime if manager.idle_timeout is None else manager.idle_timeout
+        max_age = manager.clocks.lifetime if manager.clocks.idle is None else manager.clocks.idle
         samesite = self._settings.get("samesite", self.samesite)
         exchange.cookie_policy = cookie_policy(self._settings, self._request.headers, samesite, max_age)
         exchange.sends_expires = manager.cookie is None
         manager.start_request(exchange, self._concurrency(manager))
-        assert exchange.session is not None
-        assert exchange.visit is not None
-        self._opened = True
-        self._missing = self.originalid is not None and exchange.session._origin is None
         self.locked = exchange.visit.concurrency == "lock"
         keep_clean(manager.store, self.clean_freq)
 
@@ -208,42 +171,12 @@ class StoreSession(MutableMapping[str, Any]):
     def _data(self) -> dict[str, Any]:
         return self.session.data
 
-    def __getitem__(self, key: str) -> Any:
-        return self.session[key]
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self.session[key] = value
-
-    def __delitem__(self, key: str) -> None:
-        del self.session[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.session)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.session
-
     def __len__(self) -> int:
         """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items."""
         return sum(1 for _ in self.manager)
 
     def __bool__(self) -> bool:
         return True
-
-    def keys(self) -> KeysView[str]:
-        """Return a view of the keys of this session."""
-        return self.session.keys()
-
-    def values(self) -> ValuesView[Any]:
-        """Return a view of the values of this session."""
-        return self.session.values()
-
-    def items(self) -> ItemsView[str, Any]:
-        """Return a view of the items of this session."""
-        return self.session.items()
-
-    __eq__ = object.__eq__
-    __hash__ = object.__hash__
 
     # -- the request -----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,9 @@ import copy
 import math
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
@@ -15,6 +17,7 @@ from session2 import ConfigurationError, CookiePolicy, DictSession, Session, Ses
 Manager = SessionManager[DictSession]
 
 _by_url: Final[dict[str, Manager]] = {}
+_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, Manager]]] = WeakKeyDictionary()
 _making: Final = threading.Lock()
 
 
@@ -35,7 +38,7 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
         return _variant(_made(settings.get("store_url")), timeout * 60)
     if not isinstance(given, SessionManager):
         raise ConfigurationError(f"tools.sessions.manager must be a session2.SessionManager, not {given!r}")
-    return _variant(given, timeout * 60 if "timeout" in settings else given.idle_timeout)
+    return _variant(given, timeout * 60 if "timeout" in settings else given.clocks.idle)
 
 
 def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,
@@ -79,17 +82,21 @@ def _made(url: Any) -> Manager:
 
 
 def _variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
-    """Return the manager, or a copy over the same store where its clock or session class do not suit."""
-    session_class = _mapping_class(manager.session_class)
-    if idle_timeout == manager.idle_timeout and session_class is manager.session_class:
+    """Return the manager, or another one over the same store where its clock or session class do not suit."""
+    if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
         return manager
+    variants = _variants.setdefault(manager, {})
+    if idle_timeout not in variants:
+        variants[idle_timeout] = _made_variant(manager, idle_timeout)
+    return variants[idle_timeout]
+
+
+def _made_variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
+    if idle_timeout is not None and not idle_timeout > 0:
+        raise ConfigurationError("tools.sessions.timeout must be a positive number of minutes")
     variant: Manager = copy.copy(manager)
-    variant.session_class = session_class
-    if idle_timeout != manager.idle_timeout:
-        if idle_timeout is not None and not idle_timeout > 0:
-            raise ConfigurationError("tools.sessions.timeout must be a positive number of minutes")
-        variant.idle_timeout = idle_timeout
-        variant.touch_interval = min(300.0, (idle_timeout or 3000.0) / 10)
+    variant.session_class = _mapping_class(manager.session_class)
+    variant.clocks = replace(manager.clocks, idle=idle_timeout)
     return variant
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from .. import __version__
+from .. import __version__, traces
 from ..errors import ConfigurationError, SerializationError
 from ..record import Record
 from ..serializers import get_secret
@@ -155,9 +155,9 @@ def revoke(url: URL,
         raise typer.BadParameter("give one of --key, --user and --all")
     with opened(url, ask) as store:
         if key is not None:
-            count = int(store.delete_key(_find(store, key)[0]))
+            count = int(store.sessions.end_key(_find(store, key)[0]))
         else:
-            count = sum(1 for _ in _progress("Revoking", store.revoke(user)))
+            count = sum(1 for _ in _progress("Revoking", store.sessions.revoke(user)))
     if as_json:
         _print_json({"revoked": count})
     else:
@@ -209,7 +209,7 @@ def copy_(source: Annotated[str, typer.Argument(metavar="SOURCE", help="The URL 
 
 def _sessions(store: SessionStore, user: str | None) -> Iterator[tuple[str, Record]]:
     records = store.scan() if user is None else store.records_of(user)
-    return ((key, record) for key, record in records if store.is_session(key, record))
+    return ((key, record) for key, record in records if traces.is_session(key, record))
 
 
 def _find(store: SessionStore, text: str) -> tuple[str, Record]:
@@ -229,8 +229,9 @@ def _find(store: SessionStore, text: str) -> tuple[str, Record]:
 
 def _state_of(store: SessionStore, key: str, record: Record) -> tuple[dict[str, Any], str | None]:
     """Return what the session holds, or why that cannot be told: its classes or secrets may be the application's."""
+    serializer = store.serializer
     try:
-        return store.serializer.loads(store.serializer.open(record.data, key)), None
+        return serializer.loads(serializer.open(record.data, key)), None
     except SerializationError as error:
         return {}, str(error)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterator
 
+from .. import traces
 from ..errors import ConfigurationError, Conflict, SessionError, StoreUnavailable
 from ..record import Record
 from ..store.base import SessionStore
-
-_LOCK = "lock-"
 
 
 class Fate(enum.Enum):
@@ -67,7 +66,7 @@ def verify(source: SessionStore, target: SessionStore, complain: Callable[[str, 
 
 
 def _records(store: SessionStore) -> Iterator[tuple[str, Record]]:
-    return ((key, record) for key, record in store.scan() if not key.startswith(_LOCK))
+    return ((key, record) for key, record in store.scan() if not traces.is_lock(key))
 
 
 def _read(store: SessionStore, key: str) -> Record | None:

@@ -11,25 +11,34 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..errors import Conflict, LockLost, LockTimeout
 from ..record import Record, Version
+from ..traces import lock_key
 from .sql.pool import after_fork
-
-if TYPE_CHECKING:
-    from .records import RecordStore
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
 
 
+class Records(Protocol):
+    """What locks are kept in: the primitives of a `RecordStore`."""
+
+    clock: Callable[[], float]
+    queues: Queues
+
+    def read(self, key: str) -> Record | None: ...
+    def write(self, key: str, record: Record, expected: Version | None) -> Version: ...
+    def remove(self, key: str, expected: Version | None = None) -> None: ...
+
+
 class Lease:
     """A lock somebody holds.  A context manager: leaving it releases the lock."""
 
-    def __init__(self, store: RecordStore, key: str, owner: bytes, version: Version, seconds: float,
+    def __init__(self, store: Records, key: str, owner: bytes, version: Version, seconds: float,
                  taken_over: bool) -> None:
         self.key = key
         self.owner = owner
@@ -45,13 +54,13 @@ class Lease:
             raise LockLost("the lock has been released")
         record = _record(self._store, self.owner, self.seconds)
         try:
-            self._version = self._store.write(_lock_key(self.key), record, self._version)
+            self._version = self._store.write(lock_key(self.key), record, self._version)
         except Conflict:
             raise LockLost("the lock's lease ran out and another request has taken it over") from None
 
     def is_held(self) -> bool:
         """Ask the store whether this is still the holder."""
-        record = self._store.read(_lock_key(self.key))
+        record = self._store.read(lock_key(self.key))
         return self._version is not None and record is not None and record.version == self._version
 
     def release(self) -> None:
@@ -61,7 +70,7 @@ class Lease:
             return
         try:
             with contextlib.suppress(Conflict):  # taken over after the lease ran out: it is not ours to remove
-                self._store.remove(_lock_key(self.key), version)
+                self._store.remove(lock_key(self.key), version)
         finally:
             self._store.queues.wake(self.key)
 
@@ -117,7 +126,7 @@ class Queues:
             line.freed.set()
 
 
-def acquire(store: RecordStore, key: str, timeout: float, seconds: float) -> Lease:
+def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
     """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
     end = time.monotonic() + timeout
     with store.queues.line(key) as line:
@@ -131,7 +140,7 @@ def acquire(store: RecordStore, key: str, timeout: float, seconds: float) -> Lea
     raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")
 
 
-def _take(store: RecordStore, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
+def _take(store: Records, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
     owner = secrets.token_bytes(16)
     pause = 0.001
     while True:
@@ -143,25 +152,22 @@ def _take(store: RecordStore, key: str, end: float, seconds: float, freed: threa
         pause = min(pause * 1.5, 0.02)
 
 
-def _try(store: RecordStore, key: str, owner: bytes, seconds: float) -> Lease | None:
+def _try(store: Records, key: str, owner: bytes, seconds: float) -> Lease | None:
     record = _record(store, owner, seconds)
     try:
-        return Lease(store, key, owner, store.write(_lock_key(key), record, None), seconds, taken_over=False)
+        return Lease(store, key, owner, store.write(lock_key(key), record, None), seconds, taken_over=False)
     except Conflict:
-        holder = store.read(_lock_key(key))
+        holder = store.read(lock_key(key))
     if holder is None or holder.modified > store.clock():
         return None
     try:
-        return Lease(store, key, owner, store.write(_lock_key(key), record, holder.version), seconds, taken_over=True)
+        return Lease(store, key, owner, store.write(lock_key(key), record, holder.version), seconds, taken_over=True)
     except Conflict:
         return None
 
 
-def _record(store: RecordStore, owner: bytes, seconds: float) -> Record:
+def _record(store: Records, owner: bytes, seconds: float) -> Record:
     """The lease ends at `modified`; the trace of it expires later."""
     now = store.clock()
     return Record(b"s2 lock\n" + owner, now, now + seconds, now, now + seconds + _TRACE)
 
-
-def _lock_key(key: str) -> str:
-    return "lock-" + key

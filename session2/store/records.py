@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
+from ..events import Observer, tell
 from ..record import Record, Version
 from .lock import Lease, Queues, acquire
+
+_R = TypeVar("_R", bound="RecordStore")
 
 KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 """Every key of a record: a hash, an id, or ``lock-`` and one of these."""
@@ -36,6 +39,7 @@ class RecordStore(ABC):
     """Whether the store can tell what it holds.  One that cannot says False and leaves `scan` alone."""
 
     clock: Callable[[], float]
+    observer: Observer | None
     queues: Queues
 
     # -- primitives: what a back end implements --------------------------------------------------------------------
@@ -106,5 +110,16 @@ class RecordStore(ABC):
             for key, _ in self.scan():
                 self.remove(key)
 
+    def for_request(self: _R, exchange: Any) -> _R:
+        """Return the store that serves one request: itself, unless the records travel with the request.
+
+        :param exchange: the request, a `session2.Exchange`.
+        """
+        return self
+
     def close(self) -> None:  # noqa: B027 (a store with nothing to let go of has nothing to override)
         """Let go of files and connections; the store may be used again afterwards."""
+
+    def _damaged(self, key: str, why: str) -> None:
+        """Tell the log and the observer of a record that cannot be read; a back end calls this and returns None."""
+        tell(self.observer, "corrupt", key, f"treated as missing: {why}")

@@ -214,7 +214,7 @@ def test_timeout_is_in_minutes(serve: Serve, manager: Any, store: Any, clock: Cl
     assert site.get("/look", header.partition(";")[0]).text == "1"
     clock.advance(seconds + 0.01)
     assert site.get("/look", header.partition(";")[0]).text == "None"
-    assert manager.idle_timeout == 14 * 86400
+    assert manager.clocks.idle == 14 * 86400
 
 
 def test_store_by_url_has_the_timeout_of_cherrypy(serve: Serve, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ class TestTheirCases(helper.CPWebCase):  # type: ignore[misc]
             return [f"session-{path.name}" for path in Path(store.directory).glob("*/*")]
 
         def unlink(path: str) -> None:
-            (file,) = Path(store.directory).rglob(store.key(os.path.basename(path).partition("-")[2]))
+            (file,) = Path(store.directory).rglob(store.sessions.key(os.path.basename(path).partition("-")[2]))
             file.unlink()
 
         return SimpleNamespace(path=os.path, listdir=listdir, unlink=unlink)

@@ -58,12 +58,12 @@ def store_case(name: str, store: SessionStore) -> Case:
     session_id = str(session.id)
 
     def change() -> None:
-        found = store.load(session_id, DictSession)
+        found = store.sessions.load(session_id, DictSession)
         use(found)
         assert found is not None
-        store.save(found)
+        store.sessions.save(found)
 
-    return Case(name, change, lambda: look(store.load(session_id, DictSession)))
+    return Case(name, change, lambda: look(store.sessions.load(session_id, DictSession)))
 
 
 def manager_case(name: str, store: SessionStore) -> Case:

@@ -17,6 +17,7 @@ from typing import Any
 from servers_sql import MariaServer, PostgresServer, Server
 
 from session2 import DictSession, from_url
+from session2.session import ties
 from session2.store.sql.store import SQLSessionStore
 from session2.tokens import new_id
 
@@ -57,15 +58,15 @@ def visit(url: str, over: threading.Event, latencies: list[float]) -> None:
     """Load, change and save, again and again, with some time to think."""
     store = from_url(url)
     session = DictSession(new_id())
-    session._expires = time.time() + DAY
+    ties(session).expires = time.time() + DAY
     session["n"], session["text"] = 0, "x" * 1000
-    store.save(session)
+    store.sessions.save(session)
     while not over.is_set():
         start = time.perf_counter()
-        found = store.load(str(session.id), DictSession)
+        found = store.sessions.load(str(session.id), DictSession)
         assert found is not None
         found["n"] += 1
-        store.save(found)
+        store.sessions.save(found)
         latencies.append(time.perf_counter() - start)
         over.wait(0.005)
     store.close()

@@ -275,7 +275,7 @@ def on_a_terminal(*arguments: str, answer: str | None = None) -> str:
 @on_both
 def test_list(url: str, store: SessionStore) -> None:
     sessions = [begun(store, user) for user in ("anna", "anna", "bert", None)]
-    with store.lock(store.key(str(sessions[0].id))):
+    with store.lock(store.sessions.key(str(sessions[0].id))):
         lines = [line.split("\t") for line in session2("list", url).stdout.splitlines()]
     assert sorted((line[0], line[1]) for line in lines) == sorted((s.key, s.user or "-") for s in sessions)
     assert {line[4] for line in lines} == {"never"}
@@ -407,7 +407,7 @@ def test_copy_is_exact_and_can_be_repeated(url: str, store: SessionStore, target
     old_id = session.id
     loaded = manager.load(str(old_id))
     assert loaded is not None
-    store.move(loaded, new_id(), grace=1000.0)  # the trace of the old id goes along
+    store.sessions.rotate(loaded, new_id(), grace=1000.0)  # the trace of the old id goes along
     for number in range(20):
         store.write(key_of(number), record_at(NOW + number / 3, b"%d" % number, user=f"u{number}"), None)
     with store.lock(key_of(0)):

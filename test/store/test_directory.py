@@ -160,11 +160,11 @@ class TestNames:
         session = DictSession(tokens.new_id())
         session["text"] = "x"
         first = str(session.id)
-        store.save(session)
-        store.move(session, tokens.new_id(), grace=60.0)
+        store.sessions.save(session)
+        store.sessions.rotate(session, tokens.new_id(), grace=60.0)
         session["text"] = "y" * 9000
-        store.save(session)
-        store.refresh(session)
+        store.sessions.save(session)
+        store.sessions.touch(session)
         lease = store.lock(str(session.key))
         everything = b"".join(path.read_bytes() + bytes(path) for path in Path(store.directory).rglob("*")
                               if path.is_file())
@@ -379,7 +379,7 @@ class TestUsers:
         for id in ids:
             store.write(id, record(OLD, expires=None), None)
         assert {key for key, _ in store.records_of("anna")} == set(ids)
-        assert list(store.revoke("anna", spared=ids[0])) != []
+        assert list(store.sessions.revoke("anna", spared=ids[0])) != []
         assert store.purge() == 0
         assert [path.name.partition("@")[0] for path in entries(store)] == ids[:1]
 

@@ -126,7 +126,7 @@ class TestMySQLMore(SQLTests):
         cursor.execute("INSERT INTO articles VALUES (1)")
         loaded = again(store, session)
         loaded["n"] = 1
-        store.save(loaded)
+        store.sessions.save(loaded)
         store.setup()
         assert not is_free(connection)
         connection.rollback()
@@ -188,7 +188,7 @@ class TestMySQLMore(SQLTests):
                 loaded = again(store, session)
                 assert loaded["visits"] == turn * 2 + (store is theirs)
                 loaded["visits"] += 1
-                store.save(loaded)
+                store.sessions.save(loaded)
         mine.close()
         theirs.close()
         connection.close()

@@ -18,6 +18,7 @@ from sql_cases import KEY, SQLTests
 
 import session2.store
 from session2 import ConfigurationError
+from session2.session import ties
 from session2.store.postgres.store import _STEPS, PostgresSessionStore
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import comment_of
@@ -116,7 +117,7 @@ class TestPostgresMore(SQLTests):
         connection.execute("INSERT INTO articles VALUES (1)")
         loaded = again(store, session)
         loaded["n"] = 1
-        store.save(loaded)
+        store.sessions.save(loaded)
         store.setup()
         assert connection.info.transaction_status == TransactionStatus.INTRANS
         connection.rollback()
@@ -134,11 +135,11 @@ class TestPostgresMore(SQLTests):
         for turn in range(1, 31):
             for session in sessions:
                 clock.advance(0.01)
-                session._access_time, session._expires = clock(), clock() + 1800
+                ties(session).accessed, ties(session).expires = clock(), clock() + 1800
                 session["n"] = turn
-                store.save(session)
-                session._access_time, session._expires = clock() + 0.001, clock() + 1800
-                store.refresh(session)
+                store.sessions.save(session)
+                ties(session).accessed, ties(session).expires = clock() + 0.001, clock() + 1800
+                store.sessions.touch(session)
         store.close()
         self.execute(server, "SELECT pg_stat_force_next_flush()")
         [(updates, heap_only)] = self.execute(

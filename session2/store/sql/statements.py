@@ -22,7 +22,7 @@ def statements(table: str, quote: str, own: Mapping[str, str]) -> dict[str, str]
 _PARTS: Final = {
     "columns": "data, created, modified, accessed, expires, {user}, version",
     "is_live": "(expires IS NULL OR expires > %(now)s)",
-    "is_session": "left({key}, 5) <> 'lock-' AND substring(data FROM 1 FOR 9) <> %(moved)s "
+    "is_session": "left({key}, 5) <> %(lock)s AND substring(data FROM 1 FOR 9) <> %(moved)s "
                   "AND substring(data FROM 1 FOR 9) <> %(ended)s",
 }
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
-from ..base import _ENDED, _MOVED, SessionStore
+from ...traces import ENDED, MOVED, lock_key
+from ..base import SessionStore
 from ..records import checked_key
 from .results import Connections, Fault, Result, StatementFailed
 from .statements import statements
@@ -143,7 +144,8 @@ class SQLSessionStore(SessionStore):
         limit = self.clock() - minutes * 60
         after, stride = "", _STRIDE
         while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
-            span = {"after": after, "last": last, "moved": _MOVED, "ended": _ENDED, "now": self.clock()}
+            span = {"after": after, "last": last, "moved": MOVED, "ended": ENDED, "lock": lock_key(""),
+                    "now": self.clock()}
             start = time.monotonic()
             deleted += self._execute("delete_old", limit=limit, **span).changed
             stride = _paced(stride, time.monotonic() - start, _STRIDE)

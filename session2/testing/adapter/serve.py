@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...exchange import CookiePolicy
+from ...cookies import CookiePolicy
 from ...manager import SessionManager
 from ...urls import from_url
 from .pages import PageSession

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from ... import traces
 from ...urls import from_url
 from .browser import Answer, Browser
 from .gate import PATIENCE, Gate
@@ -107,7 +108,7 @@ class Site:
 
     def keys(self) -> set[str]:
         """Return the keys of the sessions that are stored."""
-        return {key for key, record in self.store.scan() if self.store.is_session(key, record)}
+        return {key for key, record in self.store.scan() if traces.is_session(key, record)}
 
     @contextlib.contextmanager
     def unavailable(self) -> Iterator[None]:

@@ -70,7 +70,7 @@ class CrashTests(Claims):
                 assert found["n"] >= last
                 assert work.is_whole(found["body"])
                 found["next"] = turn
-                assert store.save(found) is Outcome.SAVED
+                assert store.sessions.save(found) is Outcome.SAVED
         assert caplog.messages == []
 
     def kill_a_writer(self, store: SessionStore, recipe: Recipe, death: str, session: DictSession, saves: int) -> int:
@@ -113,5 +113,5 @@ class CrashTests(Claims):
         holder.kill()
         found = again(store, session)
         found["visits"] += 1
-        assert store.save(found) is Outcome.SAVED
+        assert store.sessions.save(found) is Outcome.SAVED
         assert [found.data for found in alive(store, session.id)] == [{"visits": 2}]

@@ -47,11 +47,11 @@ class FaultTests(Sized):
         session = saved(store, good=1)
         session["bad"] = BAD_VALUES[bad]()
         with pytest.raises(SerializationError, match="'bad'") as caught:
-            store.save(session)
+            store.sessions.save(session)
         assert caught.value.where == "'bad'"
         assert again(store, session).data == {"good": 1}
         session["bad"] = "better"
-        assert store.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.SAVED
         assert again(store, session).data == {"good": 1, "bad": "better"}
 
     def test_ten_thousand_keys(self, store: SessionStore) -> None:
@@ -59,16 +59,16 @@ class FaultTests(Sized):
         one, two = (again(store, session) for _ in range(2))
         one.update({f"one {number}": number for number in range(5000)})
         two.update({f"two {number}": number for number in range(5000)})
-        assert store.save(one) is store.save(two) is Outcome.SAVED
+        assert store.sessions.save(one) is store.sessions.save(two) is Outcome.SAVED
         assert len(again(store, session)) == 10_001
 
     def test_large_state(self, store: SessionStore) -> None:
         session = saved(store, small="x")
         session["large"] = "x" * (self.largest - 1000)
-        assert store.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.SAVED
         assert len(again(store, session)["large"]) == self.largest - 1000
         del session["large"]
-        assert store.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.SAVED
         assert again(store, session).data == {"small": "x"}
 
     def test_flipped_bit_anywhere(self, recipe: Recipe, clock: Clock) -> None:
@@ -81,7 +81,7 @@ class FaultTests(Sized):
         for offset in range(len(data)):
             heard.clear()
             damage(store, session, data[:offset] + bytes([data[offset] ^ 1 << offset % 8]) + data[offset + 1:])
-            assert store.load(str(session.id), DictSession) is None
+            assert store.sessions.load(str(session.id), DictSession) is None
             assert [event.name for event in heard] == ["corrupt"]
         damage(store, session, data)
         assert again(store, session).data == {"n": 1}
@@ -92,7 +92,7 @@ class FaultTests(Sized):
         session, other = saved(store, n=1), saved(store, n=2)
         payload = pickle.dumps({"data": {"x": Moody}}, 0).replace(b"Moody", b"Mooey")
         damage(store, session, PickleSerializer().seal(payload, ""))
-        assert store.load(str(session.id), DictSession) is None
+        assert store.sessions.load(str(session.id), DictSession) is None
         assert [found.key for found in alive(store, session.id, other.id)] == [other.key]
-        store.delete(session)
+        store.sessions.end(session)
         assert store.read(str(session.key)) is None

@@ -108,12 +108,12 @@ class HostileTests:
         store.serializer = PickleSerializer()
         healthy, session = saved(store, n=0), saved(store, n=1)
         damage(store, session, data)
-        assert self.log_lines(caplog, lambda: store.load(str(session.id), Shop)) == (None, 1)
+        assert self.log_lines(caplog, lambda: store.sessions.load(str(session.id), Shop)) == (None, 1)
         assert self.log_lines(caplog, lambda: store.has_session(session.id)) == (False, 1)
         found, lines = self.log_lines(caplog, lambda: [found.data for found in alive(store, healthy.id, session.id)])
         assert (found, lines) == ([{"n": 0}], 1)
         session["n"] = 2
-        assert self.log_lines(caplog, lambda: store.save(session)) == (Outcome.GONE, 1)
+        assert self.log_lines(caplog, lambda: store.sessions.save(session)) == (Outcome.GONE, 1)
         store.delete_session(session.id)
         assert list(contents(store, str(healthy.key), str(session.key))) == [healthy.key]
 
@@ -123,11 +123,11 @@ class HostileTests:
         store.serializer = serializer
         session = Shop(new_id())
         session.data.update(SMALL["data"])
-        store.save(session)
+        store.sessions.save(session)
         whole = contents(store, str(session.key))[str(session.key)]
         for length in range(len(whole)):
             damage(store, session, whole[:length])
-            assert self.log_lines(caplog, lambda: store.load(str(session.id), Shop)) == (None, 1)
+            assert self.log_lines(caplog, lambda: store.sessions.load(str(session.id), Shop)) == (None, 1)
         damage(store, session, whole)
         assert again(store, session).data == SMALL["data"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ...concurrency import Concurrency
 from ...errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
-from ...policy import Concurrency
 from ...store.base import SessionStore
 from ..fakes import Clock, FakeExchange
 from .samples import contents, records

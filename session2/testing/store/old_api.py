@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ... import tokens
 from ...record import Outcome
-from ...session import DictSession
+from ...session import DictSession, ties
 from ...store.base import SessionStore
 from ...tokens import new_id
 from ..fakes import Clock
@@ -40,21 +40,21 @@ class ApiTests:
         session, other = saved(store, n=1), saved(store, n=2)
         store.delete_session(session.id)
         store.delete_session(session.id)
-        store.delete(new_id())
+        store.sessions.end(new_id())
         assert not store.has_session(session.id)
         assert [found.data for found in alive(store, session.id, other.id)] == [other.data]
 
     def test_delete_never_stored(self, store: SessionStore) -> None:
         store.delete_session(DictSession())
         store.delete_session(DictSession(id := new_id()))
-        assert contents(store, store.key(id)) == {}
+        assert contents(store, store.sessions.key(id)) == {}
 
     @needs_listing
     def test_iter_sessions_shows_sessions_only(self, store: SessionStore) -> None:
         """Neither locks nor the traces of old ids."""
         sessions = [saved(store, n=number) for number in range(3)]
-        store.move(sessions[0], new_id())
-        store.move(sessions[1], new_id(), grace=30)
+        store.sessions.rotate(sessions[0], new_id())
+        store.sessions.rotate(sessions[1], new_id(), grace=30)
         with store.lock(str(sessions[2].key)):
             found = dict(store.iter_sessions())
         assert {key: found[key].data for key in found} == {  # type: ignore[attr-defined]
@@ -67,8 +67,8 @@ class ApiTests:
         [(_, found)] = store.iter_sessions()
         found.data["seen"] = True  # type: ignore[attr-defined]
         session["visits"] = 2
-        store.save(session)
-        assert store.save(found) is Outcome.SAVED
+        store.sessions.save(session)
+        assert store.sessions.save(found) is Outcome.SAVED
         assert again(store, session).data == {"visits": 2, "seen": True}
         [(_, found)] = store.iter_sessions()
         store.delete_session(found)
@@ -79,16 +79,16 @@ class ApiTests:
         start = clock.now
         for minutes in range(10):
             session = Shop(new_id())
-            session._creation_time = session._access_time = start - minutes * 60
-            session._expires = None if minutes % 2 else start + 30
+            ties(session).created = ties(session).accessed = start - minutes * 60
+            ties(session).expires = None if minutes % 2 else start + 30
             session["n"] = minutes
-            store.save(session)
+            store.sessions.save(session)
         with store.lock("00" * 32):
             assert store.delete_old_sessions(6.5) == (3, 7)
         assert store.delete_old_sessions(6.5) == (0, 7)
         clock.advance(30)
         assert store.delete_old_sessions(6.5) == (4, 3)
-        assert sorted(found["n"] for found in store.sessions(Shop)) == [1, 3, 5]
+        assert sorted(found["n"] for found in store.sessions.each(Shop)) == [1, 3, 5]
 
     @needs_listing
     def test_sessions_of_user(self, store: SessionStore) -> None:
@@ -96,20 +96,20 @@ class ApiTests:
             session = Shop(new_id())
             session.user = user
             session["n"] = number
-            store.save(session)
-        assert sorted(found["n"] for found in store.sessions(Shop, "anna")) == [0, 3]
+            store.sessions.save(session)
+        assert sorted(found["n"] for found in store.sessions.each(Shop, "anna")) == [0, 3]
 
     def test_no_id_is_kept(self, store: SessionStore, tmp_path: Path) -> None:
         """A copy of the store holds no usable cookie."""
         sessions = [saved(store, n=number) for number in range(4)]
         ids = [str(session.id) for session in sessions]
-        store.move(sessions[0], new_id(), grace=30)
-        store.move(sessions[1], new_id())
+        store.sessions.rotate(sessions[0], new_id(), grace=30)
+        store.sessions.rotate(sessions[1], new_id())
         sessions[2]["n"] = 10
-        store.save(sessions[2])
+        store.sessions.save(sessions[2])
         ids += [str(session.id) for session in sessions]
         with store.lock(str(sessions[3].key)):
-            keys = [store.key(id) for id in ids]
+            keys = [store.sessions.key(id) for id in ids]
             kept = copy.deepcopy(records(store, *keys, f"lock-{sessions[3].key}"))
             at_rest = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
         names = [str(path) for path in tmp_path.rglob("*")]
@@ -125,6 +125,6 @@ class ApiTests:
         assert list(contents(store, str(session.id))) == [session.id]
         assert again(store, session).data == {"n": 1}
         assert [found.id for found in alive(store, session.id)] == [session.id]
-        store.move(session, new_id())
+        store.sessions.rotate(session, new_id())
         assert again(store, session).data == {"n": 1}
         store.close()

@@ -86,7 +86,7 @@ class RaceTests(Claims):
     def test_logout_is_final(self, store: SessionStore, together: Together, racers: int) -> None:
         ids = [saved(store, n=number).id for number in range(self.times(25))]
         together([(work.delete_all, ids), *[(work.change_all, ids)] * (racers - 1)])
-        assert contents(store, *[store.key(str(id)) for id in ids]) == {}
+        assert contents(store, *[store.sessions.key(str(id)) for id in ids]) == {}
 
     def test_two_logins_leave_one_session(self, store: SessionStore, together: Together) -> None:
         ids = [saved(store, n=number).id for number in range(self.times(20))]
@@ -106,7 +106,7 @@ class RaceTests(Claims):
         """What comes to nothing, because the other one was first, does not count among the sessions of the user."""
         ids = [saved(store, n=number).id for number in range(self.times(20))]
         together([(work.log_in_each, ids)] * 2)
-        assert sorted(session.user for session in store.sessions(Shop)) == list(range(len(ids)))
+        assert sorted(session.user for session in store.sessions.each(Shop)) == list(range(len(ids)))
 
     def test_lock_excludes(self, store: SessionStore, together: Together, racers: int, tmp_path: Path) -> None:
         path = tmp_path / "count.outside"
@@ -187,4 +187,4 @@ class RaceTests(Claims):
             times = self.times(20)
             crew.do(recipe, clock, store, [(work.fork_and_increment, session.id, times)])
             assert again(store, session)["visits"] == 5 * times
-        assert store.save(again(store, session)) is Outcome.UNCHANGED
+        assert store.sessions.save(again(store, session)) is Outcome.UNCHANGED

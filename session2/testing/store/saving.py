@@ -9,7 +9,9 @@ import pytest
 from ...errors import SerializationError, SessionConflict
 from ...record import Outcome
 from ...serializers import JSONSerializer
-from ...store.base import ENDED_GRACE, SessionStore
+from ...session import ties
+from ...sessions import ENDED_GRACE
+from ...store.base import SessionStore
 from ...tokens import new_id
 from ..fakes import Clock
 from .samples import contents, records
@@ -24,8 +26,8 @@ class SavingTests:
         session.set_user("anna")
         session.data["list"] = [1, {"two": (3.0, None)}]
         session.colour = "blue"  # type: ignore[attr-defined]
-        session._expires = session.access_time + 1000.5
-        assert store.save(session) is Outcome.SAVED
+        ties(session).expires = session.access_time + 1000.5
+        assert store.sessions.save(session) is Outcome.SAVED
         loaded = again(store, session)
         assert (loaded.user, loaded.data, loaded.colour) == (  # type: ignore[attr-defined]
             "anna", {"list": [1, {"two": (3.0, None)}]}, "blue")
@@ -44,19 +46,19 @@ class SavingTests:
 
     def test_unknown_id_is_never_adopted(self, store: SessionStore) -> None:
         unknown = new_id()
-        assert store.load(unknown, Shop) is None
-        assert contents(store, store.key(unknown)) == {}
+        assert store.sessions.load(unknown, Shop) is None
+        assert contents(store, store.sessions.key(unknown)) == {}
 
     def test_unchanged_session_is_not_written(self, store: SessionStore) -> None:
         session = saved(store, n=1, text=["a", "a"])
         before = records(store, str(session.key))
-        assert store.save(session) is Outcome.UNCHANGED
+        assert store.sessions.save(session) is Outcome.UNCHANGED
         loaded = again(store, session)
-        assert store.save(loaded) is Outcome.UNCHANGED
+        assert store.sessions.save(loaded) is Outcome.UNCHANGED
         loaded["n"] = 2
         loaded["n"] = 1
-        assert not store.is_changed(loaded)
-        assert store.save(loaded) is Outcome.UNCHANGED
+        assert not store.sessions.is_changed(loaded)
+        assert store.sessions.save(loaded) is Outcome.UNCHANGED
         assert records(store, str(session.key)) == before
 
     def test_insert_never_overwrites(self, store: SessionStore) -> None:
@@ -64,7 +66,7 @@ class SavingTests:
         impostor = Shop(session.id)
         impostor["n"] = 2
         with pytest.raises(SessionConflict):
-            store.save(impostor)
+            store.sessions.save(impostor)
         assert again(store, session).data == {"n": 1}
 
     def test_different_keys_merge(self, store: SessionStore) -> None:
@@ -72,11 +74,11 @@ class SavingTests:
         mine, theirs = again(store, session), again(store, session)
         theirs["theirs"] = 1
         del theirs["gone"]
-        assert store.save(theirs) is Outcome.SAVED
+        assert store.sessions.save(theirs) is Outcome.SAVED
         mine["mine"] = 1
         mine["new"] = 1
         del mine["left"]
-        assert store.save(mine) is Outcome.SAVED
+        assert store.sessions.save(mine) is Outcome.SAVED
         assert again(store, session).data == {"mine": 1, "theirs": 1, "new": 1}
         assert mine.data == {"mine": 1, "theirs": 1, "new": 1}
 
@@ -84,9 +86,9 @@ class SavingTests:
         session = saved(store)
         mine, theirs = again(store, session), again(store, session)
         theirs.one = 1  # type: ignore[attr-defined]
-        store.save(theirs)
+        store.sessions.save(theirs)
         mine.two = 2  # type: ignore[attr-defined]
-        store.save(mine)
+        store.sessions.save(mine)
         assert {name: vars(again(store, session))[name] for name in ("one", "two")} == {"one": 1, "two": 2}
 
     def test_dicts_merge_at_every_depth(self, store: SessionStore) -> None:
@@ -94,19 +96,19 @@ class SavingTests:
         mine, theirs = again(store, session), again(store, session)
         theirs["a"]["b"]["c"]["x"] = 1
         del theirs["a"]["b"]["c"]["z"]
-        store.save(theirs)
+        store.sessions.save(theirs)
         mine["a"]["b"]["c"]["y"] = 1
         mine["a"]["b"]["d"] = {"new": 1}
-        store.save(mine)
+        store.sessions.save(mine)
         assert again(store, session).data == {"a": {"b": {"c": {"x": 1, "y": 1}, "d": {"new": 1}}}}
 
     def test_later_write_of_one_value_wins(self, store: SessionStore) -> None:
         session = saved(store, n=0)
         mine, theirs = again(store, session), again(store, session)
         theirs["n"] = "earlier"
-        store.save(theirs)
+        store.sessions.save(theirs)
         mine["n"] = "later"
-        store.save(mine)
+        store.sessions.save(mine)
         assert again(store, session)["n"] == "later"
 
     def test_merge_rules(self, store: SessionStore) -> None:
@@ -114,10 +116,10 @@ class SavingTests:
         mine, theirs = again(store, session), again(store, session)
         theirs.data.update(visits=11, basket=["a", "b", "c"], source="theirs")
         theirs["nested"]["n"] += 1
-        store.save(theirs)
+        store.sessions.save(theirs)
         mine.data.update(visits=13, basket=["b", "d"], source="mine")
         mine["nested"]["n"] += 1
-        store.save(mine)
+        store.sessions.save(mine)
         assert again(store, session).data == {
             "visits": 14, "basket": ["b", "c", "d"], "source": "theirs", "nested": {"n": 7}}
 
@@ -127,50 +129,50 @@ class SavingTests:
         for turn, loaded in enumerate(copies):
             loaded["visits"] += 1
             loaded[f"key {turn}"] = turn
-            assert store.save(loaded) is Outcome.SAVED
+            assert store.sessions.save(loaded) is Outcome.SAVED
             loaded["visits"] += 1
-            assert store.save(loaded) is Outcome.SAVED
+            assert store.sessions.save(loaded) is Outcome.SAVED
         assert again(store, session).data == {"visits": 20, **{f"key {turn}": turn for turn in range(10)}}
 
     def test_strict_save_raises(self, store: SessionStore) -> None:
         session = saved(store, n=0)
         mine, theirs = again(store, session), again(store, session)
         theirs["n"] = 1
-        store.save(theirs, merge=False)
+        store.sessions.save(theirs, merge=False)
         mine["other"] = 1
         with pytest.raises(SessionConflict):
-            store.save(mine, merge=False)
+            store.sessions.save(mine, merge=False)
         assert again(store, session).data == {"n": 1}
 
     def test_touch_is_no_conflict(self, store: SessionStore, clock: Clock) -> None:
         session = saved(store, n=0)
         other = again(store, session)
-        other._access_time = clock.now + 100
-        store.refresh(other)
+        ties(other).accessed = clock.now + 100
+        store.sessions.touch(other)
         session["n"] = 1
-        assert store.save(session, merge=False) is Outcome.SAVED
+        assert store.sessions.save(session, merge=False) is Outcome.SAVED
         assert again(store, session)["n"] == 1
 
     def test_deleted_session_is_not_restored(self, store: SessionStore) -> None:
         session = saved(store, n=0)
         stale = again(store, session)
-        store.delete(session)
+        store.sessions.end(session)
         stale["n"] = 1
-        assert store.save(stale) is Outcome.GONE
-        store.refresh(stale)
+        assert store.sessions.save(stale) is Outcome.GONE
+        store.sessions.touch(stale)
         assert contents(store, str(session.key)) == {}
 
     def test_expired_session_is_not_restored(self, store: SessionStore, clock: Clock) -> None:
         session = saved(store, n=0)
-        session._expires = clock.now + 10
+        ties(session).expires = clock.now + 10
         session["n"] = 1
-        store.save(session)
+        store.sessions.save(session)
         stale = again(store, session)
         clock.advance(10)
         stale["n"] = 2
-        stale._access_time, stale._expires = clock.now, clock.now + 1000
-        assert store.save(stale) is Outcome.GONE
-        store.refresh(stale)
+        ties(stale).accessed, ties(stale).expires = clock.now, clock.now + 1000
+        assert store.sessions.save(stale) is Outcome.GONE
+        store.sessions.touch(stale)
         assert contents(store, str(session.key)) == {}
 
     def test_unserialisable_value_loses_nothing(self, store: SessionStore) -> None:
@@ -178,22 +180,22 @@ class SavingTests:
         before = records(store, str(session.key))
         session["good"], session["bad one"] = 2, threading.Lock()
         with pytest.raises(SerializationError, match="bad one"):
-            store.save(session)
+            store.sessions.save(session)
         assert records(store, str(session.key)) == before
         fresh = Shop(new_id())
         fresh.worse = lambda: None  # type: ignore[attr-defined]
         with pytest.raises(SerializationError, match="worse"):
-            store.save(fresh)
-        assert records(store, str(session.key), store.key(str(fresh.id))) == before
+            store.sessions.save(fresh)
+        assert records(store, str(session.key), store.sessions.key(str(fresh.id))) == before
 
     def test_json(self, store: SessionStore) -> None:
         store.serializer = JSONSerializer()
         session = saved(store, text="\N{SNOWMAN}\0\"", list=[1, 2.5, None, True, {"a": {}}])
         assert again(store, session).data == session.data
-        assert store.save(again(store, session)) is Outcome.UNCHANGED
+        assert store.sessions.save(again(store, session)) is Outcome.UNCHANGED
         session["bad one"] = {1}
         with pytest.raises(SerializationError, match="bad one"):
-            store.save(session)
+            store.sessions.save(session)
         assert "bad one" not in again(store, session)
 
 
@@ -204,17 +206,17 @@ class MovingTests:
         session = saved(store, n=1)
         old_id, late = session.id, again(store, session)
         assert old_id is not None
-        assert store.move(session, new_id()) is Outcome.SAVED
+        assert store.sessions.rotate(session, new_id()) is Outcome.SAVED
         assert session.id != old_id
-        assert store.load(old_id, Shop) is None
+        assert store.sessions.load(old_id, Shop) is None
         assert not store.has_session(old_id)
         assert again(store, session).data == {"n": 1}
         late["n"] = 2
-        assert store.save(late) is Outcome.REPLACED
+        assert store.sessions.save(late) is Outcome.REPLACED
         assert again(store, session).data == {"n": 1}
         clock.advance(ENDED_GRACE)
         late["n"] = 3
-        assert store.save(late) is Outcome.GONE
+        assert store.sessions.save(late) is Outcome.GONE
         assert again(store, session).data == {"n": 1}
 
     def test_move_with_grace(self, store: SessionStore, clock: Clock) -> None:
@@ -223,26 +225,26 @@ class MovingTests:
         late, old_id = again(store, session), session.id
         assert old_id is not None
         session["mine"] = 1
-        assert store.move(session, new_id(), grace=30) is Outcome.SAVED
+        assert store.sessions.rotate(session, new_id(), grace=30) is Outcome.SAVED
         late["theirs"] = 1
-        assert store.save(late) is Outcome.SAVED
+        assert store.sessions.save(late) is Outcome.SAVED
         assert late.id == session.id
         for id in (old_id, str(session.id)):
-            found = store.load(id, Shop)
+            found = store.sessions.load(id, Shop)
             assert found is not None
             assert (found.id, found.data) == (session.id, {"mine": 1, "theirs": 1})
         assert len(alive(store, old_id, session.id)) == 1
         clock.advance(30)
-        assert store.load(old_id, Shop) is None
+        assert store.sessions.load(old_id, Shop) is None
         assert again(store, session).data == {"mine": 1, "theirs": 1}
 
     def test_move_takes_along_what_others_wrote(self, store: SessionStore) -> None:
         session = saved(store, visits=1)
         old_id, other = session.id, again(store, session)
         other["visits"] += 1
-        store.save(other)
+        store.sessions.save(other)
         session["visits"] += 1
-        assert store.move(session, new_id()) is Outcome.SAVED
+        assert store.sessions.rotate(session, new_id()) is Outcome.SAVED
         assert again(store, session).data == {"visits": 3}
         assert len(alive(store, old_id, session.id)) == 1
 
@@ -251,8 +253,8 @@ class MovingTests:
         session = saved(store, n=1)
         mine, theirs = again(store, session), again(store, session)
         ids = [session.id, new_id(), new_id()]
-        store.move(theirs, str(ids[1]), grace)
-        outcome = store.move(mine, str(ids[2]), grace)
+        store.sessions.rotate(theirs, str(ids[1]), grace)
+        outcome = store.sessions.rotate(mine, str(ids[2]), grace)
         assert outcome is (Outcome.UNCHANGED if grace else Outcome.REPLACED)
         assert [found.data for found in alive(store, *ids)] == [{"n": 1}]
         assert again(store, theirs).data == {"n": 1}
@@ -260,15 +262,15 @@ class MovingTests:
     def test_move_does_not_restore(self, store: SessionStore) -> None:
         session = saved(store, n=1)
         stale = again(store, session)
-        store.delete(session)
+        store.sessions.end(session)
         unused = new_id()
-        assert store.move(stale, unused, grace=30) is Outcome.GONE
-        assert contents(store, str(session.key), store.key(unused)) == {}
+        assert store.sessions.rotate(stale, unused, grace=30) is Outcome.GONE
+        assert contents(store, str(session.key), store.sessions.key(unused)) == {}
 
     def test_deletion_by_an_old_id_in_its_grace(self, store: SessionStore) -> None:
         session = saved(store, n=1)
         old_id = session.id
-        store.move(session, new_id(), grace=30)
+        store.sessions.rotate(session, new_id(), grace=30)
         store.delete_session(old_id)
         assert alive(store, old_id, session.id) == []
         assert not store.has_session(session.id)
@@ -276,10 +278,10 @@ class MovingTests:
 
     def test_superseded_writer_must_merge(self, store: SessionStore) -> None:
         session = saved(store, n=1)
-        store.supersede(str(session.key))
+        store.sessions.fence(str(session.key))
         fresh = again(store, session)
         session["n"] = 2
         with pytest.raises(SessionConflict):
-            store.save(session, merge=False)
+            store.sessions.save(session, merge=False)
         fresh["n"] = 3
-        assert store.save(fresh, merge=False) is Outcome.SAVED
+        assert store.sessions.save(fresh, merge=False) is Outcome.SAVED

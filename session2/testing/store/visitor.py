@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ...concurrency import Concurrency
 from ...manager import SessionManager
-from ...policy import Concurrency
 from ...store.base import SessionStore
 from ..fakes import FakeExchange
 from .samples import contents
@@ -26,7 +26,7 @@ class Visitor:
     @property
     def key(self) -> str:
         """The key of the session that the cookie names; "" if there is no cookie."""
-        return "" if self.cookie is None else self.manager.store.key(self.cookie)
+        return "" if self.cookie is None else self.manager.store.sessions.key(self.cookie)
 
     def begin(self, concurrency: Concurrency | None = None) -> FakeExchange:
         exchange = FakeExchange({"session2": self.cookie} if self.cookie else None)

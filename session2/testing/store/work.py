@@ -15,6 +15,7 @@ from pathlib import Path
 from ...errors import Conflict
 from ...manager import SessionManager
 from ...record import Outcome, Version
+from ...session import ties
 from ...store.base import SessionStore
 from ...tokens import new_id
 from .crew import PATIENCE
@@ -29,7 +30,7 @@ def give_way() -> None:
 
 
 def load(store: SessionStore, id: str) -> Shop:
-    session = store.load(id, Shop)
+    session = store.sessions.load(id, Shop)
     if session is None:
         raise AssertionError("the session is not there")
     return session
@@ -41,7 +42,7 @@ def increment(store: SessionStore, id: str, times: int) -> None:
         session = load(store, id)
         session["visits"] += 1
         give_way()
-        assert store.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.SAVED
 
 
 def set_keys(store: SessionStore, id: str, names: Sequence[str]) -> None:
@@ -49,7 +50,7 @@ def set_keys(store: SessionStore, id: str, names: Sequence[str]) -> None:
     copies = [load(store, id) for _ in names]
     for name, session in zip(names, copies, strict=True):
         session[name] = name
-        assert store.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.SAVED
 
 
 def insert_each(store: SessionStore, keys: Sequence[str], data: bytes) -> set[str]:
@@ -82,20 +83,20 @@ def count(store: SessionStore, key: str, times: int) -> list[Version]:
 def change_all(store: SessionStore, ids: Sequence[str]) -> None:
     """Save and touch each session again and again, until somebody else has deleted it."""
     for id, turn in itertools.product(ids, range(50)):
-        session = store.load(id, Shop)
+        session = store.sessions.load(id, Shop)
         if session is not None:
             give_way()
             session["changed"] = turn
-            store.save(session)
-            session._access_time += 1
-            store.refresh(session)
+            store.sessions.save(session)
+            ties(session).accessed += 1
+            store.sessions.touch(session)
 
 
 def delete_all(store: SessionStore, ids: Sequence[str]) -> None:
     for id in ids:
         session = load(store, id)
         give_way()
-        store.delete(session)
+        store.sessions.end(session)
 
 
 def remove_each(store: SessionStore, versions: dict[str, Version]) -> set[str]:
@@ -127,11 +128,11 @@ def replace_each(store: SessionStore, versions: dict[str, Version]) -> set[str]:
 def login_each(store: SessionStore, ids: Sequence[str], user: str) -> list[str]:
     """Log the user into each session, under a new id; return the new ids, whether or not it came to anything."""
     new_ids = []
-    for session in [store.load(id, Shop) for id in ids]:
+    for session in [store.sessions.load(id, Shop) for id in ids]:
         if session is not None:
             session.set_user(user)
             new_ids.append(new_id())
-            store.move(session, new_ids[-1])
+            store.sessions.rotate(session, new_ids[-1])
     return new_ids
 
 
@@ -273,10 +274,10 @@ def save_for_ever(store: SessionStore, id: str) -> Iterator[int]:
         session = load(store, id)
         session["n"] += 1
         session["body"] = checksummed(session["n"])
-        assert store.save(session) is Outcome.SAVED
+        assert store.sessions.save(session) is Outcome.SAVED
         yield session["n"]
-        session._access_time += 1
-        store.refresh(session)
+        ties(session).accessed += 1
+        store.sessions.touch(session)
 
 
 def insert_and_remove_for_ever(store: SessionStore, seed: int) -> Iterator[tuple[int, int]]:

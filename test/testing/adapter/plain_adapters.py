@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from session2 import Exchange, Session, SessionManager, StoreUnavailable, tokens
+from session2.session import ties
 from session2.testing.adapter import pages
 
 Ready = Callable[[int], None]
@@ -197,7 +198,7 @@ class adopts_ids(Handler):
         sent, session = exchange.get_cookie("session2"), exchange.session
         if session is not None and session.origin is None and session.has_info() and tokens.is_id(sent):
             session.id = sent
-            self.manager.store.save(session)
+            self.manager.store.sessions.save(session)
         super().end(exchange, status)
 
 
@@ -206,7 +207,7 @@ class keeps_the_id_at_login(Handler):
     def end(self, exchange: PlainExchange, status: int) -> None:
         session = exchange.session
         if session is not None and session.origin is not None and session.has_info():
-            self.manager.store.save(session)
+            self.manager.store.sessions.save(session)
         super().end(exchange, status)
 
 
@@ -216,7 +217,7 @@ class lets_the_last_writer_win(Handler):
         session = exchange.session
         stored = self.manager.load(session.id) if session is not None else None
         if session is not None and stored is not None and exchange.visit is not None and not exchange.visit.ended:
-            session._origin = stored.origin
+            ties(session).origin = stored.origin
         super().end(exchange, status)
 
 
@@ -225,7 +226,7 @@ class restores_what_was_logged_out(Handler):
     def end(self, exchange: PlainExchange, status: int) -> None:
         session = exchange.session
         if session is not None and session.origin is not None and self.manager.load(session.id) is None:
-            session._origin = session.id = None
+            ties(session).origin = session.id = None
         super().end(exchange, status)
 
 

@@ -10,8 +10,10 @@ import pickle
 import time
 from pathlib import Path
 
-from session2.errors import Conflict
+from session2.codec import Codec
+from session2.errors import Conflict, SerializationError
 from session2.session import DictSession
+from session2.sessions import Sessions
 from session2.store.base import SessionStore
 from session2.store.lock import Lease
 from session2.store.volatile import VolatileSessionStore
@@ -49,14 +51,28 @@ class TestOverwritesOnInsert(StoreSuite):
                 super()._compare(key, expected)
 
 
+def with_sessions(sessions_class):
+    """Return a store that is whole but for what it makes of its records."""
+
+    class Store(VolatileSessionStore):
+        def __init__(self, **options):
+            super().__init__(**options)
+            self.sessions = sessions_class(self, self.sessions.codec)
+
+    return Store
+
+
+class AdoptingSessions(Sessions):
+    def find(self, session_id, session_class):
+        found = super().find(session_id, session_class)
+        if found.session is None:
+            self.save(session_class(session_id))
+            return super().find(session_id, session_class)
+        return found
+
+
 class TestAdopts(StoreSuite):
-    class store_class(VolatileSessionStore):
-        def load(self, session_id, session_class):
-            session = super().load(session_id, session_class)
-            if session is None:
-                session = session_class(session_id)
-                self.save(session)
-            return session
+    store_class = with_sessions(AdoptingSessions)
 
 
 class TestTearsWrites(StoreSuite):
@@ -132,13 +148,16 @@ class TestWriteKeepsTheOldTimes(StoreSuite):
             return super().write(key, record if old is None else record._replace(expires=old.expires), expected)
 
 
+class TouchingSessions(Sessions):
+    def find(self, session_id, session_class):
+        found = super().find(session_id, session_class)
+        if found.session is not None:
+            self.records.touch(found.key, self.clock() + 1, found.session.expires)
+        return found
+
+
 class TestTouchesOnRead(StoreSuite):
-    class store_class(VolatileSessionStore):
-        def load(self, session_id, session_class):
-            session = super().load(session_id, session_class)
-            if session is not None:
-                self.touch(session.key, self.clock() + 1, session.expires)
-            return session
+    store_class = with_sessions(TouchingSessions)
 
 
 class TestRemovesUnasked(StoreSuite):
@@ -273,30 +292,52 @@ class TestFoldsCaseOfKeys(StoreSuite):
             return super().write(key.lower(), record, expected)
 
 
-class TestLeaksLiveObjects(StoreSuite):
-    class store_class(VolatileSessionStore):
+def with_codec(codec_class):
+    """Return a store that is whole but for how sessions become records and records sessions."""
+
+    class Store(VolatileSessionStore):
         def __init__(self, **options):
             super().__init__(**options)
-            self.live = {}
+            self.sessions.codec = codec_class(self)
 
-        def session_from(self, key, record, session_class, session_id=None):
-            session = super().session_from(key, record, session_class, session_id)
-            if isinstance(session, DictSession):
-                session.data = self.live.setdefault((key, record.version), session.data)
-            return session
+    return Store
+
+
+class LeakingCodec(Codec):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.live = {}
+
+    def restore(self, found, session_class):
+        session = super().restore(found, session_class)
+        if isinstance(session, DictSession):
+            session.data = self.live.setdefault((found.key, found.record.version), session.data)
+        return session
+
+
+class TestLeaksLiveObjects(StoreSuite):
+    store_class = with_codec(LeakingCodec)
+
+
+class PlainCodec(Codec):
+    def key(self, session_id):
+        return session_id
 
 
 class TestKeepsIds(StoreSuite):
-    class store_class(VolatileSessionStore):
-        def key(self, session_id):
-            return session_id
+    store_class = with_codec(PlainCodec)
+
+
+class RaisingCodec(Codec):
+    def restore(self, found, session_class):
+        try:
+            return super().restore(found, session_class)
+        except SerializationError as error:
+            raise ValueError from error
 
 
 class TestRaisesOnDamage(StoreSuite):
-    class store_class(VolatileSessionStore):
-        def session_from(self, key, record, session_class, session_id=None):
-            self.serializer.loads(self.serializer.open(record.data, key))
-            return super().session_from(key, record, session_class, session_id)
+    store_class = with_codec(RaisingCodec)
 
 
 class TestSetupDrops(StoreSuite):
@@ -341,10 +382,13 @@ class TestLockIsLeftBehind(StoreSuite):
                 super().remove(key, expected)
 
 
+class UnfencedSessions(Sessions):
+    def fence(self, key):
+        pass
+
+
 class TestLockTakeoverIsUnfenced(StoreSuite):
-    class store_class(VolatileSessionStore):
-        def supersede(self, key):
-            pass
+    store_class = with_sessions(UnfencedSessions)
 
 
 class NaiveFileStore(SessionStore):

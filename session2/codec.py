@@ -1,0 +1,82 @@
+"""`Codec`: a record from a session and a session from a record; it reads and writes nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeVar
+
+from . import tokens
+from .found import Found
+from .record import Record
+from .serializers import Serializer, check
+from .session import Session, ties
+from .ties import Origin
+
+_S = TypeVar("_S", bound=Session)
+
+
+class Form(Protocol):
+    """How sessions are to be filed: a `SessionStore` is told when it is made."""
+
+    serializer: Serializer
+    hash_ids: bool
+
+
+class Codec:
+    """How sessions become records."""
+
+    def __init__(self, form: Form) -> None:
+        self._form = form
+
+    def key(self, session_id: str) -> str:
+        """Return the key under which the session of this id is filed."""
+        return tokens.hash_id(session_id) if self._form.hash_ids else session_id
+
+    def restore(self, found: Found[Any], session_class: type[_S]) -> _S:
+        """Return the session in a record that was found, or raise `SerializationError`."""
+        record = found.record
+        assert record is not None
+        payload = self._form.serializer.open(record.data, found.key)
+        session = session_class.restore(self._form.serializer.loads(payload))
+        bound = ties(session)
+        bound.id = id = found.id if self._form.hash_ids else found.key
+        bound.created, bound.accessed, bound.expires = record.created, record.accessed, record.expires
+        bound.origin = Origin(id, found.key, record, payload)
+        return session
+
+    def loaded(self, session: _S, origin: Origin) -> _S:
+        """Return the session as it was loaded or last saved."""
+        return type(session).restore(self._form.serializer.loads(origin.payload))
+
+    def payload(self, session: Session) -> bytes:
+        """Return the state of a session as bytes, or raise `SerializationError`."""
+        state, bound = session.get_state(), ties(session)
+        id, bound.id = bound.id, None  # what is kept may refer back to the session; no id may get to where records are
+        try:
+            return self._form.serializer.dumps(state)
+        finally:
+            bound.id = id
+
+    def record(self, session: Session, payload: bytes, key: str, now: float) -> Record:
+        """Return what to store under `key`; `SerializationError` if it could not be read again."""
+        check(self._form.serializer, session.get_state(), payload)
+        bound = ties(session)
+        return Record(self._form.serializer.seal(payload, key), bound.created, now, bound.accessed, bound.expires,
+                      session.user_key())
+
+    def check(self, session: Session) -> None:
+        """Raise `SerializationError` if the session could not be stored as it is."""
+        check(self._form.serializer, session.get_state(), self.payload(session))
+
+    def is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
+        """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
+        return payload == origin.payload or payload == self.payload(self.loaded(session, origin))
+
+    def user_changed(self, session: Session) -> bool:
+        """Tell whether another user is logged in than when the session was loaded.
+
+        An object may be pickled differently once it has been stored, so the pickles of what was loaded are compared.
+        """
+        origin, now = ties(session).origin, session.user_key()
+        if origin is None or origin.record.user == now:
+            return origin is None and now is not None
+        return self.loaded(session, origin).user_key() != now

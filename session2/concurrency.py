@@ -1,0 +1,36 @@
+"""The modes: what becomes of requests of one session that overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeVar, cast, get_args
+
+from .errors import ConfigurationError, LockLost, SessionConflict
+from .store.lock import Lease
+
+Concurrency = Literal["merge", "lock", "strict", "read-only"]
+
+_Result = TypeVar("_Result")
+
+_MODES: Final = get_args(Concurrency)
+
+
+def known_mode(concurrency: Any) -> Concurrency:
+    """Return `concurrency` if there is such a mode; otherwise `ConfigurationError`."""
+    if concurrency not in _MODES:
+        raise ConfigurationError(f"concurrency must be one of {', '.join(_MODES)}, not {concurrency!r}")
+    return cast(Concurrency, concurrency)
+
+
+def written(write: Callable[..., _Result], mode: Concurrency, lease: Lease | None) -> _Result:
+    """Return what `write` does, which is called with ``merge`` as the mode demands."""
+    if mode == "merge":
+        return write(merge=True)
+    try:
+        return write(merge=False)
+    except SessionConflict:
+        if mode == "strict":
+            raise
+    if lease is not None and not lease.is_held():
+        raise LockLost("this request held its session's lock longer than the lease; nothing was written")
+    return write(merge=True)  # somebody wrote without asking for the lock

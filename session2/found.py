@@ -1,0 +1,47 @@
+"""`Found`: where a session is, or why there is none."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from .record import Record
+from .session import Session
+
+_S = TypeVar("_S", bound=Session)
+
+
+class Absence(enum.Enum):
+    """Why there is no session."""
+
+    NO_COOKIE = "no cookie"
+    MALFORMED = "malformed"
+    """The cookie holds nothing that we could have issued."""
+    UNKNOWN = "unknown"
+    """Nothing is filed under the id: never was, or not any more."""
+    EXPIRED = "expired"
+    """Its idle clock or its lifetime has run out."""
+    ROTATED = "rotated"
+    """The browser was given another id, at a login, a moment ago."""
+    ENDED = "ended"
+    """By a logout, by the application or from outside, a moment ago."""
+    UNREADABLE = "unreadable"
+    """The record is damaged, of another format, or needs a class that is no more."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Found(Generic[_S]):
+    """A session and where it is filed, or why there is none."""
+
+    id: str | None
+    """The id it has by now; None where only the visitor knows it."""
+    key: str
+    record: Record | None = None
+    session: _S | None = None
+    """A private copy, where one was asked for."""
+    absence: Absence | None = None
+    """None if the session is there."""
+
+    def __repr__(self) -> str:
+        return f"<Found {self.key[:8]} {self.absence and self.absence.value}>"

@@ -1,0 +1,85 @@
+"""`LazySession`: a mapping that opens its session at the first access, for frameworks whose sessions are mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, cast
+
+from .exchange import Exchange
+from .session import DictSession
+
+
+class LazySession(MutableMapping[str, Any]):
+    """The items of a session that is opened when somebody looks at it: who does not costs nothing and gets no cookie.
+
+    :param exchange: the request.
+    :param begin: called once, at the first access, to begin the exchange's request with its manager; what it raises
+        is raised at each access, for nobody wants to wait twice for a lock in one request.
+    """
+
+    def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
+        self._exchange = exchange
+        self._begin = begin
+        self._opened = False
+        self._failure: Exception | None = None
+
+    @property
+    def session(self) -> DictSession:
+        """The session itself: items, attributes, user, tokens."""
+        if not self._opened:
+            self._open()
+        return cast(DictSession, self._exchange.session)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the session was looked at."""
+        return self._opened
+
+    def _open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            self._begin()
+        except Exception as error:
+            self._failure = error
+            raise
+        self._opened = True
+
+    @property
+    def user(self) -> Any:
+        """The user of the session; a change gives the session a new id, and the old one is dead."""
+        return self.session.user
+
+    @user.setter
+    def user(self, user: Any) -> None:
+        self.session.user = user
+
+    def set_user(self, user: Any) -> None:
+        """Log a user in."""
+        self.session.set_user(user)
+
+    def get_user(self) -> Any:
+        """Return the user, None for nobody."""
+        return self.session.get_user()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.session[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.session[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self.session[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.session)
+
+    def __len__(self) -> int:
+        return len(self.session)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.session
+
+    # Two sessions with equal items are still two sessions.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__

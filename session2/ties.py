@@ -1,0 +1,51 @@
+"""`Ties`: what binds a session to its record and to its request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from .record import Record
+
+
+class Request(Protocol):
+    """What a session knows of its request: `session2.Exchange` has it."""
+
+    @property
+    def visit(self) -> Any:
+        """The stay of the request in its session."""
+
+    def post_value(self, name: str) -> str | None:
+        """Return the field `name` of a posted form."""
+
+
+class Origin(NamedTuple):
+    """The stored state a session was loaded from or last saved as: what compare-and-set compares with."""
+
+    id: str | None
+    """None for a session met by iteration: only its visitor knows its id."""
+    key: str
+    record: Record
+    payload: bytes
+
+    def __repr__(self) -> str:
+        return f"<Origin {self.key[:8]}>"
+
+
+@dataclass(slots=True, repr=False)
+class Ties:
+    """What binds a session to its record and to its request; never stored with it."""
+
+    id: str | None
+    """What the cookie carries, or will carry: another id than that of `origin` is still to be given."""
+    created: float
+    accessed: float
+    expires: float | None = None
+    origin: Origin | None = None
+    """None as long as nothing is stored."""
+    exchange: Request | None = None
+
+    @property
+    def key(self) -> str | None:
+        """What the store files the session under."""
+        return None if self.origin is None else self.origin.key
