@@ -470,19 +470,17 @@ def test_what_changes_during_the_copy_is_told(target: SessionStore) -> None:
                     key_of(2): "differs in the target"}
 
 
-@pytest.mark.durus
-def test_what_the_target_refuses_is_told_and_the_rest_is_copied(tmp_path: Path) -> None:
+def test_what_the_target_refuses_is_told_and_the_rest_is_copied(tmp_path: Path, postgres: PostgresServer) -> None:
     source = from_url(f"sqlite:{tmp_path}/source")
-    source.write(key_of(0), record_at(NOW), None)
+    source.setup()
+    source.write(key_of(0), record_at(NOW, user="u" * 5000), None)
+    source.write(key_of(1), record_at(NOW), None)
     source.close()
-    other = f"durus:{tmp_path}/target.durus"
-    store = from_url(other)
-    store.write("x" * 5000, record_at(NOW), None)
-    store.write(key_of(1), record_at(NOW), None)
-    store.close()
-    session2("setup", f"directory:{tmp_path}/target")
-    assert copied(other, f"directory:{tmp_path}/target", code=1) == {"copied": 1, "failed": 1, "verified": 1,
-                                                                     "different": 1}
+    target = f"{postgres.url}?table=cli_refused"
+    session2("setup", target)
+    assert copied(f"sqlite:{tmp_path}/source", target, code=1) == {"copied": 1, "failed": 1, "verified": 1,
+                                                                   "different": 1}
+    session2("setup", target, "--drop", "--yes")
 
 
 @pytest.mark.parametrize("options", ["hash_ids=false", "serializer=json"])
