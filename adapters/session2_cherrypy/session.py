@@ -87,6 +87,7 @@ class StoreSession(LazySession):
     @property
     def missing(self) -> bool:
         """Whether the request named a session that does not exist."""
+        self.load()
         return self.originalid is not None and self.session.key is None
 
     # -- CherryPy's session API ------------------------------------------------------------------------------------

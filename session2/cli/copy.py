@@ -66,7 +66,8 @@ def verify(source: SessionStore, target: SessionStore, complain: Callable[[str, 
 
 
 def _records(store: SessionStore) -> Iterator[tuple[str, Record]]:
-    return ((key, record) for key, record in store.scan() if not traces.is_lock(key))
+    return ((key, record) for key, record in store.scan()
+            if not traces.is_lock(key) and (not traces.is_trace(record) or traces.leads_on(record.data)))
 
 
 def _read(store: SessionStore, key: str) -> Record | None:

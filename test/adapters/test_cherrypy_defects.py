@@ -363,7 +363,7 @@ def test_12_delete_is_not_undone(serve: Serve, manager: Any, store: Any) -> None
     cookie = site.cookie("/visit")
     assert "Max-Age=0" in site.get("/page", cookie).all("Set-Cookie")[0]
     assert site.get("/look", cookie).text == "None"
-    assert store._records == {}
+    assert list(store.iter_sessions()) == []
 
 
 def test_12_data_after_delete_is_of_a_new_session(serve: Serve, manager: Any) -> None:
@@ -384,7 +384,7 @@ def test_13_expire_ends_the_session_in_the_store(serve: Serve, manager: Any, sto
     (header,) = site.get("/page", cookie).all("Set-Cookie")
     assert header.startswith("session_id=;")
     assert "expires=Thu, 01 Jan 1970 00:00:00 GMT" in header
-    assert store._records == {}
+    assert list(store.iter_sessions()) == []
     assert site.get("/page").all("Set-Cookie") == []
 
 
@@ -492,7 +492,7 @@ def test_14_no_cookie_before_there_is_something_to_keep(serve: Serve, manager: A
     site = serve({**PAGES, "load": lambda: str(cherrypy.session.load())}, manager=manager)
     for path in ("/look", "/load"):
         assert site.get(path).all("Set-Cookie") == []
-    assert store._records == {}
+    assert list(store.iter_sessions()) == []
 
 
 def test_14_login_leaves_a_planted_id_behind(serve: Serve, manager: Any) -> None:

@@ -14,6 +14,7 @@ from ...serializers import JSONSerializer, PickleSerializer
 from ...session import DictSession
 from ...store.base import SessionStore
 from ...tokens import new_id
+from ...traces import lock_key
 from ..fakes import Clock
 from .claims import needs_listing
 from .samples import contents, record_at, records
@@ -95,11 +96,11 @@ class HostileTests:
         session = saved(store, n=1)
         id, key = str(session.id), str(session.key)
         with store.lock(key):
-            before = records(store, key, "lock-" + key)
-            for hostile in [key, "lock-" + key, f"{id}.lock", f"lock-{id}", f"../{id}", f"{id}/", f"{id}\0", f" {id}",
+            before = records(store, key, lock_key(key))
+            for hostile in [key, lock_key(key), f"{id}.lock", lock_key(id), f"../{id}", f"{id}/", f"{id}\0", f" {id}",
                             f"{id}\n", id.swapcase(), id[:-1], id + "A", key[:43], f"./{key}"]:
                 self.assert_not_found(store, hostile, key)
-            assert records(store, key, "lock-" + key) == before
+            assert records(store, key, lock_key(key)) == before
         assert again(store, session).data == {"n": 1}
 
     @pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN)

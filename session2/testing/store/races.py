@@ -12,6 +12,7 @@ import pytest
 
 from ...record import Outcome
 from ...store.base import SessionStore
+from ...traces import lock_key
 from ..fakes import Clock
 from . import work
 from .claims import Claims, needs_listing
@@ -114,7 +115,7 @@ class RaceTests(Claims):
         times = self.times(25)
         together([(work.count_under_lock, KEY, path, times)] * racers)
         assert path.read_text() == str(times * racers)
-        assert contents(store, KEY, "lock-" + KEY) == {}
+        assert contents(store, KEY, lock_key(KEY)) == {}
 
     def test_locked_requests_count(self, store: SessionStore, together: Together, racers: int) -> None:
         visitor = Visitor(manage(store))
