@@ -7,7 +7,6 @@ on release, and after a crash another holder takes it over when the lease has ru
 from __future__ import annotations
 
 import contextlib
-import random
 import secrets
 import threading
 import time
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ..errors import Conflict, LockLost, LockTimeout
+from ..patience import attempts
 from ..record import Record, Version
 from .sql.pool import after_fork
 
@@ -133,14 +133,12 @@ def acquire(store: RecordStore, key: str, timeout: float, seconds: float) -> Lea
 
 def _take(store: RecordStore, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
     owner = secrets.token_bytes(16)
-    pause = 0.001
-    while True:
+    for _ in attempts(end - time.monotonic(), longest=0.03, sleep=freed.wait):
         freed.clear()
         lease = _try(store, key, owner, seconds)
-        if lease is not None or time.monotonic() >= end:
+        if lease is not None:
             return lease
-        freed.wait(random.uniform(pause / 2, pause))
-        pause = min(pause * 1.5, 0.02)
+    return None
 
 
 def _try(store: RecordStore, key: str, owner: bytes, seconds: float) -> Lease | None:

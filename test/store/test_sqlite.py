@@ -16,7 +16,7 @@ import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
-from session2.store.sqlite import SQLiteSessionStore, database, statements
+from session2.store.sqlite import SQLiteSessionStore, statements
 from session2.store.sqlite import store as sqlite
 from session2.testing import StoreSuite
 from session2.urls import from_url
@@ -237,7 +237,7 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM sessions").fetchall()
-        monkeypatch.setattr(database.time, "sleep", lambda _: other.execute("ROLLBACK"))
+        monkeypatch.setattr("time.sleep", lambda _: other.execute("ROLLBACK"))
         monkeypatch.setattr(store._database, "_timeout", 60.0)
         store._database._write_ahead(closer := sqlite3.connect(path, timeout=0.01, isolation_level=None))
         closer.close()

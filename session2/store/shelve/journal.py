@@ -14,7 +14,6 @@ import contextlib
 import fcntl
 import logging
 import os
-import random
 import sqlite3
 import struct
 import threading
@@ -25,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from ...errors import Conflict, StoreUnavailable
+from ...patience import attempts
 from . import dbmfile
 from .entries import PUT, REMOVE, SWAP, TOUCH, Entry, encode, ends_with_swap, parse
 
@@ -215,7 +215,7 @@ class JournaledFile:
         if not self._mutex.acquire(timeout=self._timeout):
             raise self._busy()
         try:
-            self._lock(end)
+            self._lock(end - time.monotonic())
             self._catch_up()
         except BaseException as error:
             self._start = b""
@@ -238,28 +238,23 @@ class JournaledFile:
     def _busy(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._path} was in use by others for more than {self._timeout:g} s")
 
-    def _lock(self, end: float) -> None:
+    def _lock(self, patience: float) -> None:
         while True:
             if self._journal is None:
                 self._journal = os.open(self._path + ".journal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._wait_for_lock(self._journal, end)
+            self._wait_for_lock(self._journal, patience)
             status = os.fstat(self._journal)
             self._size = status.st_size
             if status.st_nlink:
                 return
             self._close()  # removed meanwhile: there may be a new one
 
-    def _wait_for_lock(self, journal: int, end: float) -> None:
+    def _wait_for_lock(self, journal: int, patience: float) -> None:
         """Not for ever: its holder may have been stopped."""
-        pause = 0.0001
-        while True:
-            try:
+        for _ in attempts(patience, shortest=0.0001, longest=0.005):
+            with contextlib.suppress(BlockingIOError):
                 return fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise self._busy() from None
-            time.sleep(random.uniform(0, pause))
-            pause = min(2 * pause, 0.005)
+        raise self._busy()
 
     def _unlock(self) -> None:
         try:

@@ -7,12 +7,12 @@ import os
 import sqlite3
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...patience import attempts
 from .statements import DROP, DUE_INDEX, MARK, STATEMENTS, TABLE, USER_INDEX
 
 Row = tuple[Any, ...]
@@ -114,16 +114,14 @@ class Database:
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Switch the mode on; SQLite does not wait for its turn here, so this does."""
-        end = time.monotonic() + self._timeout
-        while True:
+        for _ in attempts(self._timeout, longest=0.01):
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
-                    raise
-                time.sleep(0.005)
-            else:
                 return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+        raise sqlite3.OperationalError("database is locked")
 
     def _has_table(self, connection: sqlite3.Connection) -> bool:
         """Tell whether the table is there; `ConfigurationError` if it is not ours."""
@@ -154,15 +152,13 @@ class Database:
 
     def _close_all(self) -> None:
         """Close all connections as they become idle; those still busy after the timeout stay open."""
-        end = time.monotonic() + self._timeout
-        while self._connections and time.monotonic() < end:
-            try:
+        for _ in attempts(self._timeout, longest=0.005):
+            while self._idle:
                 connection = self._idle.pop()
-            except IndexError:
-                time.sleep(0.001)
-            else:
                 connection.close()
                 self._connections.discard(connection)
+            if not self._connections:
+                return
 
     # -- forks -----------------------------------------------------------------------------------------------------
 
