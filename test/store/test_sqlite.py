@@ -206,7 +206,7 @@ def test_from_url(path: Path, level: str, number: int) -> None:
     store = from_url(f"sqlite:{path}?table=t&synchronous={level}&timeout=2")
     assert isinstance(store, SQLiteSessionStore)
     store.write(KEYS[0], record(), None)
-    [connection] = store._database._idle
+    [connection] = store._database._own().idle
     assert connection.execute("PRAGMA synchronous").fetchone() == (number,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert query(path, "SELECT count(*) FROM t") == [(1,)]
@@ -224,7 +224,7 @@ def test_locked_too_long(store: SQLiteSessionStore, path: Path) -> None:
         assert store.read(KEYS[0]) is not None
         with pytest.raises(StoreUnavailable, match="locked"):
             store.write(KEYS[0], record(b"new"), version)
-        with store._database._writing, pytest.raises(StoreUnavailable, match="busy"):
+        with store._database._own().writing, pytest.raises(StoreUnavailable, match="busy"):
             store.write(KEYS[0], record(b"new"), version)
     store.write(KEYS[0], record(b"new"), version)
 
@@ -246,7 +246,7 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
 
 def test_one_statement_for_each_step(store: SQLiteSessionStore) -> None:
     version = store.write(KEYS[0], record(), None)
-    [connection] = store._database._idle
+    [connection] = store._database._own().idle
     seen: list[str] = []
     connection.set_trace_callback(seen.append)
     for step in (lambda: store.read(KEYS[0]), lambda: store.write(KEYS[0], record(b"new"), version),
@@ -270,19 +270,19 @@ def test_close_closes_what_every_thread_opened(store: SQLiteSessionStore, path: 
     barrier = threading.Barrier(4)
 
     def read() -> None:
-        connection = store._database._take()
+        connection = store._database._take(store._database._own())
         barrier.wait(30)
-        store._database._idle.append(connection)
+        store._database._own().idle.append(connection)
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(store._database._connections) == 4
+    assert len(store._database._own().all) == 4
     store.close()
     assert open_files(path) == []
-    assert not store._database._connections
+    assert not store._database._own().all
     assert store.read(KEYS[0]) is None
 
 
