@@ -418,7 +418,7 @@ def test_child_shares_no_file_with_its_parent(make: Any, path: Path) -> None:
 def test_stopped_holder_stops_nobody_for_long(make: Any, path: Path) -> None:
     store, other = make(), make(timeout=0.05)
     store.write(KEYS[0], record(), None)
-    with store._file, pytest.raises(StoreUnavailable, match=r"more than 0\.05 s"):
+    with store._file(), pytest.raises(StoreUnavailable, match=r"more than 0\.05 s"):
         other.read(KEYS[0])
     assert data(other, KEYS[0]) == OLD
 
@@ -441,7 +441,7 @@ def test_interrupted_in_memory(make: Any, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store._file, "_apply", interrupt)
+    monkeypatch.setattr(store._file(), "_apply", interrupt)
     with pytest.raises(KeyboardInterrupt):
         store.write(KEYS[0], record(NEW), version)
     monkeypatch.undo()

@@ -14,17 +14,16 @@ import contextlib
 import fcntl
 import logging
 import os
-import random
 import sqlite3
 import struct
 import threading
 import time
-import weakref
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from ...errors import Conflict, StoreUnavailable
+from ...patience import attempts
 from . import dbmfile
 from .entries import PUT, REMOVE, SWAP, TOUCH, Entry, encode, ends_with_swap, parse
 
@@ -37,7 +36,9 @@ _LARGE_JOURNAL: Final = 1 << 24  # every process keeps the journal's values in m
 
 
 class JournaledFile:
-    """A dbm file and its journal.  Use it with ``with``: inside, nobody else, thread or process, uses it.
+    """A dbm file and its journal, in one process.
+
+    Use it with ``with``: inside, nobody else, thread or process, uses it.
 
     :param path: the name of the dbm file, as `dbm.open` takes it.
     :param flavour: how to make the file if there is none.
@@ -53,11 +54,9 @@ class JournaledFile:
         self._path, self._flavour, self._durable, self._patch = path, flavour, durable, patch
         self._journal_size, self._timeout = journal_size, timeout
         self._mutex = threading.Lock()
-        self._abandoned: list[dbmfile.Reader] = []
         self._journal: int | None = None
         self._reader: dbmfile.Reader | None = None
         self._forget()
-        _files.add(self)
 
     def _forget(self) -> None:
         self._start = b""
@@ -215,7 +214,7 @@ class JournaledFile:
         if not self._mutex.acquire(timeout=self._timeout):
             raise self._busy()
         try:
-            self._lock(end)
+            self._lock(end - time.monotonic())
             self._catch_up()
         except BaseException as error:
             self._start = b""
@@ -238,28 +237,23 @@ class JournaledFile:
     def _busy(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._path} was in use by others for more than {self._timeout:g} s")
 
-    def _lock(self, end: float) -> None:
+    def _lock(self, patience: float) -> None:
         while True:
             if self._journal is None:
                 self._journal = os.open(self._path + ".journal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._wait_for_lock(self._journal, end)
+            self._wait_for_lock(self._journal, patience)
             status = os.fstat(self._journal)
             self._size = status.st_size
             if status.st_nlink:
                 return
             self._close()  # removed meanwhile: there may be a new one
 
-    def _wait_for_lock(self, journal: int, end: float) -> None:
+    def _wait_for_lock(self, journal: int, patience: float) -> None:
         """Not for ever: its holder may have been stopped."""
-        pause = 0.0001
-        while True:
-            try:
+        for _ in attempts(patience, shortest=0.0001, longest=0.005):
+            with contextlib.suppress(BlockingIOError):
                 return fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise self._busy() from None
-            time.sleep(random.uniform(0, pause))
-            pause = min(2 * pause, 0.005)
+        raise self._busy()
 
     def _unlock(self) -> None:
         try:
@@ -285,38 +279,14 @@ class JournaledFile:
             reader, self._reader = self._reader, None
             reader.close()
 
-    # -- forks -----------------------------------------------------------------------------------------------------
-
-    def before_fork(self) -> None:
-        self._mutex.acquire(timeout=self._timeout)
-
-    def after_fork_in_parent(self) -> None:
-        with contextlib.suppress(RuntimeError):  # not acquired: a thread held it for all of the time
-            self._mutex.release()
-
-    def after_fork_in_child(self) -> None:
-        """Share nothing with the parent: a lock taken through an inherited file would be the parent's own."""
-        self._mutex = threading.Lock()
-        if self._reader is not None:
-            self._abandoned.append(self._reader)
-            self._reader = None
-        self._close()
+    def let_go(self) -> None:
+        """Close, in a child, what would keep the parent's lock alive there; the reader's closing would take it away."""
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            os.close(journal)
 
 
 def _write(file: int, data: bytes, position: int) -> None:
     while data:
         count = os.pwrite(file, data, position)
         data, position = data[count:], position + count
-
-
-def _call_all(method: str) -> Callable[[], None]:
-    def call() -> None:
-        for file in list(_files):
-            getattr(file, method)()
-    return call
-
-
-# What a fork needs to know: the files of this process.
-_files: weakref.WeakSet[JournaledFile] = weakref.WeakSet()
-os.register_at_fork(before=_call_all("before_fork"), after_in_parent=_call_all("after_fork_in_parent"),
-                    after_in_child=_call_all("after_fork_in_child"))

@@ -8,10 +8,12 @@ import struct
 import weakref
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from ...errors import ConfigurationError, Conflict
+from ...forks import PerProcess
 from ...record import Record, Version
 from ..base import SessionStore
 from ..records import checked_key
@@ -53,14 +55,15 @@ class ShelveSessionStore(SessionStore):
         if not os.fspath(filename):
             raise ConfigurationError("the shelve store needs the name of a file")
         path = os.path.abspath(os.fspath(filename))
-        self._file = JournaledFile(path, default_flavour(flavour), fsync, journal_size, timeout, _patch)
-        weakref.finalize(self, self._file.close)
+        made = partial(JournaledFile, path, default_flavour(flavour), fsync, journal_size, timeout, _patch)
+        self._file = PerProcess(made, JournaledFile.let_go)
+        weakref.finalize(self, _close, self._file)
 
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
         name = _name(key)
-        with self._file as file:
+        with self._file() as file:
             value = file.get(name)
         return self._live(key, value)
 
@@ -68,21 +71,21 @@ class ShelveSessionStore(SessionStore):
         name = _name(key)
         version = int.from_bytes(os.urandom(8), "little") >> 2
         value = _encode(name, record, version)
-        with self._file as file:
+        with self._file() as file:
             self._compare(key, self._live(key, file.get(name)), expected)
             file.change([(PUT, name, value)])
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> None:
         name = _name(key)
-        with self._file as file:
+        with self._file() as file:
             record = self._live(key, file.get(name))
             if record is not None and accessed > record.accessed:
                 file.change([(TOUCH, name, _TIMES.pack(accessed, _NEVER if expires is None else expires))])
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         name = _name(key)
-        with self._file as file:
+        with self._file() as file:
             value = file.get(name)
             if value is None:
                 return
@@ -93,7 +96,7 @@ class ShelveSessionStore(SessionStore):
 
     def scan(self) -> Iterator[tuple[str, Record]]:
         for names in self._batches(_SCAN_BATCH):
-            with self._file as file:
+            with self._file() as file:
                 values = [(_key(name), file.get(name)) for name in names]
             for key, value in values:
                 record = self._live(key, value)
@@ -104,7 +107,7 @@ class ShelveSessionStore(SessionStore):
         now = self.clock() if now is None else now
         total = 0
         for names in self._batches(batch):
-            with self._file as file:
+            with self._file() as file:
                 expired = [name for name in names if _is_expired(name, file.get(name), now)]
                 if expired:
                     file.change([(REMOVE, name, b"") for name in expired])
@@ -117,7 +120,7 @@ class ShelveSessionStore(SessionStore):
 
     def setup(self, drop: bool = False) -> None:
         """Create what is missing.  With `drop` delete everything, also what session2 does not understand."""
-        with self._file as file:
+        with self._file() as file:
             if drop:
                 file.compact(empty=True)
 
@@ -126,17 +129,17 @@ class ShelveSessionStore(SessionStore):
 
         This happens by itself from time to time; do it before you give the file to another program.
         """
-        with self._file as file:
+        with self._file() as file:
             file.compact()
 
     def close(self) -> None:
         """Close the files."""
-        self._file.close()
+        self._file().close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _batches(self, size: int) -> Iterator[list[bytes]]:
-        with self._file as file:
+        with self._file() as file:
             names = iter(file.keys())
         return iter(lambda: list(islice(names, size)), [])
 
@@ -152,6 +155,10 @@ class ShelveSessionStore(SessionStore):
     def _compare(self, key: str, record: Record | None, expected: Version | None) -> None:
         if (None if record is None else record.version) != expected:
             raise Conflict(f"the record {key:.8} changed")
+
+
+def _close(file: PerProcess[JournaledFile]) -> None:
+    file().close()
 
 
 def _name(key: str) -> bytes:
