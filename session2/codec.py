@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 from . import tokens, traces
+from .equality import same
 from .errors import SerializationError
 from .found import Found
 from .record import Record
@@ -88,11 +89,21 @@ class Codec:
 
     def merge(self, session: Session, origin: Origin, theirs: Session) -> None:
         """Take on what others stored, with the changes applied that were made in this copy since it was loaded."""
+        # What was never decoded may differ from what was: an object, say, that is shared with what was here before.
+        session.set_state(self.state(self.payload(session), session))
         session.merge_state(self.loaded(session, origin).get_state(), theirs.get_state())
 
     def is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
-        return payload == origin.payload or payload == self.payload(self.loaded(session, origin))
+        return payload == origin.payload or same(self.state(payload, session), self.state(origin.payload, session))
+
+    def state(self, payload: bytes, session: Session) -> dict[str, Any]:
+        """Return the state a payload of the session's holds; `SerializationError`, naming what cannot be read again."""
+        try:
+            return self._form.serializer.loads(payload)
+        except SerializationError:
+            check(self._form.serializer, session.get_state(), payload)
+            raise
 
     def is_untouched(self, session: Session) -> bool:
         """Tell, without much ado, whether a stored session is just as it was loaded, its id included."""
@@ -108,9 +119,13 @@ class Codec:
     def user_changed(self, session: Session) -> bool:
         """Tell whether another user is logged in than when the session was loaded.
 
-        An object may be pickled differently once it has been stored, so the pickles of what was loaded are compared.
+        An object may be pickled differently each time, so what decoding gives is compared, and not by its bytes.
         """
         origin, now = ties(session).origin, session.user_key()
         if origin is None or origin.record.user == now:
             return origin is None and now is not None
-        return self.loaded(session, origin).user_key() != now
+        before = self.loaded(session, origin)
+        after = type(session).restore(self.state(self.payload(session), session))
+        if before.user_key() == after.user_key():
+            return False
+        return type(session).user_key is not Session.user_key or not same(before.user, after.user)

@@ -135,8 +135,8 @@ class WholeSessions:
         origin = ties(session).origin
         return session.user_key() != (None if origin is None else origin.record.user)
 
-    def check(self, session: Session) -> None:
-        """What cannot be stored is known when it is stored."""
+    def release_left(self) -> None:
+        """Do nothing: here nothing can be locked."""
 
 
 def _stored(session: Any, session_id: str) -> Any:

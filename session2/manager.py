@@ -82,6 +82,7 @@ class SessionManager(SessionMapping[_S]):
         exchange = self._exchange(exchange)
         if exchange.visit is not None:
             exchange.visit.close()
+        self.sessions.release_left()
         if concurrency is None:
             concurrency = self.concurrency(exchange) if callable(self.concurrency) else self.concurrency
         exchange.visit = visit = Visit(self, exchange, known_mode(concurrency))

@@ -170,6 +170,13 @@ class Sessions:
             self.fence(session)
         return lock
 
+    def release_left(self) -> None:
+        """Release the locks that could not be released when their requests ended."""
+        records = self.filing.records
+        if records.queues.left:
+            with suppress(StoreUnavailable):
+                records.queues.clear_left(records)
+
     def _lock_name(self, session: Session | str) -> str:
         if isinstance(session, Session):
             name = lock_name(session)

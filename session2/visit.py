@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from . import tokens
 from .concurrency import Concurrency, written
 from .cookies import CookiePolicy
-from .errors import ReadOnlySession, StoreUnavailable
+from .errors import ReadOnlySession
 from .exchange import Exchange
 from .found import Absence, Found
 from .record import Outcome
@@ -126,14 +126,10 @@ class Visit:
             raise
 
     def unlock(self) -> None:
-        """Release the lock; the request goes on.  It goes on too where the store is down: leases end by themselves."""
+        """Release the lock; the request goes on."""
         lease, self.lease = self.lease, None
-        if lease is None:
-            return
-        try:
+        if lease is not None:
             lease.release()
-        except StoreUnavailable as error:
-            log.warning("the lock of %.8s could not be released and ends with its lease: %s", lease.key, error)
 
     def renew_lock(self) -> None:
         """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""

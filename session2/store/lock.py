@@ -7,18 +7,22 @@ on release, and after a crash another holder takes it over when the lease has ru
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from ..errors import Conflict, LockLost, LockTimeout
-from ..forks import PerProcess
+from ..errors import Conflict, LockLost, LockTimeout, StoreUnavailable
+from ..forks import Birthplace, PerProcess
 from ..patience import attempts
 from ..record import Record, Version
 from ..traces import lock_key
+
+log = logging.getLogger("session2")
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
@@ -35,6 +39,18 @@ class Records(Protocol):
     def remove(self, key: str, expected: Version | None = None) -> None: ...
 
 
+class Left(NamedTuple):
+    """A lock that nobody holds any more and that is still there."""
+
+    key: str
+    version: Version
+
+    def remove(self, store: Records) -> None:
+        """Remove it, unless somebody else has taken it over."""
+        with contextlib.suppress(Conflict):
+            store.remove(self.key, self.version)
+
+
 class Lease:
     """A lock somebody holds.  A context manager: leaving it releases the lock."""
 
@@ -47,6 +63,7 @@ class Lease:
         """Whether the holder before let its lease lapse: it may still be about to write."""
         self._store = store
         self._version: Version | None = version
+        self._birthplace = Birthplace()
 
     def renew(self) -> None:
         """Start the lease anew; `LockLost` if it was released or another holder has the lock meanwhile."""
@@ -64,13 +81,22 @@ class Lease:
         return self._version is not None and record is not None and record.version == self._version
 
     def release(self) -> None:
-        """Let the lock go; harmless when it was lost or released before."""
+        """Let the lock go; harmless when it was lost or released before, and in a process that only inherited it.
+
+        Where the store is not available this is done at the next use: nobody shall wait for the lease to end.
+        """
         version, self._version = self._version, None
-        if version is None:
+        if version is None or not self._birthplace.is_here():
             return
+        left = Left(lock_key(self.key), version)
         try:
-            with contextlib.suppress(Conflict):  # taken over after the lease ran out: it is not ours to remove
-                self._store.remove(lock_key(self.key), version)
+            left.remove(self._store)
+        except StoreUnavailable as error:
+            self._store.queues.left.append(left)
+            log.warning("the lock of %.8s is released later: %s", self.key, error)
+        except BaseException:  # interrupted: whether it is gone nobody knows
+            self._store.queues.left.append(left)
+            raise
         finally:
             self._store.queues.wake(self.key)
 
@@ -107,6 +133,18 @@ class Queues:
 
     def __init__(self) -> None:
         self._own = PerProcess(_Lines)
+        self.left: deque[Left] = deque()
+        """Locks that could not be released when it was time to."""
+
+    def clear_left(self, store: Records) -> None:
+        """Release what could not be released before; for every use of the store to call, and harmless then."""
+        for _ in range(len(self.left)):
+            left = self.left.popleft()
+            try:
+                left.remove(store)
+            except BaseException:
+                self.left.append(left)
+                raise
 
     @contextlib.contextmanager
     def line(self, key: str) -> Iterator[_Line]:
@@ -148,6 +186,7 @@ def _take(store: Records, key: str, end: float, seconds: float, freed: threading
     owner = secrets.token_bytes(16)
     for _ in attempts(end - time.monotonic(), longest=0.03, sleep=freed.wait):
         freed.clear()
+        store.queues.clear_left(store)
         lease = _try(store, key, owner, seconds)
         if lease is not None:
             return lease
