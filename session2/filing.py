@@ -20,6 +20,10 @@ _RENEWALS: Final = 100
 """How many renewals of an id are followed: more than any grace has room for, so that hostile traces lead nowhere."""
 
 
+# A trace that is over tells nothing any more, a session that is over that it has expired.
+_OF_OVER: Final = {True: Absence.UNKNOWN, False: Absence.EXPIRED}
+
+
 class Filing:
     """Sessions as records; it merges nothing and decides nothing.
 
@@ -45,9 +49,11 @@ class Filing:
         """Return where the session is filed that this id stands for."""
         for _ in range(_RENEWALS):
             key = self.codec.key(session_id)
-            record = self.records.read(key)
+            record = self.records._look_up(key)
             if record is None:
                 return Found(session_id, key, absence=Absence.UNKNOWN)
+            if not record.is_live(self.records.clock()):
+                return Found(session_id, key, absence=_OF_OVER[traces.is_trace(record)])
             if not traces.is_trace(record):
                 return Found(session_id, key, record)
             new_id = traces.where_moved(record, session_id)

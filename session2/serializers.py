@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from zlib import crc32
 
 from .errors import ConfigurationError, SerializationError
@@ -64,6 +64,12 @@ class Serializer(ABC):
         return b"s2 " + self.tag.encode("ascii") + b" "
 
 
+# What a record raises that is of no use to this process: bytes that are no pickle, a class that is no more or has
+# another shape.  Anything else, such as too little memory, a time limit or an I/O error, says nothing about the record.
+_UNREADABLE: Final = (pickle.UnpicklingError, SerializationError, ArithmeticError, AttributeError, EOFError,
+                      ImportError, LookupError, RecursionError, TypeError, ValueError)
+
+
 class PickleSerializer(Serializer):
     """Keeps anything pickle can keep.
 
@@ -86,7 +92,7 @@ class PickleSerializer(Serializer):
     def loads(self, payload: bytes) -> State:
         try:
             return _checked(pickle.loads(payload))
-        except Exception as error:  # a damaged pickle can raise anything
+        except _UNREADABLE as error:
             raise SerializationError(f"the record cannot be unpickled: {error}") from error
 
 

@@ -31,6 +31,9 @@ class VolatileSessionStore(SessionStore):
             raise ConfigurationError(f"a volatile store has no place: write 'volatile:', not {location!r}")
         return cls(**options)
 
+    def _look_up(self, key: str) -> Record | None:
+        return self._records.get(checked_key(key))
+
     def read(self, key: str) -> Record | None:
         record = self._records.get(checked_key(key))
         return record if record is not None and record.is_live(self.clock()) else None
