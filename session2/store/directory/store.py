@@ -8,7 +8,6 @@ it, marked, so that those who waited for its lock look for the new one and nobod
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -23,8 +22,6 @@ from ..base import SessionStore
 from .folder import Folder
 from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
 from .slots import Image, pack_touch
-
-log = logging.getLogger("session2")
 
 _TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
 _ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
@@ -76,7 +73,7 @@ class DirectorySessionStore(SessionStore):
             self._folder.absent()
             return None
         if record is None:
-            log.warning("corrupt record %.8s is treated as missing: its file is damaged", key)
+            self._damaged(key, "its file is damaged, or another key's")
             return None
         return record if record.is_live(self.clock()) else None
 
