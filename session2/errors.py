@@ -33,12 +33,13 @@ class StoreMissing(StoreUnavailable):
     ``what`` says what is missing and no more, for those who tell in other words what to do, such as the command line.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
+    def __init__(self, what: str,
+                 remedy: str = "set it up once with store.setup(), or in a shell with: session2 setup URL") -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
 
     def __str__(self) -> str:
-        return f"{self.what}: set it up once with store.setup(), or in a shell with: session2 setup URL"
+        return f"{self.what}: {self.remedy}"
 
 
 class Conflict(SessionError):

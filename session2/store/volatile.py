@@ -29,7 +29,7 @@ class VolatileSessionStore(SessionStore):
     def from_location(cls, location: str, **options: Any) -> VolatileSessionStore:
         """Make a store from ``volatile:``."""
         if location != "volatile:":
-            raise ConfigurationError(f"a volatile store has no place: write 'volatile:', not {location!r}")
+            raise ConfigurationError("a volatile store has no place: write 'volatile:' and nothing more")
         return cls(**options)
 
     def read(self, key: str) -> Record | None:
