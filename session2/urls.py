@@ -126,8 +126,8 @@ def _class_of(scheme: str) -> type[SessionStore]:
         return _loaded(offered[scheme])
     known = [*STORES, *offered]
     name = re.split("[^A-Za-z0-9+.-]", scheme, maxsplit=1)[0]  # what follows may be a password
-    shown = f"is called {name!r}" if name == scheme else "is called so"
-    near = "".join(f"; did you mean '{name}:'?" for name in get_close_matches(name, known, 1))
+    shown = f"is called {name!r}" if name == scheme else "is called so; write its name and a colon"
+    near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(name, known, 1))
     raise ConfigurationError(f"no store {shown}{near or '.'}  There are: {', '.join(known)}")
 
 
