@@ -18,8 +18,8 @@ PATIENCE = 60.0
 """Seconds for which the wall clock must stand by a larger step before it is believed."""
 
 
-def _elapsed() -> float:
-    """Return seconds that nobody can set; where the system tells, those of a suspended machine count too."""
+def elapsed() -> float:
+    """Return seconds since about the machine's start, that nobody can set; time it was suspended counts too."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 
@@ -33,7 +33,7 @@ class SteadyClock:
     for longer than that.  A process that is started after the step goes by the new time at once.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = _elapsed) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = elapsed) -> None:
         self._wall = wall
         self._elapsed = elapsed
         start = elapsed()

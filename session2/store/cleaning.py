@@ -1,8 +1,9 @@
 """`clean`: purging a store, but never by a clock that the store's newest records contradict.
 
 A machine whose clock is days ahead takes nearly every session for expired.  It finds none of them at the next look,
-which does no harm, but must not delete them.  So a purge looks whether the store has been in use at the time the clock
-shows: an hour ago already, for a clock that has just gone wrong dates what is stored now.
+which does no harm, but must not delete them.  So a purge looks whether the store has been in use by the time that the
+clock shows; in the first hour after the machine's start, whether it was an hour ago, for a wrong clock dates what is
+stored now.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from contextlib import suppress
 from itertools import islice
 from typing import Final, NamedTuple
 
+from ..clock import elapsed
 from ..errors import Conflict
 from ..record import Record
 from ..traces import is_lock, is_session, lock_key
 from .base import SessionStore
 
 SETTLED: Final = 3600.0
-"""Seconds a record must be old to speak for the clock: a wrong one is put right before."""
+"""Seconds after which the clock of a machine has been put right, if it was wrong when that was started."""
 
-LULL: Final = 7200.0
+LULL: Final = 3 * 3600.0
 """Seconds for which a store may rest without any doubt."""
 
 _SAMPLE: Final = 5000
@@ -61,7 +63,7 @@ def clean(store: SessionStore, batch: int = 1000, unused_for: float | None = Non
 
 def vouched(store: SessionStore, now: float) -> float:
     """Return the time that the store's records vouch for: `now`, or an earlier one if they contradict it."""
-    newest, mark = _newest(store, now), store.read(_MARK)
+    newest, mark = _newest(store, now, now if elapsed() > SETTLED else now - SETTLED), store.read(_MARK)
     if mark is not None and mark.created > now:  # left by a clock that was ahead
         store.remove(_MARK)
         mark = None
@@ -78,13 +80,13 @@ def _marked(store: SessionStore, mark: Record | None, now: float, newest: float)
     return newest if seen is None or seen > now - SETTLED else seen
 
 
-def _newest(store: SessionStore, now: float) -> float | None:
-    """Return the newest time in the store that is old enough to count, or one that will do; None: nothing is as old."""
+def _newest(store: SessionStore, now: float, latest: float) -> float | None:
+    """Return the newest time in the store up to `latest`, or one that will do; None: there is none."""
     newest = None
     for key, record in islice(_everything(store), _SAMPLE):
         if is_lock(key):
             continue
-        times = [time for time in _times(key, record) if time <= now - SETTLED]
+        times = [time for time in _times(key, record) if time <= latest]
         newest = max([*times] if newest is None else [*times, newest], default=None)
         if newest is not None and newest >= now - LULL:
             return newest
