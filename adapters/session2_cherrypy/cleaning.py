@@ -8,6 +8,7 @@ from typing import Any, Final
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 from cherrypy.process.plugins import Monitor  # type: ignore[import-untyped, unused-ignore]
 
+from session2.store import cleaning
 from session2.store.base import SessionStore
 
 _monitors: Final[dict[SessionStore, Any]] = {}
@@ -29,7 +30,7 @@ def keep_clean(store: SessionStore, minutes: float | None) -> None:
 def clean(store: SessionStore) -> None:
     """Remove expired records.  An error is logged and never raised: CherryPy ends a thread that raises one."""
     try:
-        store.purge()
+        cleaning.clean(store)
     except Exception:
         cherrypy.log("Expired sessions could not be removed; the next attempt follows as configured.",
                      context="TOOLS.SESSIONS", severity=40, traceback=True)

@@ -43,9 +43,9 @@ class CountingStore(VolatileSessionStore):
         del self.calls[len(self.calls) - self.calls[::-1].index("(") - 1:]  # how it looks at itself does not count
         return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         self._note("touch", key)
-        super().touch(key, accessed, expires)
+        return super().touch(key, accessed, expires)
 
     def remove(self, key: str, expected: Any = None) -> None:
         self._note("remove", key)

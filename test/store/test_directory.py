@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +18,7 @@ import pytest
 
 from session2 import tokens
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
+from session2.events import Event
 from session2.record import Record
 from session2.session import DictSession
 from session2.store.directory import DirectorySessionStore, sessionfile
@@ -22,7 +26,7 @@ from session2.store.directory import store as directory
 from session2.testing import StoreSuite
 from session2.urls import from_url
 
-KEY = "ab" * 32
+KEY, OTHER = "ab" * 32, "cd" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
 LARGE = b"large " * 5000
 TWO_HOURS = 7200.0
@@ -183,7 +187,7 @@ def one_line_for_none(caplog: pytest.LogCaptureFixture) -> Iterator[list[bytes |
     caplog.clear()
     found: list[bytes | None] = []
     yield found
-    assert caplog.messages == ["corrupt record abababab is treated as missing: its file is damaged"] * found.count(None)
+    assert caplog.messages == ["session abababab corrupt: treated as missing: its file is damaged, or another key's"] * found.count(None)
 
 
 class TestDamage:
@@ -252,7 +256,7 @@ class TestDamage:
             store.write(KEY, record(b"next"), version)
             assert data_of(store) == b"next"
 
-    @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"garbage", b"s2 slots", b"s2 pickle\n" + b"x" * 9000],
+    @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"garbage", b"s2 slot2", b"s2 pickle\n" + b"x" * 9000],
                              ids=["empty", "zeros", "garbage", "magic only", "another format"])
     def test_foreign_content_is_missing_and_replaced(self, store: DirectorySessionStore, data: bytes,
                                                      caplog: pytest.LogCaptureFixture) -> None:
@@ -267,6 +271,58 @@ class TestDamage:
         store.write(KEY, record(NEW), None)
         assert data_of(store) == NEW
         assert len(file_of(store).read_bytes()) == 4096
+
+    @pytest.mark.parametrize("move", [shutil.copy, os.rename], ids=["copied", "renamed"])
+    @pytest.mark.parametrize("data", [b"", OLD, LARGE], ids=["empty", "old", "large"])
+    def test_file_of_another_key_is_no_record_of_this_one(
+            self, store: DirectorySessionStore, caplog: pytest.LogCaptureFixture, data: bytes,
+            move: Callable[[Path, Path], Any]) -> None:
+        """Whatever brings a stranger's file there: a restored backup, a script, a file system that was repaired."""
+        events: list[Event] = []
+        store.observer = events.append
+        version = store.write(OTHER, record(data), store.write(OTHER, record(data), None))
+        file_of(store).parent.mkdir(exist_ok=True)
+        move(file_of(store, OTHER), file_of(store))
+        with one_line_for_none(caplog) as found:
+            found.append(data_of(store))
+        assert [(event.name, event.key) for event in events] == [("corrupt", KEY[:8])]
+        assert KEY not in dict(store.scan())
+        assert store.touch(KEY, 1000.0, None) is False
+        for expected in (version, 5):
+            with pytest.raises(Conflict):
+                store.write(KEY, record(NEW), expected)
+        store.write(KEY, record(NEW), None)
+        assert data_of(store) == NEW
+
+    @pytest.mark.parametrize("half", [2048, 1 << 20, 1 << 31, (1 << 32) - 1])
+    def test_no_file_makes_anything_longer_than_itself(self, store: DirectorySessionStore, half: int) -> None:
+        """96 bytes that told of two halves of a gigabyte each took two gigabytes to look at."""
+        start = b"s2 slot2" + half.to_bytes(4, "little")
+        file_of(store).parent.mkdir()
+        file_of(store).write_bytes((start + zlib.crc32(start).to_bytes(4, "little")).ljust(96, b"\0"))
+        make_old(file_of(store))
+        tracemalloc.start()
+        try:
+            assert (store.read(KEY), list(store.scan()), store.touch(KEY, 1000.0, None)) == (None, [], False)
+            store.write(KEY, record(NEW), None)
+            assert data_of(store) == NEW
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+        assert file_of(store).stat().st_size <= 4096
+
+    def test_large_file_that_is_no_session_is_not_read(self, store: DirectorySessionStore) -> None:
+        file_of(store).parent.mkdir()
+        with file_of(store).open("wb") as file:
+            file.write(b"something else")
+            file.truncate(1 << 28)
+        make_old(file_of(store))
+        tracemalloc.start()
+        try:
+            assert (store.read(KEY), list(store.scan()), store.purge()) == (None, [], 0)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
 
     def test_both_slots_damaged_are_replaced(self, store: DirectorySessionStore, whole: bytes) -> None:
         newest = (store.read(KEY) or record(b"")).version

@@ -33,7 +33,7 @@ from session2.urls import from_url
 
 
 @pytest.fixture
-def table(mariadb: MariaServer) -> Iterator[str]:
+def bare_table(mariadb: MariaServer) -> Iterator[str]:
     """A name for a table that nobody else uses."""
     name = f"s_{uuid.uuid4().hex}"
     yield name
@@ -51,8 +51,8 @@ class TestMySQL(StoreSuite):
     largest = 8_000_000  # bytes travel as hexadecimal digits, and max_allowed_packet is 16 MB
 
     @pytest.fixture
-    def recipe(self, mariadb: MariaServer, table: str) -> Recipe:
-        return Recipe(MySQLSessionStore, (mariadb.arguments, table))
+    def recipe(self, mariadb: MariaServer, bare_table: str) -> Recipe:
+        return Recipe(MySQLSessionStore, (mariadb.arguments, bare_table))
 
 
 class TestMySQLMore(SQLTests):
@@ -102,12 +102,23 @@ class TestMySQLMore(SQLTests):
         own = "SELECT id FROM information_schema.processlist WHERE user = 'session2' AND id <> connection_id()"
         for number, in self.execute(server, own):
             self.execute(server, f"KILL {number}")
+        while self.execute(server, own):  # it says so before it has done so
+            pass
 
     def comment(self, server: MariaServer, store: SQLSessionStore, text: str) -> None:
         self.execute(server, f"ALTER TABLE {store._table} COMMENT = '{text}'")
 
-    def make_schema_1(self, server: MariaServer, store: SQLSessionStore) -> None:
-        self.execute(server, _STEPS[0].format(table=store._table, key="`key`", user="`user`", comment=comment_of(1)))
+    def comment_of(self, server: MariaServer, store: SQLSessionStore) -> str:
+        return self.execute(server, "SELECT table_comment FROM information_schema.tables WHERE table_name = "
+                                    f"'{store.table}'")[0][0]
+
+    def quoted(self, name: str) -> str:
+        return f"`{name}`"
+
+    def make_schema(self, server: MariaServer, store: SQLSessionStore, schema: int) -> None:
+        for number, step in enumerate(_STEPS[:schema], 1):
+            self.execute(server, step.format(table=store._table, key="`key`", user="`user`",
+                                             comment=comment_of(number)))
 
     def indexes(self, server: MariaServer, store: SQLSessionStore) -> set[Any]:
         return {(row[2], row[4]) for row in self.execute(server, f"SHOW INDEX FROM {store._table}")}
@@ -213,8 +224,8 @@ class TestMySQLMore(SQLTests):
     def test_table_in_another_database(self, server: MariaServer) -> None:
         self.execute(server, "CREATE DATABASE app")
         store = MySQLSessionStore(server.url, "app.sessions")
-        store.write(KEY, record_at(1e10), None)
         store.setup()
+        store.write(KEY, record_at(1e10), None)
         assert self.execute(server, "SELECT count(*) FROM app.sessions") == [(1,)]
         store.close()
         self.execute(server, "DROP DATABASE app")

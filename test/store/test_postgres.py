@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import uuid
@@ -31,7 +32,7 @@ from session2.urls import from_url
 
 
 @pytest.fixture
-def table(postgres: PostgresServer) -> Iterator[str]:
+def bare_table(postgres: PostgresServer) -> Iterator[str]:
     """A name for a table that nobody else uses."""
     name = f"s_{uuid.uuid4().hex}"
     yield name
@@ -48,8 +49,8 @@ class TestPostgres(StoreSuite):
     store_class = PostgresSessionStore
 
     @pytest.fixture
-    def recipe(self, postgres: PostgresServer, table: str) -> Recipe:
-        return Recipe(PostgresSessionStore, (postgres.url, table))
+    def recipe(self, postgres: PostgresServer, bare_table: str) -> Recipe:
+        return Recipe(PostgresSessionStore, (postgres.url, bare_table))
 
 
 class TestPostgresMore(SQLTests):
@@ -93,10 +94,16 @@ class TestPostgresMore(SQLTests):
     def comment(self, server: PostgresServer, store: SQLSessionStore, text: str) -> None:
         self.execute(server, f"COMMENT ON TABLE {store._table} IS '{text}'")
 
-    def make_schema_1(self, server: PostgresServer, store: SQLSessionStore) -> None:
-        for statement in _STEPS[0]:
+    def comment_of(self, server: PostgresServer, store: SQLSessionStore) -> str:
+        return self.execute(server, f"SELECT obj_description('{store._table}'::regclass)")[0][0]
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
+
+    def make_schema(self, server: PostgresServer, store: SQLSessionStore, schema: int) -> None:
+        for statement in itertools.chain(*_STEPS[:schema]):
             self.execute(server, statement.format(table=store._table, key='"key"', user='"user"'))
-        self.comment(server, store, comment_of(1))
+        self.comment(server, store, comment_of(schema))
 
     def indexes(self, server: PostgresServer, store: SQLSessionStore) -> set[str]:
         rows = self.execute(server, f"SELECT indexdef FROM pg_indexes WHERE tablename = '{store.table}'")
@@ -158,6 +165,7 @@ class TestPostgresMore(SQLTests):
     def test_table_in_a_schema(self, server: PostgresServer) -> None:
         self.execute(server, "CREATE SCHEMA app")
         store = PostgresSessionStore(server.url, "app.sessions")
+        store.setup()
         store.write(KEY, record_at(1e10), None)
         assert self.execute(server, "SELECT count(*) FROM app.sessions") == [(1,)]
         store.close()

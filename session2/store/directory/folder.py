@@ -104,7 +104,7 @@ class Folder:
         """
         # The sum makes versions grow; the clock keeps one from coming back after the file was removed.
         version = max(time.time_ns(), image.newest + 1)
-        slot = pack_slot(record, version)
+        slot = pack_slot(os.path.basename(path), record, version)
         try:
             if record.user is not None and (live is None or live.user != record.user):
                 self.enter(path, record.user)

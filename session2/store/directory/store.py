@@ -8,7 +8,6 @@ it, marked, so that those who waited for its lock look for the new one and nobod
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -16,14 +15,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from ... import traces
 from ...errors import Conflict
 from ...record import Record, Version
 from ..base import SessionStore
 from .folder import Folder
 from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
 from .slots import Image, pack_touch
-
-log = logging.getLogger("session2")
 
 _TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
 _ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
@@ -75,7 +73,7 @@ class DirectorySessionStore(SessionStore):
             self._folder.absent()
             return None
         if record is None:
-            log.warning("corrupt record %.8s is treated as missing: its file is damaged", key)
+            self._damaged(key, "its file is damaged, or another key's")
             return None
         return record if record.is_live(self.clock()) else None
 
@@ -96,7 +94,7 @@ class DirectorySessionStore(SessionStore):
             self._folder.absent()
             raise Conflict(f"the record {key:.8} is gone") from None
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         path = self._folder.path(key)
         try:
             fd, image = hold(path, CHANGE)
@@ -104,10 +102,12 @@ class DirectorySessionStore(SessionStore):
                 live = self._live(image)
                 if live is not None and accessed > live.accessed:
                     write_all(fd, pack_touch(live, accessed, expires), image.spare_touch)
+                return live is not None
             finally:
                 release(fd)
         except FileNotFoundError:
             self._folder.absent()
+            return False
         except OSError as error:
             raise self._folder.unavailable(error) from error
 
@@ -133,8 +133,8 @@ class DirectorySessionStore(SessionStore):
         found = self._found(self._folder.keys_of(user))
         return ((key, record) for key, record in found if record.user == user)
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
-        """Delete the records expired at `now` (default: the clock's time); return their number.
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
+        """Delete the records expired at `now` (default: the clock's time), or not used since; return their number.
 
         Each is deleted on its own, so there is nothing for `batch` to bound.  What killed processes left behind goes
         too: files once they are an hour old, entries at once.
@@ -144,7 +144,7 @@ class DirectorySessionStore(SessionStore):
         for path, name in self._folder.files():
             with self._folder.system(), suppress(FileNotFoundError):
                 if self._folder.is_ours(path, name):
-                    purged += self._purge(path, limit)
+                    purged += self._purge(path, limit, unused_since)
                 elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
                     os.unlink(path)
         for path, name in self._folder.files(of_users=True):
@@ -177,9 +177,11 @@ class DirectorySessionStore(SessionStore):
         record = image.record
         return record if record is not None and record.is_live(self.clock()) else None
 
-    def _purge(self, path: str, limit: float) -> bool:
-        def is_expired(image: Image) -> bool:
-            return image.record is not None and not image.record.is_live(limit)
+    def _purge(self, path: str, limit: float, unused_since: float | None) -> bool:
+        key = os.path.basename(path)
+
+        def is_over(image: Image) -> bool:
+            return image.record is not None and traces.is_over(key, image.record, limit, unused_since)
 
         def is_nothing(image: Image) -> bool:
             return image.record is None and (image.half > 0 or not image.length) and _is_left_behind(path)
@@ -187,7 +189,7 @@ class DirectorySessionStore(SessionStore):
         image = look(path)
         if is_nothing(image):
             self._folder.unlink(path, is_nothing)
-        return is_expired(image) and self._folder.unlink(path, is_expired)
+        return is_over(image) and self._folder.unlink(path, is_over)
 
     def _index(self) -> None:
         """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""

@@ -6,6 +6,7 @@ import pytest
 
 from ...errors import Conflict
 from ...store.base import SessionStore
+from ...traces import ended, lock_key, moved
 from ..fakes import Clock
 from .claims import needs_listing
 from .samples import KEY, contents, key_of, record_at
@@ -43,3 +44,38 @@ class PurgeTests:
         assert store.read(KEY) is None
         with pytest.raises(Conflict):
             store.write(KEY, record_at(clock.now), version)
+
+    @needs_listing
+    def test_purge_of_the_unused(self, store: SessionStore, clock: Clock) -> None:
+        """Sessions that nobody used since; neither those used at that moment or later, nor what is long written."""
+        for number in range(7):
+            store.write(key_of(number), record_at(clock.now, accessed=clock.now - number, user="anna"), None)
+        store.write(key_of(7), record_at(clock.now, b"for ever", accessed=clock.now - 9, expires=None), None)
+        store.write(key_of(8), record_at(clock.now, b"expired", expires=clock.now - 1), None)
+        assert store.purge(unused_since=clock.now - 4, batch=2) == 4
+        assert store.purge(unused_since=clock.now - 4) == 0
+        assert store.purge() == 0
+        assert set(contents(store)) == {key_of(number) for number in range(5)}
+        assert {key for key, _ in store.records_of("anna")} == {key_of(number) for number in range(5)}
+
+    @needs_listing
+    @pytest.mark.parametrize(("key", "data"), [
+        (lock_key(KEY), b"state"), (KEY, moved("a" * 43, "b" * 43)), (KEY, ended)], ids=["lock", "moved", "ended"])
+    def test_purge_of_the_unused_spares_locks_and_traces(self, store: SessionStore, clock: Clock, key: str,
+                                                         data: bytes) -> None:
+        store.write(key_of(1), record_at(clock.now), None)
+        store.write(key, record_at(clock.now, data), None)
+        assert store.purge(unused_since=clock.now) == 1
+        assert contents(store) == {key: data}
+        clock.advance(2000)
+        assert store.purge(unused_since=0.0) == 1
+
+    @needs_listing
+    def test_purge_spares_what_is_used_again(self, store: SessionStore, clock: Clock) -> None:
+        version = store.write(key_of(0), record_at(clock.now), None)
+        store.write(key_of(1), record_at(clock.now), None)
+        store.write(key_of(2), record_at(clock.now), None)
+        store.write(key_of(0), record_at(clock.now, b"written", accessed=clock.now), version)
+        store.touch(key_of(1), clock.now, clock.now + 1000)
+        assert store.purge(unused_since=clock.now) == 1
+        assert contents(store) == {key_of(0): b"written", key_of(1): b"state"}
