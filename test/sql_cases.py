@@ -263,7 +263,7 @@ class SQLTests:
             list(threads.map(work, range(64)))
         assert [again(store, session)["n"] for session in mine] == [10] * 64
         assert again(store, session)["visits"] == 64
-        assert len(store._connections._idle) <= 4
+        assert len(store._connections._own().idle) <= 4
 
     def test_all_connections_busy(self, make: Any) -> None:
         make().setup()

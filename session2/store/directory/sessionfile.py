@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import stat
-import time
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import Final
 
+from ...patience import attempts
 from .slots import Image, parse
 
 # O_NONBLOCK: a named pipe in the place of a session must not stop us for ever.
@@ -77,16 +76,10 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
 
 def _lock(fd: int, kind: int) -> None:
     """Take the lock of a file; TimeoutError if its holder does not let go of it."""
-    end = pause = 0.0
-    while True:
-        try:
+    for _ in attempts(_PATIENCE, shortest=0.0001, longest=0.005):
+        with suppress(BlockingIOError):
             return flock(fd, kind | LOCK_NB)
-        except BlockingIOError:
-            end = end or time.monotonic() + _PATIENCE
-        if time.monotonic() >= end:
-            raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of a session and does not go on")
-        pause = min(pause * 1.5 + 0.0001, 0.005)
-        time.sleep(random.uniform(0, pause))
+    raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of a session and does not go on")
 
 
 def release(fd: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import secrets
 import time
 from abc import abstractmethod
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...patience import pauses
 from ...record import Record, Version
 from ...traces import MARK, lock_key
 from ..base import SessionStore
@@ -202,14 +202,16 @@ class SQLSessionStore(SessionStore):
 
     def _execute(self, statement: str, **arguments: Any) -> Result:
         tried: list[Fault] = []
+        waits = pauses(0.01, 1.28)
         while True:
             try:
                 with self._connections.connection() as connection:
                     return self._send(connection, self._sql[statement], arguments)
             except StatementFailed as failure:
-                self._mend(failure, tried, arguments)
+                self._mend(failure, tried, arguments, waits)
 
-    def _mend(self, failure: StatementFailed, tried: list[Fault], arguments: Mapping[str, Any]) -> None:
+    def _mend(self, failure: StatementFailed, tried: list[Fault], arguments: Mapping[str, Any],
+              waits: Iterator[float]) -> None:
         """Return if the statement is worth another try.
 
         Every statement may be repeated: a write chooses its version beforehand, and `_holds` recognises it.
@@ -223,7 +225,7 @@ class SQLSessionStore(SessionStore):
         elif fault is Fault.BROKEN:
             self._connections.clear()  # whatever ended this one has most likely ended all
         else:
-            time.sleep(random.uniform(0, 0.005 * 2 ** len(tried)))
+            time.sleep(next(waits))
 
     def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
         return f"the database failed: {failure}"
