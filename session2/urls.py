@@ -39,7 +39,7 @@ class Store(NamedTuple):
 STORES: Final = {
     "volatile": Store("volatile", "VolatileSessionStore", "volatile:"),
     "directory": Store("directory", "DirectorySessionStore", "directory:{}/sessions?create=true"),
-    "shelve": Store("shelve", "ShelveSessionStore", "shelve:{}/sessions.shelf"),
+    "shelve": Store("shelve", "ShelveSessionStore", "shelve:{}/sessions.shelf?create=true"),
     "sqlite": Store("sqlite", "SQLiteSessionStore", "sqlite:{}/sessions.sqlite"),
     "durus": Store("durus", "DurusSessionStore", "durus:{}/sessions.durus", "durus"),
     "durus+unix": Store("durus", "DurusSessionStore", "durus+unix:/run/durus.socket", "durus"),

@@ -21,9 +21,9 @@ from session2.forks import Birthplace, PerProcess
 from session2.store.base import SessionStore
 from session2.store.durus import DurusSessionStore
 from session2.store.lock import Queues
-from session2.store.shelve import ShelveSessionStore
 from session2.store.sql.pool import Borrowed, Kind, Pool, one_at_a_time
 from session2.store.sqlite import SQLiteSessionStore
+from session2.testing.store.samples import key_of, record_at
 
 KEY = key_of(1)
 NOW = 1000.0
@@ -341,23 +341,6 @@ def test_sqlite_in_a_grandchild_and_another_store(tmp_path: Path) -> None:
     store.close()
     for end in (*ready, *begin):
         os.close(end)
-
-
-@on_all_forks
-def test_shelve(fork: Fork, tmp_path: Path) -> None:
-    path = tmp_path / "shelf"
-    store = ShelveSessionStore(path, flavour="dumb", timeout=2.0, clock=lambda: NOW)
-    version = saved(store, b"parent")
-    store.compact()
-
-    def work() -> None:
-        saved(store, b"child", version)
-        assert open_files(Path(f"{path}.journal")) == [f"{path}.journal"], "its own only, with a lock of its own"
-
-    with held(store._file()._mutex):
-        in_child(fork, work)
-    assert data_of(store) == b"child"
-    store.close()
 
 
 @pytest.mark.durus

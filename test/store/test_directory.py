@@ -187,7 +187,8 @@ def one_line_for_none(caplog: pytest.LogCaptureFixture) -> Iterator[list[bytes |
     caplog.clear()
     found: list[bytes | None] = []
     yield found
-    assert caplog.messages == ["session abababab corrupt: treated as missing: its file is damaged, or another key's"] * found.count(None)
+    told = "session abababab corrupt: treated as missing: its file is damaged, or another key's"
+    assert caplog.messages == [told] * found.count(None)
 
 
 class TestDamage:

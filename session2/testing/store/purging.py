@@ -60,7 +60,7 @@ class PurgeTests:
 
     @needs_listing
     @pytest.mark.parametrize(("key", "data"), [
-        (lock_key(KEY), b"state"), (KEY, moved("a" * 43, "b" * 43)), (KEY, ended)], ids=["lock", "moved", "ended"])
+        (lock_key(KEY), b"state"), (KEY, moved("a" * 43, "b" * 43)), (KEY, ended("logged out"))], ids=["lock", "moved", "ended"])
     def test_purge_of_the_unused_spares_locks_and_traces(self, store: SessionStore, clock: Clock, key: str,
                                                          data: bytes) -> None:
         store.write(key_of(1), record_at(clock.now), None)
