@@ -301,16 +301,36 @@ class SQLTests(LostAnswers):
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(work, range(4)))
         assert again(store, session)["visits"] == 40
-        version = store.write(KEY, record_at(clock.now, user="anna", expires=clock.now + 10), None)
-        assert [key for key, _ in store.records_of("anna")] == [KEY]
+        self.use_everything(store, clock)
+        store.close()
+
+    def use_everything(self, store: SQLSessionStore, clock: Clock) -> None:
+        """Call each primitive, and see that what comes back is of the right type, digit by digit."""
+        store.setup()
+        written = record_at(clock.now, user="anna", expires=clock.now + 10 + 1 / 3)
+        version = store.write(KEY, written, None)
+        written = written._replace(version=version)
+        for key, record in ((KEY, store.read(KEY)), *store.scan(), *store.records_of("anna")):
+            if key == KEY:
+                assert record == written
+                assert [type(value) for value in record] == [type(value) for value in written]
         with pytest.raises(Conflict):
             store.write(KEY, record_at(clock.now), None)
-        store.touch(KEY, clock.now, clock.now + 20)
+        assert store.touch(KEY, clock.now, clock.now + 20)
+        assert not store.touch(key_of(1), clock.now, clock.now + 20)
         clock.advance(20)
         assert store.purge() == 1
         with pytest.raises(Conflict):
             store.write(KEY, record_at(clock.now), version)
-        store.close()
+        for number in range(3):
+            store.write(key_of(number), record_at(clock.now, user="anna"), None)
+        assert store.delete_old_sessions(60)[1] == 3
+        assert len(list(store.sessions.revoke("anna"))) == 3
+        assert list(store.records_of("anna")) == []
+        store.write(KEY, record_at(clock.now), None)
+        clock.advance(20)
+        assert store.purge(unused_since=clock.now) == 1
+        assert list(store.scan()) == []
 
     # -- the table -------------------------------------------------------------------------------------------------
 

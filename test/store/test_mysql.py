@@ -7,12 +7,14 @@ import random
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pymysql
 import pytest
 from dbutils.pooled_db import PooledDB
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.converters import conversions, encoders
 from pymysql.cursors import DictCursor
 from servers_sql import PASSWORD, MariaServer
 from sql_cases import KEY, SQLTests
@@ -30,6 +32,10 @@ from session2.testing.store.recipe import Recipe
 from session2.testing.store.samples import contents, key_of, record_at
 from session2.testing.store.shop import again, saved
 from session2.urls import from_url
+
+CONVERTERS = {**conversions, FIELD_TYPE.DOUBLE: Decimal, FIELD_TYPE.LONGLONG: Decimal,
+              FIELD_TYPE.VAR_STRING: lambda text: text.encode() if isinstance(text, str) else text,
+              FIELD_TYPE.LONG_BLOB: bytearray, str: lambda text, _: f"upper('{text}')", float: lambda *_: "NULL"}
 
 
 @pytest.fixture
@@ -63,13 +69,16 @@ class TestMySQLMore(SQLTests):
     def scheme(self, request: Any) -> str:
         return request.param
 
-    @pytest.fixture(params=["connection", "autocommit", "odd", "pool"])
+    @pytest.fixture(params=["connection", "autocommit", "odd", "bytes", "no converters", "converters", "pool"])
     def lent(self, request: Any, server: MariaServer) -> Iterator[Any]:
         kinds = {
             "connection": lambda: pymysql.connect(**server.arguments),
             "autocommit": server.connect,
             "odd": lambda: pymysql.connect(**server.arguments, cursorclass=DictCursor, client_flag=CLIENT.FOUND_ROWS,
                                            charset="latin1"),
+            "bytes": lambda: pymysql.connect(**server.arguments, use_unicode=False),
+            "no converters": lambda: pymysql.connect(**server.arguments, conv=encoders),
+            "converters": lambda: pymysql.connect(**server.arguments, autocommit=True, conv=CONVERTERS),
             "pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, **server.arguments),
         }
         lent = kinds[request.param]()

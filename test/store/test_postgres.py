@@ -7,12 +7,15 @@ import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
+from psycopg.types.numeric import Float8BinaryLoader
+from psycopg.types.string import TextBinaryLoader
 from psycopg_pool import ConnectionPool
 from servers_sql import PostgresServer
 from sql_cases import KEY, SQLTests
@@ -40,6 +43,23 @@ def bare_table(postgres: PostgresServer) -> Iterator[str]:
         connection.execute(f'DROP TABLE IF EXISTS "{name}"')
 
 
+class ToDecimal(Float8BinaryLoader):
+    def load(self, data: Any) -> Any:
+        return Decimal(super().load(data))
+
+
+class ToBytes(TextBinaryLoader):
+    def load(self, data: Any) -> Any:
+        return bytes(data)
+
+
+def with_loaders(connection: psycopg.Connection) -> psycopg.Connection:
+    """Return a connection that an application taught to return other types."""
+    for kind, loader in (("float8", ToDecimal), ("text", ToBytes)):
+        connection.adapters.register_loader(kind, loader)
+    return connection
+
+
 @pytest.fixture
 def server(postgres: PostgresServer) -> PostgresServer:
     return postgres
@@ -61,12 +81,14 @@ class TestPostgresMore(SQLTests):
     def scheme(self, request: Any) -> str:
         return request.param
 
-    @pytest.fixture(params=["connection", "autocommit", "dict_row", "pool"])
+    @pytest.fixture(params=["connection", "autocommit", "dict_row", "bytes", "loaders", "pool"])
     def lent(self, request: Any, server: PostgresServer) -> Iterator[Any]:
         kinds = {
             "connection": lambda: psycopg.connect(server.url),
             "autocommit": server.connect,
             "dict_row": lambda: psycopg.connect(server.url, row_factory=dict_row),
+            "bytes": lambda: psycopg.connect(server.url, client_encoding="SQL_ASCII"),
+            "loaders": lambda: with_loaders(psycopg.connect(server.url)),
             "pool": lambda: ConnectionPool(server.url, min_size=1, max_size=4, open=True),
         }
         lent = kinds[request.param]()
@@ -108,6 +130,19 @@ class TestPostgresMore(SQLTests):
     def indexes(self, server: PostgresServer, store: SQLSessionStore) -> set[str]:
         rows = self.execute(server, f"SELECT indexdef FROM pg_indexes WHERE tablename = '{store.table}'")
         return {definition for definition, in rows}
+
+    def test_database_without_an_encoding(self, server: PostgresServer, clock: Clock,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+        """Text comes back as bytes there, and everywhere if the environment says so."""
+        self.execute(server, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+        monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+        for url in (server.url.replace("/postgres", "/ascii"), server.url):
+            store = PostgresSessionStore(url, "s_ascii", clock=clock)
+            store.setup()
+            self.use_everything(store, clock)
+            store.close()
+        self.execute(server, "DROP TABLE s_ascii")
+        self.execute(server, "DROP DATABASE ascii")
 
     @pytest.mark.parametrize("autocommit", [True, False])
     def test_transaction_of_the_application_stays_its_own(self, server: PostgresServer, table: str,
