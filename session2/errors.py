@@ -33,12 +33,12 @@ class StoreMissing(StoreUnavailable):
     ``what`` says what is missing and no more, for those who tell in other words what to do, such as the command line.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
+    def __init__(self, what: str, how: str = "store.setup()") -> None:
+        super().__init__(what, how)
+        self.what, self.how = what, how
 
     def __str__(self) -> str:
-        return f"{self.what}: set it up once with store.setup(), or in a shell with: session2 setup URL"
+        return f"{self.what}: set it up once with {self.how}, or in a shell with: session2 setup URL"
 
 
 class Conflict(SessionError):
