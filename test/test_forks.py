@@ -23,7 +23,6 @@ from session2.store.durus import DurusSessionStore
 from session2.store.lock import Queues
 from session2.store.sql.pool import Borrowed, Kind, Pool, one_at_a_time
 from session2.store.sqlite import SQLiteSessionStore
-from session2.testing.store.samples import key_of, record_at
 
 KEY = key_of(1)
 NOW = 1000.0
