@@ -86,6 +86,19 @@ class CookiePolicy:
         return None if seconds is None else int(seconds)  # browsers ignore a fraction, and all of the attribute with it
 
 
+def values_of(header: str | None, name: str) -> list[str]:
+    """Return the values of all cookies called `name` in a ``Cookie`` header, the most specific first, as browsers send.
+
+    Only a semicolon ends a cookie: what others put into theirs, a quote that is never closed say, hides none of ours.
+    """
+    pairs = (part.partition("=") for part in (header or "").split(";"))
+    return [_unquoted(value.strip()) for found, equals, value in pairs if equals and found.strip() == name]
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
 def _check_text(what: str, text: str | None, forbidden: str) -> None:
     if text is None:
         return

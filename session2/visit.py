@@ -23,6 +23,9 @@ log = logging.getLogger("session2")
 
 _DEFAULT_POLICY: Final = CookiePolicy()
 
+_CANDIDATES: Final = 5
+"""How many cookies of one name are tried: more than a site has applications mounted in one another."""
+
 
 class Visit:
     """What a manager does for one request."""
@@ -144,17 +147,27 @@ class Visit:
     # -- opening ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> Session | None:
-        value = self.exchange.get_cookie(self.policy.name)
-        if not tokens.is_id(value):
-            self.absence = Absence.MALFORMED if value else Absence.NO_COOKIE
-            return None
-        self.cookie = value
-        session = self._load()
+        session = self._first_that_lives(self.exchange.get_cookies(self.policy.name))
         while self.concurrency == "lock" and session is not None and not self._has_lock_of(session):
             self.unlock()  # of an id that was renewed while this request waited
             self.lease = self.manager.lock(session)
             session = self._load()
         return session
+
+    def _first_that_lives(self, values: list[str]) -> Session | None:
+        """Return the session of the first cookie that names one; if none does, the first that could is the visit's."""
+        candidates = [value for value in dict.fromkeys(values) if tokens.is_id(value)][:_CANDIDATES]
+        self.absence = Absence.MALFORMED if any(values) else Absence.NO_COOKIE
+        missed: list[tuple[str, Absence | None]] = []
+        for candidate in candidates:
+            self.cookie = candidate
+            session = self._load()
+            if session is not None:
+                return session
+            missed.append((candidate, self.absence))
+        if missed:
+            self.cookie, self.absence = missed[0]
+        return None
 
     def _load(self) -> Session | None:
         found = self.manager.find(cast(str, self.cookie), self.sessions)

@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, CookiePolicy
+from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManager, tokens
+from session2.cookies import values_of
+from session2.record import Record
+from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 
 
@@ -32,6 +35,31 @@ def test_the_path_is_where_the_application_is_mounted() -> None:
 ])
 def test_the_path_is_written_as_browsers_do(mounted: str, path: str) -> None:
     assert CookiePolicy().attributes(FakeExchange(script_name=mounted))["path"] == path
+
+
+@pytest.mark.parametrize(("header", "values"), [
+    (None, []), ("", []), ("a", []), ("a=", [""]), ("a=1", ["1"]), ("b=2; a=1;c", ["1"]), ("a=1; a=2", ["1", "2"]),
+    (' a = "1" ', ["1"]), ('a="1', ['"1']), ('a="', ['"']), ('a=""', [""]), ("aa=1; A=2", []), ("b=a=1", []),
+    ("a=1=2", ["1=2"]), ("b={'a': 1, a=2}", []), ("b=1, a=2", []), ('b="; a=1', ["1"]), ("a=\xe4", ["\xe4"]),
+])
+def test_only_a_semicolon_ends_a_cookie(header: str | None, values: list[str]) -> None:
+    assert values_of(header, "a") == values
+
+
+def test_only_so_many_cookies_of_one_name_are_tried() -> None:
+    class Flood(FakeExchange):
+        def get_cookies(self, name: str) -> list[str]:
+            return ["malformed"] * 50 + [tokens.new_id() for _ in range(100)]
+
+    looked: list[str] = []
+
+    class Counting(VolatileSessionStore):
+        def read(self, key: str) -> Record | None:
+            looked.append(key)
+            return super().read(key)
+
+    SessionManager(Counting(), DictSession).start_request(Flood())
+    assert 1 < len(looked) <= 10
 
 
 @pytest.mark.parametrize("day", [86400, 86400.0, 86400.9, timedelta(days=1)])

@@ -47,13 +47,13 @@ class StoreSession(LazySession):
         proxy.install()
         self.timeout = timeout
         self.clean_freq = clean_freq
-        self.originalid = id
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
         super().__init__(CherryPyExchange(self._request, self._response), self._begin_request)
+        self.originalid = self._exchange.get_cookie(self._cookie_name) or id
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
         self._hook_is_due = locking in (None, "implicit")
