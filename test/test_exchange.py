@@ -1,5 +1,6 @@
 """The cookie policy: what is sent, and what is refused when the policy is made."""
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -73,7 +74,51 @@ def test_the_age_is_sent_in_whole_seconds(day: float | timedelta) -> None:
     {"name": ""}, {"name": "a b"}, {"name": "a;b"}, {"name": "ä"}, {"path": "/;x"}, {"domain": "a;b"},
     {"max_age": 0}, {"max_age": timedelta(0)}, {"max_age": -1},
     {"name": "a\r\nSet-Cookie: b"}, {"path": "/\n"},
+    # Browsers take a prefix for one in whatever case.
+    {"name": "__host-s"}, {"name": "__SECURE-s"}, {"name": "__hOST-s", "secure": True, "path": "/x"},
+    {"name": "__host-s", "secure": True, "domain": "example.org"}, {"name": "__Http-s"},
+    {"name": "__Http-s", "secure": True, "httponly": False},
+    {"name": "__Host-Http-s", "secure": True, "httponly": False}, {"name": "__Host-s", "secure": False},
+    {"name": "x" * 5000}, {"name": "x" * 4096}, {"name": "x" * 3000, "path": "/" + "x" * 1000}, {"name": None},
+    {"name": 5}, {"name": "a\x7f"}, {"name": "a,b"}, {"name": "a=b"}, {"name": "a\tb"},
+    {"domain": "example.org:8080"}, {"domain": "https://example.org"}, {"domain": "//example.org"},
+    {"domain": "example.org/shop"}, {"domain": "*.example.org"}, {"domain": ""}, {"domain": "."}, {"domain": ".."},
+    {"domain": "..example.org"}, {"domain": "example..org"}, {"domain": "example.org."}, {"domain": " example.org"},
+    {"domain": "-example.org"}, {"domain": "example-.org"}, {"domain": "b\xf6rse.example"}, {"domain": "a@example.org"},
+    {"domain": "192.0.2.1"}, {"domain": ".192.0.2.1"}, {"domain": "[::1]"}, {"domain": "::1"}, {"domain": "999.1"},
+    {"domain": "x" * 64 + ".org"}, {"domain": "x." * 130 + "org"}, {"domain": b"example.org"}, {"domain": "a,b"},
+    {"domain": ["example.org"]},
+    {"path": ""}, {"path": "shop"}, {"path": "./shop"}, {"path": "https://example.org/"}, {"path": "/my shop"},
+    {"path": "/b\xf6rse"}, {"path": "/a/../b"}, {"path": "/."}, {"path": "/a/%2E%2e"}, {"path": "/?a=b"},
+    {"path": "/#a"}, {"path": "\\shop"}, {"path": "/a\\b"}, {"path": "/<a>"}, {"path": "/\x7f"}, {"path": "/" * 1025},
+    {"path": 5}, {"path": b"/"},
+    {"max_age": math.nan}, {"max_age": math.inf}, {"max_age": -math.inf}, {"max_age": 0.9}, {"max_age": "3600"},
+    {"max_age": True}, {"max_age": 2 ** 31}, {"max_age": 1e300}, {"max_age": timedelta.max},
+    {"max_age": timedelta(milliseconds=999)},
+    {"samesite": True}, {"samesite": "STRICT"}, {"samesite": ""}, {"samesite": False}, {"samesite": ["Lax"]},
+    {"secure": 1}, {"httponly": 1}, {"secure": "yes"},
+    {"secure": "False"}, {"httponly": None}, {"httponly": "no"}, {"partitioned": "yes"},
+    {"partitioned": True, "secure": False},
 ])
 def test_impossible_combinations_are_refused(impossible: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError) as refused:
         CookiePolicy(**impossible)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize("possible", [
+    {"domain": "example.org"}, {"domain": ".example.org"}, {"domain": "a_b.xn--brse-5qa.example"},
+    {"domain": "localhost"}, {"domain": "1.example.org"}, {"name": "!#$%&'*+-.^_`|~09azAZ"}, {"name": "x" * 3000},
+    {"path": "/"}, {"path": "/shop"}, {"path": "/~joe/(a+b)/b%C3%B6rse"}, {"path": "/..."}, {"path": "/" * 1024},
+    {"path": "/a/.b"}, {"name": "__Secure-s", "secure": True, "path": "/x", "domain": "example.org"},
+    {"name": "__host-s", "secure": True, "path": "/"}, {"name": "__Http-s", "secure": True, "path": "/x"},
+    {"name": "__Host-Http-s", "secure": True}, {"name": "__hosts"}, {"max_age": 1}, {"max_age": 400 * 86400.5},
+    {"samesite": None}, {"secure": False},
+])
+def test_what_browsers_accept_is_accepted(possible: dict[str, Any]) -> None:
+    assert {**CookiePolicy(**possible).attributes(FakeExchange()), **possible}
+
+
+def test_a_prefix_in_small_letters_fixes_the_path_too() -> None:
+    policy = CookiePolicy("__host-s", secure=True)
+    assert policy.attributes(FakeExchange(script_name="/shop"))["path"] == "/"

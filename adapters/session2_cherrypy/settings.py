@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, from_url
+from session2.cookies import is_path
 
 Manager = SessionManager[DictSession]
 
@@ -63,7 +64,7 @@ def _path(settings: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     if settings.get("path"):
         return str(settings["path"])
     sent = headers.get(settings.get("path_header") or "", "") or "/"
-    if ";" in sent or not all(" " <= char <= "~" for char in sent):
+    if not is_path(sent):
         raise cherrypy.HTTPError(400, "The header that names the path of the session cookie is malformed.")
     return sent
 
