@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, ValuesView
 from functools import cached_property
+from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import CookiePolicy, DictSession, SessionManager
+from session2 import CookiePolicy, DictSession, SessionManager, traces
 from session2.lazy import LazySession
 
 from . import proxy
@@ -47,6 +49,7 @@ class StoreSession(LazySession):
         proxy.install()
         self.timeout = timeout
         self.clean_freq = clean_freq
+        self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
         self._request = cherrypy.serving.request
@@ -87,7 +90,8 @@ class StoreSession(LazySession):
     @property
     def missing(self) -> bool:
         """Whether the request named a session that does not exist."""
-        return self.originalid is not None and self.session.key is None
+        self.load()
+        return self.originalid is not None and self._exchange.visit.absence is not None
 
     # -- CherryPy's session API ------------------------------------------------------------------------------------
 
@@ -167,13 +171,36 @@ class StoreSession(LazySession):
 
     # -- the mapping -----------------------------------------------------------------------------------------------
 
+    def keys(self) -> KeysView[str]:
+        """Return a view of the keys of this session."""
+        return self.session.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values of this session."""
+        return self.session.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of the items of this session."""
+        return self.session.items()
+
     @property
     def _data(self) -> dict[str, Any]:
         return self.session.data
 
+    def __iter__(self) -> Iterator[str]:
+        steps = (key for key in self.session)
+        self._begun = weakref.ref(steps)
+        return steps
+
     def __len__(self) -> int:
-        """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items."""
-        return sum(1 for _ in self.manager)
+        """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items.
+
+        ``list(session)`` and its like ask for the length when they have begun to iterate: they get that of the session.
+        """
+        begun = self._begun()
+        if begun is not None and getgeneratorstate(begun) == GEN_CREATED:
+            return len(self.session)
+        return sum(traces.is_session(key, record) for key, record in self.manager.store.scan())
 
     def __bool__(self) -> bool:
         return True

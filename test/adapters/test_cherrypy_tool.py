@@ -47,6 +47,10 @@ class CountingStore(VolatileSessionStore):
         self._note("touch", key)
         super().touch(key, accessed, expires)
 
+    def scan(self) -> Any:
+        self._note("scan", "")
+        return super().scan()
+
     def remove(self, key: str, expected: Any = None) -> None:
         self._note("remove", key)
         calls = list(self.calls)
@@ -304,6 +308,35 @@ def test_length_is_the_number_of_sessions(serve: Serve, manager: Any) -> None:
     assert site.get("/count").text == "0"
     site.get("/visit")
     assert site.get("/count", site.cookie("/visit")).text == "2"
+
+
+@pytest.mark.parametrize("ask", [
+    list, tuple, sorted, dict, set, repr, bool, lambda session: [*session], lambda session: {**session},
+    lambda session: list(session.keys()), lambda session: list(session.values()), lambda session: list(session.items()),
+    lambda session: len(session.keys()), lambda session: list(cherrypy.serving.session), lambda session: session.clear(),
+])
+def test_who_wants_the_items_leaves_the_other_sessions_alone(serve: Serve, manager: Any, store: Any, ask: Any) -> None:
+    """Python's list() asks for the length first."""
+    site = serve({"page": lambda: str(ask(cherrypy.session)), "visit": visit}, manager=manager)
+    cookie = site.cookie("/visit")
+    site.get("/visit")
+    store.calls.clear()
+    site.get("/page", cookie)
+    assert "scan" not in store.calls
+
+
+def test_sessions_are_counted_without_being_decoded(serve: Serve, manager: Any, monkeypatch: Any) -> None:
+    def count() -> str:
+        decoded.clear()
+        return f"{len(cherrypy.session)} {[*cherrypy.session]} {len(cherrypy.session)} {len(decoded)}"
+
+    decoded: list[Any] = []
+    restore = DictSession.restore.__func__
+    monkeypatch.setattr(DictSession, "restore", classmethod(lambda *given: decoded.append(1) or restore(*given)))
+    site = serve({"count": count, "visit": visit}, manager=manager, locking="merge")
+    cookies = [site.cookie("/visit") for _ in range(3)]
+    assert site.get("/count", cookies[0]).text == "3 ['n'] 3 1"
+    assert decoded
 
 
 def test_attributes_of_the_session(serve: Serve, store: Any) -> None:
