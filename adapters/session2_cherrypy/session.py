@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, ValuesView
 from functools import cached_property
 from inspect import GEN_CREATED, getgeneratorstate
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
@@ -19,6 +19,9 @@ from .answers import as_http_errors
 from .cleaning import clean, keep_clean
 from .exchange import CherryPyExchange
 from .settings import cookie_policy, find_manager, tool_settings
+
+_ANSWERS: Final = (cherrypy.HTTPError, cherrypy.HTTPRedirect, cherrypy.InternalRedirect)
+"""The exceptions that are answers, not crashes."""
 
 
 class StoreSession(LazySession):
@@ -52,6 +55,8 @@ class StoreSession(LazySession):
         self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
+        self._settled = False
+        self._error_of_server = sys.exc_info()[1]
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
@@ -68,10 +73,13 @@ class StoreSession(LazySession):
             self._exchange.carry_on(earlier)
         self._request.session2_exchange = self._exchange
         attach = self._request.hooks.attach
+        # Before what CherryPy caches by the headers; and once more behind all others, for what they changed.
         attach("before_finalize", self._before_headers, failsafe=True, priority=90)
+        attach("before_finalize", self._before_headers, failsafe=True, priority=sys.maxsize)
         attach("before_error_response", self._give_up, failsafe=True)
         attach("after_error_response", self._emit, failsafe=True)
         attach("on_end_resource", self._before_internal_redirect, failsafe=True)
+        attach("on_end_request", self._at_the_end, failsafe=True, priority=sys.maxsize)
 
     # -- the session -----------------------------------------------------------------------------------------------
 
@@ -220,7 +228,8 @@ class StoreSession(LazySession):
         self.delete()
 
     def _before_headers(self) -> None:
-        if self._response.stream:  # the last moment to send a cookie; the lock is kept until the body is out
+        """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
+        if not self._is_crashing():
             self._settle()
         self._emit()
 
@@ -228,18 +237,45 @@ class StoreSession(LazySession):
         if isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
             self.save()
 
+    def _at_the_end(self) -> None:
+        """Store what the last hooks changed, and let go of the session."""
+        try:
+            if self._response.header_list is not None or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
+                self._settle()
+        except Exception:
+            cherrypy.log("What was changed in a session after the answer was made could not be stored.",
+                         context="TOOLS.SESSIONS", severity=40, traceback=True)
+        finally:
+            if self._opened:
+                self._give_up()
+
+    def _is_crashing(self) -> bool:
+        """Whether the hook that asks runs only for the sake of cleaning up, since another one has crashed."""
+        error = sys.exc_info()[1]
+        return error is not None and error is not self._error_of_server and not isinstance(error, _ANSWERS)
+
     def _settle(self) -> None:
         self._expire_if_asked()
-        if not self._opened:
+        if not self._opened or not self._has_news():
             return
+        late = self._response.header_list is not None
         try:
             with as_http_errors():
-                self.manager.settle_request(self._exchange, headers_sent=self._response.header_list is not None)
+                self.manager.settle_request(self._exchange, headers_sent=late)
         except cherrypy.HTTPError as error:
             # If this response is a redirection or an error already, CherryPy would make a 500 of a second one.
             self._request.error_response = error.set_response
             self._give_up()
             raise
+        self._settled = True
+        if late and self.session.has_info() and self.manager.needs_new_id(self.session):
+            self._give_up()  # it was refused, and will be however often it is tried
+
+    def _has_news(self) -> bool:
+        """Whether there is anything to settle: once that was done, only if something was changed since."""
+        visit = self._exchange.visit
+        return not self._settled or visit.ended or self.manager.needs_new_id(self.session) \
+            or visit.sessions.is_changed(self.session)
 
     def _give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
