@@ -18,7 +18,7 @@ from . import proxy
 from .answers import as_http_errors
 from .cleaning import clean, keep_clean
 from .exchange import CherryPyExchange
-from .settings import cookie_policy, find_manager, tool_settings
+from .settings import cookie_path, cookie_policy, find_manager, tool_settings
 
 _ANSWERS: Final = (cherrypy.HTTPError, cherrypy.HTTPRedirect, cherrypy.InternalRedirect)
 """The exceptions that are answers, not crashes."""
@@ -60,6 +60,7 @@ class StoreSession(LazySession):
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
+        cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
         super().__init__(CherryPyExchange(self._request, self._response), self._begin_request)
         self.originalid = self._exchange.get_cookie(self._cookie_name) or id
         locking = self._settings.get("locking")
@@ -88,6 +89,14 @@ class StoreSession(LazySession):
         """The manager this request is served by."""
         return find_manager(self._settings, self.timeout)
 
+    @cached_property
+    def cookie_policy(self) -> CookiePolicy:
+        """What the tool's settings make of the cookie, for a manager that was made without a policy."""
+        clocks = self.manager.clocks
+        max_age = clocks.lifetime if clocks.idle is None else clocks.idle
+        return cookie_policy(self._settings, self._request.headers, self._settings.get("samesite", self.samesite),
+                             max_age)
+
     @property
     def id(self) -> str:
         """The id the cookie carries, or will carry if there is something to store."""
@@ -113,9 +122,7 @@ class StoreSession(LazySession):
 
     def _start(self) -> None:
         manager, exchange = self.manager, self._exchange
-        max_age = manager.clocks.lifetime if manager.clocks.idle is None else manager.clocks.idle
-        samesite = self._settings.get("samesite", self.samesite)
-        exchange.cookie_policy = cookie_policy(self._settings, self._request.headers, samesite, max_age)
+        exchange.cookie_policy = self.cookie_policy
         exchange.sends_expires = manager.cookie is None
         manager.start_request(exchange, self._concurrency(manager))
         self.locked = exchange.visit.concurrency == "lock"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, MutableMapping
+from http.cookies import CookieError, Morsel
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,22 @@ def test_cookie_settings(serve: Serve, manager: Any, settings: Any, expected: An
 def test_path_header_cannot_add_attributes(serve: Serve, manager: Any, path: str) -> None:
     site = serve({"visit": visit}, manager=manager, path_header="X-Path")
     assert site.get("/visit", headers={"X-Path": path}, status=400).all("Set-Cookie") == []
+
+
+def test_path_header_is_checked_before_python_does(serve: Serve, manager: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer Pythons refuse control characters in the cookie that the tool drafts for every request."""
+    original = Morsel.__setitem__
+
+    def checked(morsel: Any, key: str, value: Any) -> None:
+        if any(char < " " or char == "\x7f" for char in str(value)):
+            raise CookieError("control characters are not allowed in cookies")
+        original(morsel, key, value)
+
+    monkeypatch.setattr(Morsel, "__setitem__", checked)
+    site = serve({"visit": visit, "index": hello}, manager=manager, path_header="X-Path")
+    for page in ("/", "/visit"):
+        assert site.get(page, headers={"X-Path": "/\x7f"}, status=400).all("Set-Cookie") == []
+        assert site.get(page, headers={"X-Path": "/shop"}).text in ("hello", "1")
 
 
 def test_cookie_is_secure_behind_a_proxy_with_tls(serve: Serve, manager: Any) -> None:
