@@ -157,8 +157,8 @@ class SessionManager(SessionMapping[_S]):
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
         exchange = self._exchange(exchange)
-        value = exchange.get_cookie(policy_of(self, exchange).name)
-        return self.has_session(value) if must_exist else bool(value)
+        values = exchange.get_cookies(policy_of(self, exchange).name)
+        return any(map(self.has_session, values) if must_exist else values)
 
     # -- one session, in a request or out of it --------------------------------------------------------------------
 
