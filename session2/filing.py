@@ -20,10 +20,6 @@ _RENEWALS: Final = 100
 """How many renewals of an id are followed: more than any grace has room for, so that hostile traces lead nowhere."""
 
 
-# A trace that is over tells nothing any more, a session that is over that it has expired.
-_OF_OVER: Final = {True: Absence.UNKNOWN, False: Absence.EXPIRED}
-
-
 class Filing:
     """Sessions as records; it merges nothing and decides nothing.
 
@@ -49,11 +45,9 @@ class Filing:
         """Return where the session is filed that this id stands for."""
         for _ in range(_RENEWALS):
             key = self.codec.key(session_id)
-            record = self.records._look_up(key)
+            record = self.records.read(key)
             if record is None:
-                return Found(session_id, key, absence=Absence.UNKNOWN)
-            if not record.is_live(self.records.clock()):
-                return Found(session_id, key, absence=_OF_OVER[traces.is_trace(record)])
+                return Found(session_id, key, absence=self._why_missing(key))
             if not traces.is_trace(record):
                 return Found(session_id, key, record)
             new_id = traces.where_moved(record, session_id)
@@ -61,6 +55,11 @@ class Filing:
                 return _trace_of(session_id, key, record)
             session_id = new_id
         return Found(session_id, key, absence=Absence.UNKNOWN)
+
+    def _why_missing(self, key: str) -> Absence:
+        """Tell what has expired, and was not purged yet, from what is not there."""
+        record = self.records._look_up(key)
+        return Absence.UNKNOWN if record is None or traces.is_trace(record) else Absence.EXPIRED
 
     def locate_key(self, key: str) -> Found[Any]:
         """Return the record of the session filed under this key; its id is known to its visitor only."""

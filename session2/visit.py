@@ -241,6 +241,7 @@ class Visit:
 
     def _keep(self, session: Session, ended: list[Session]) -> None:
         if not ended and self._comes_late(session):
+            self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
         ties = session._ties
         seen = ties.accessed
@@ -262,7 +263,7 @@ class Visit:
 
         A cookie sent now could take the place of the one of the login.
         """
-        if session._ties.origin is not None or session.user is not None or self.ended or self.cookie is None:
+        if self.absence is None or session.user is not None or self.ended or self.cookie is None:
             return False
         return self.absence is Absence.ROTATED or self.sessions.locate(self.cookie).absence is Absence.ROTATED
 

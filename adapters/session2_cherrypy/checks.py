@@ -14,6 +14,7 @@ from cherrypy import _cprequest
 from cherrypy.lib import httputil  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, SessionError, StoreUnavailable
+from session2.errors import StoreMissing
 
 from .session import StoreSession
 from .settings import OF_THE_COOKIE, OF_THE_TOOL, check
@@ -44,7 +45,7 @@ def check_settings() -> None:
         try:
             check(place.settings, place.storage_class)
             _open_store(place)
-        except (ConfigurationError, OSError) as error:
+        except (ConfigurationError, StoreMissing, OSError) as error:
             raise ConfigurationError(f"the session tool at {place.name}: {error}") from error
         except StoreUnavailable as error:  # it may be there by the time somebody needs it
             _warn(f"The session store for {place.name} is not available yet: {error}")

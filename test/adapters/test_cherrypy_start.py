@@ -52,7 +52,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"store_url": "nowhere:"}, "no store is called"),
     ({"store_url": "directory:{}/missing"}, "missing"),
     ({"store_url": "directory:{}?serialiser=json"}, "no argument 'serialiser'"),
-    ({"store_url": "volatile:?hash_ids=perhaps"}, "perhaps"),
+    ({"store_url": "volatile:?hash_ids=perhaps"}, "true or false"),
     ({"store_url": 5}, "must be text"),
     ({"store_url": Path("sessions")}, "must be text"),
     ({"manager": VolatileSessionStore()}, "must be a session2.SessionManager"),
