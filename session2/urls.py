@@ -41,7 +41,7 @@ STORES: Final = {
     "directory": Store("directory", "DirectorySessionStore", "directory:{}/sessions?create=true"),
     "shelve": Store("shelve", "ShelveSessionStore", "shelve:{}/sessions.shelf?create=true"),
     "sqlite": Store("sqlite", "SQLiteSessionStore", "sqlite:{}/sessions.sqlite"),
-    "durus": Store("durus", "DurusSessionStore", "durus:{}/sessions.durus", "durus"),
+    "durus": Store("durus", "DurusSessionStore", "durus:{}/sessions.durus?create=true", "durus"),
     "durus+unix": Store("durus", "DurusSessionStore", "durus+unix:/run/durus.socket", "durus"),
     "postgresql": Store("postgres", "PostgresSessionStore", "postgresql://user@localhost/sessions", "postgres", True),
     "postgres": Store("postgres", "PostgresSessionStore", "postgres://user@localhost/sessions", "postgres", True),

@@ -9,7 +9,7 @@ import pytest
 from servers_durus import marked
 
 STORES = {"directory": "directory:{}/sessions?create=true", "shelve": "shelve:{}/sessions?create=true",
-          "sqlite": "sqlite:{}/sessions.db", "durus": "durus:{}/sessions.durus"}
+          "sqlite": "sqlite:{}/sessions.db", "durus": "durus:{}/sessions.durus?create=true"}
 URLS = pytest.mark.parametrize("url", marked(STORES.values()), ids=STORES)
 
 FILL = """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import stat
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from session2.urls import from_url
 
 sys.path.insert(0, str(Path(__file__).parent))
 from interrupted import interrupted_everywhere
+from limits import memory_limited
 
 KEYS = [f"{number:064x}" for number in range(50)]
 FLAVOURS = ["dumb", "sqlite3", *(name for name in ("gnu", "ndbm") if dbmfile._has_module(name))]
@@ -297,21 +297,6 @@ def test_numbers_in_a_record_are_checked_before_they_are_used() -> None:
     name = KEYS[0].encode()
     value = module._HEAD.pack(module._MAGIC, 0, 1, 1.0, 1.0, 1.0, 1.0, 2_000_000_000) + b"anna"
     assert module._decode(name, module._sealed(name, value)) is None
-
-
-class memory_limited:
-    """Let this process have only so many bytes more."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def __enter__(self) -> None:
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        self._before = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (used + self._size, self._before[1]))
-
-    def __exit__(self, *_: object) -> None:
-        resource.setrlimit(resource.RLIMIT_AS, self._before)
 
 
 # -- what is not there ------------------------------------------------------------------------------------------------
