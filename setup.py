@@ -39,6 +39,7 @@ DEVELOPMENT = [
     "mirakuru",
     "mypy>=1.11",
     "myst-parser",
+    "packaging",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
     "pytest-timeout",
