@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
-from . import tokens
+from . import tokens, traces
+from .equality import same
+from .errors import SerializationError
 from .found import Found
 from .record import Record
 from .serializers import Serializer, check
@@ -35,13 +37,24 @@ class Codec:
         """Return the session in a record that was found, or raise `SerializationError`."""
         record = found.record
         assert record is not None
-        payload = self._form.serializer.open(record.data, found.key)
-        session = session_class.restore(self._form.serializer.loads(payload))
+        accessed = record.accessed
+        if traces.is_emptied(record):
+            session, accessed = session_class.restore({}), record.modified
+            payload = self.payload(session)
+        else:
+            payload = self._form.serializer.open(record.data, found.key)
+            session = session_class.restore(self._form.serializer.loads(payload))
         bound = ties(session)
         bound.id = id = found.id if self._form.hash_ids else found.key
-        bound.created, bound.accessed, bound.expires = record.created, record.accessed, record.expires
+        bound.created, bound.accessed, bound.expires = record.created, accessed, record.expires
         bound.origin = Origin(id, found.key, record, payload)
         return session
+
+    def bind_emptied(self, session: Session, origin: Origin, trace: Record) -> None:
+        """Bind a session to what it left when it was emptied; it has no id any more, but its place is known."""
+        bound = ties(session)
+        nothing = self.payload(type(session).restore({}))
+        bound.id, bound.origin = None, Origin(origin.id, origin.key, trace, nothing)
 
     def loaded(self, session: _S, origin: Origin) -> _S:
         """Return the session as it was loaded or last saved."""
@@ -67,16 +80,52 @@ class Codec:
         """Raise `SerializationError` if the session could not be stored as it is."""
         check(self._form.serializer, session.get_state(), self.payload(session))
 
+    def holds(self, record: Record, key: str, payload: bytes) -> bool:
+        """Tell whether a record was made of this payload."""
+        try:
+            return self._form.serializer.open(record.data, key) == payload
+        except SerializationError:
+            return False
+
+    def merge(self, session: Session, origin: Origin, theirs: Session) -> None:
+        """Take on what others stored, with the changes applied that were made in this copy since it was loaded."""
+        # What was never decoded may differ from what was: an object, say, that is shared with what was here before.
+        session.set_state(self.state(self.payload(session), session))
+        session.merge_state(self.loaded(session, origin).get_state(), theirs.get_state())
+
     def is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
-        return payload == origin.payload or payload == self.payload(self.loaded(session, origin))
+        return payload == origin.payload or same(self.state(payload, session), self.state(origin.payload, session))
+
+    def state(self, payload: bytes, session: Session) -> dict[str, Any]:
+        """Return the state a payload of the session's holds; `SerializationError`, naming what cannot be read again."""
+        try:
+            return self._form.serializer.loads(payload)
+        except SerializationError:
+            check(self._form.serializer, session.get_state(), payload)
+            raise
+
+    def is_untouched(self, session: Session) -> bool:
+        """Tell, without much ado, whether a stored session is just as it was loaded, its id included."""
+        bound = ties(session)
+        origin = bound.origin
+        return origin is not None and bound.id == origin.id and self.payload(session) == origin.payload
+
+    def is_changed(self, session: Session) -> bool:
+        """Tell whether the session holds anything else than what is stored of it."""
+        origin = ties(session).origin
+        return origin is None or not self.is_unchanged(session, origin, self.payload(session))
 
     def user_changed(self, session: Session) -> bool:
         """Tell whether another user is logged in than when the session was loaded.
 
-        An object may be pickled differently once it has been stored, so the pickles of what was loaded are compared.
+        An object may be pickled differently each time, so what decoding gives is compared, and not by its bytes.
         """
         origin, now = ties(session).origin, session.user_key()
         if origin is None or origin.record.user == now:
             return origin is None and now is not None
-        return self.loaded(session, origin).user_key() != now
+        before = self.loaded(session, origin)
+        after = type(session).restore(self.state(self.payload(session), session))
+        if before.user_key() == after.user_key():
+            return False
+        return type(session).user_key is not Session.user_key or not same(before.user, after.user)

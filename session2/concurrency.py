@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal, TypeVar, cast, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 from .errors import ConfigurationError, LockLost, SessionConflict
 from .store.lock import Lease
@@ -19,7 +19,8 @@ def known_mode(concurrency: Any) -> Concurrency:
     """Return `concurrency` if there is such a mode; otherwise `ConfigurationError`."""
     if concurrency not in _MODES:
         raise ConfigurationError(f"concurrency must be one of {', '.join(_MODES)}, not {concurrency!r}")
-    return cast(Concurrency, concurrency)
+    found: Concurrency = concurrency
+    return found
 
 
 def written(write: Callable[..., _Result], mode: Concurrency, lease: Lease | None) -> _Result:

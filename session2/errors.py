@@ -27,6 +27,21 @@ class StoreUnavailable(SessionError):
     public = "Sessions are not available at the moment."
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no store at the place named; only `setup`, and a copy to there, creates one.
+
+    ``what`` says what is missing and no more, for those who tell in other words what to do, such as the command line.
+    """
+
+    def __init__(self, what: str,
+                 remedy: str = "set it up once with store.setup(), or in a shell with: session2 setup URL") -> None:
+        super().__init__(what, remedy)
+        self.what, self.remedy = what, remedy
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.remedy}"
+
+
 class Conflict(SessionError):
     """A record's version is not the one a primitive was told to expect."""
 

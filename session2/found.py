@@ -30,7 +30,7 @@ class Absence(enum.Enum):
     """The record is damaged, of another format, or needs a class that is no more."""
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(slots=True, repr=False)
 class Found(Generic[_S]):
     """A session and where it is filed, or why there is none."""
 
@@ -38,10 +38,13 @@ class Found(Generic[_S]):
     """The id it has by now; None where only the visitor knows it."""
     key: str
     record: Record | None = None
+    """Of the session, or of one that was emptied a moment ago and goes on if anybody changes it."""
     session: _S | None = None
-    """A private copy, where one was asked for."""
+    """A private copy, where one was asked for; one that was emptied has nothing in it."""
     absence: Absence | None = None
     """None if the session is there."""
+    reason: str = ""
+    """What else is known of the absence."""
 
     def __repr__(self) -> str:
         return f"<Found {self.key[:8]} {self.absence and self.absence.value}>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from typing import Any, cast
 
 from .exchange import Exchange
@@ -79,6 +79,18 @@ class LazySession(MutableMapping[str, Any]):
 
     def __contains__(self, key: object) -> bool:
         return key in self.session
+
+    def keys(self) -> KeysView[str]:
+        """Return a view of the keys of this session."""
+        return self.session.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values of this session."""
+        return self.session.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of the items of this session."""
+        return self.session.items()
 
     # Two sessions with equal items are still two sessions.
     __eq__ = object.__eq__

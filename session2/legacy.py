@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
@@ -81,8 +82,8 @@ class WholeSessions:
         raise ConfigurationError(f"{type(self._store).__name__} keeps whole sessions and cannot do this ({name}); "
                                  "implement the primitives of session2.store.base.SessionStore")
 
-    def tell(self, name: Name, key: str, detail: str = "") -> None:
-        tell(None, name, key, detail)
+    def tell(self, name: Name, key: str, detail: str = "", level: int | None = None) -> None:
+        tell(None, name, key, detail, level)
 
     def find(self, session_id: str, session_class: type[Any]) -> Found[Any]:
         found = self._store.load_session(session_id, None)
@@ -98,23 +99,34 @@ class WholeSessions:
         _stored(session, str(session.id))
         return Outcome.SAVED
 
-    def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
+    def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True,
+               instead_of: Sequence[Session] = ()) -> Outcome:
         old, session.id = ties(session).origin, new_id
         outcome = self.save(session)
         if old is not None:
             self._store.delete_session(type(session)(old.id))
+        for other in instead_of:
+            self.end(other)
         return outcome
 
-    def end(self, session: Session | str, replaced: bool = False) -> str | None:
+    def end(self, session: Session | str, reason: str = "", replaced: bool = False,
+            event: Name = "ended") -> str | None:
         self._store.delete_session(session if isinstance(session, Session) else Session(session))
-        return session.key if isinstance(session, Session) else session
+        key = session.key if isinstance(session, Session) else session
+        if key is not None:
+            self.tell(event, key, reason)
+        return key
 
     def empty(self, session: Session, merge: bool = True) -> Outcome:
         self._store.delete_session(session)
+        ties(session).id = ties(session).origin = None
         return Outcome.GONE
 
     def touch(self, session: Session) -> None:
         self._store.save_session(session)
+
+    def is_untouched(self, session: Session) -> bool:
+        return False
 
     def is_changed(self, session: Session) -> bool:
         return True
@@ -123,8 +135,8 @@ class WholeSessions:
         origin = ties(session).origin
         return session.user_key() != (None if origin is None else origin.record.user)
 
-    def check(self, session: Session) -> None:
-        """What cannot be stored is known when it is stored."""
+    def release_left(self) -> None:
+        """Do nothing: here nothing can be locked."""
 
 
 def _stored(session: Any, session_id: str) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
-from . import tokens
+from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
@@ -17,15 +16,13 @@ from .exchange import Exchange
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .record import Outcome
-from .session import Session, begin, checked_class, issued_at, note_new_id, ties, user_key
+from .session import Session, begin, checked_class, has_left, issued_at, left_behind, note_new_id, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
 from .visit import Visit, policy_of, send_cookie
 
 _S = TypeVar("_S", bound=Session)
-
-_LOGIN_LEASE: Final = 10.0  # seconds that the next login of a user waits at most for one that was killed
 
 
 class SessionManager(SessionMapping[_S]):
@@ -44,6 +41,9 @@ class SessionManager(SessionMapping[_S]):
     :param concurrency: what becomes of requests of one session that overlap: ``"merge"``, ``"lock"`` (one at a time),
         ``"strict"`` (`SessionConflict`) or ``"read-only"``; or a function of the exchange that returns one of these.
     :param max_sessions: how many sessions a user may have at once; who logs in once more ends the oldest.
+    :param unreadable: what becomes of a visitor whose record cannot be read here, being damaged or of a class this
+        process does not know: ``"new"`` begins another session, ``"refuse"`` raises `StoreUnavailable` (503) and leaves
+        record and cookie alone, for deployments in which old and new processes run side by side.
     :param lock_timeout: how long ``"lock"`` waits before `LockTimeout`.
     :param lock_lease: after how long another request may take over a lock whose holder does not answer.
     """
@@ -54,7 +54,7 @@ class SessionManager(SessionMapping[_S]):
                  touch_interval: Seconds | None = None,
                  renew_after: Seconds | None = None, renew_grace: Seconds = 60.0,
                  concurrency: Concurrency | Callable[[Exchange], Concurrency] = "merge",
-                 max_sessions: int | None = None,
+                 max_sessions: int | None = None, unreadable: Literal["new", "refuse"] = "new",
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store
         self.sessions: Sessions = store.sessions
@@ -69,7 +69,12 @@ class SessionManager(SessionMapping[_S]):
         self.concurrency = concurrency if callable(concurrency) else known_mode(concurrency)
         if max_sessions is not None and max_sessions < 1:
             raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
+        if max_sessions is not None and not getattr(store, "can_list", True):
+            raise ConfigurationError(f"max_sessions needs a store that lists sessions; {type(store).__name__} cannot")
         self.max_sessions = max_sessions
+        if unreadable not in ("new", "refuse"):
+            raise ConfigurationError(f"unreadable must be 'new' or 'refuse', not {unreadable!r}")
+        self.unreadable = unreadable
         self.lock_timeout = seconds("lock_timeout", lock_timeout, zero=True)
         self.lock_lease = seconds("lock_lease", lock_lease)
 
@@ -80,9 +85,11 @@ class SessionManager(SessionMapping[_S]):
         exchange = self._exchange(exchange)
         if exchange.visit is not None:
             exchange.visit.close()
-        mode = concurrency or (self.concurrency(exchange) if callable(self.concurrency) else self.concurrency)
-        exchange.visit = Visit(self, exchange, known_mode(mode))
-        exchange.visit.begin()
+        self.sessions.release_left()
+        if concurrency is None:
+            concurrency = self.concurrency(exchange) if callable(self.concurrency) else self.concurrency
+        exchange.visit = visit = Visit(self, exchange, known_mode(concurrency))
+        visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
@@ -166,32 +173,48 @@ class SessionManager(SessionMapping[_S]):
         """Return the session with this id, a private copy, or why there is none (`Found.absence`)."""
         found = (sessions or self.sessions).find(session_id, self.session_class)
         if found.session is None:
+            if found.absence is Absence.UNREADABLE and self.unreadable == "refuse":
+                raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")
             return found
         bound = ties(found.session)
         # By the clocks of this manager too: the record may have been stored under more generous ones.
-        if self.clocks.is_over(bound.created, bound.accessed, self.sessions.clock()):
-            return replace(found, session=None, absence=Absence.EXPIRED)
+        end = self.clocks.end_of(bound.created, bound.accessed)
+        if end is not None and end <= self.sessions.clock():
+            found.session, found.absence = None, Absence.EXPIRED
+        bound.ends_early = bound.expires is not None and bound.expires != end
         return found
 
     def load(self, session_id: str | None) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""
-        return self.find(session_id).session if session_id is not None and tokens.is_id(session_id) else None
+        if session_id is None or not tokens.is_id(session_id):
+            return None
+        found = self.find(session_id)
+        return found.session if found.absence is None else None
 
-    def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None) -> Outcome:
-        """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one."""
+    def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None,
+             instead_of: Sequence[Session] = ()) -> Outcome:
+        """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one.
+
+        :param concurrency: in place of the manager's own.
+        :param lease: the lock the request holds.
+        :param instead_of: sessions that end when this one is stored, as at a logout and login in one request.
+        """
         mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
         if mode == "read-only":
             return self.refuse_change(session)
         if self.needs_new_id(session):
-            return self._rotate(session, self._next_id(session), mode, lease)
+            return self._rotate(session, self._next_id(session), mode, lease, instead_of=instead_of)
         if self._renewal_is_due(session):
-            return self._renew(session, mode, lease)
-        return self.save_in_place(session, mode, lease)
+            outcome = self._renew(session, mode, lease)
+        else:
+            outcome = self.save_in_place(session, mode, lease)
+        for other in instead_of:
+            self._home(session).end(other, replaced=True)
+        return outcome
 
     def delete(self, session: Session | str) -> None:
         """End a session, given itself or its id.  It is no error if there is none."""
-        if key := self._home(session).end(session):
-            self.sessions.tell("ended", key)
+        self._home(session).end(session, "deleted by the application")
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
         """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
@@ -215,11 +238,8 @@ class SessionManager(SessionMapping[_S]):
 
     def revoke_user(self, user: Any, except_: Session | None = None) -> int:
         """End all sessions of a user, but for one; return how many were ended."""
-        key, count = user_key(user), 0
-        for ended in () if key is None else self.sessions.revoke(key, except_):
-            self.sessions.tell("revoked", ended, "by user")
-            count += 1
-        return count
+        key = user_key(user)
+        return 0 if key is None else sum(1 for _ in self.sessions.revoke(key, except_, "revoked by user"))
 
     # -- for a visit -----------------------------------------------------------------------------------------------
 
@@ -229,9 +249,11 @@ class SessionManager(SessionMapping[_S]):
         before = bound.accessed, bound.expires
         self._use(session)
         home = self._home(session)
+        if trace := left_behind(session, bound.accessed):
+            home.forget(trace)
         outcome = written(partial(home.save, session), mode, lease)
         if outcome is Outcome.UNCHANGED:
-            if self.clocks.touch_is_due(before[0], bound.accessed):
+            if bound.ends_early or self.clocks.touch_is_due(before[0], bound.accessed):
                 home.touch(session)
             else:
                 bound.accessed, bound.expires = before
@@ -247,6 +269,12 @@ class SessionManager(SessionMapping[_S]):
             return False
         return bound.id != origin.id or self.sessions.user_changed(session)
 
+    def is_due(self, session: Session) -> bool:
+        """Tell whether there is something to do for a session that was not changed."""
+        bound, now = ties(session), self.sessions.clock()
+        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now)
+                or self.clocks.renewal_is_due(issued_at(session), now) or has_left(session, now))
+
     def refuse_change(self, session: Session) -> Outcome:
         """Raise `ReadOnlySession` if the session was changed."""
         if self.sessions.is_changed(session):
@@ -261,46 +289,29 @@ class SessionManager(SessionMapping[_S]):
         return self.sessions if request is None or request.visit is None else cast(Sessions, request.visit.sessions)
 
     def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
-                grace: float = 0.0) -> Outcome:
+                grace: float = 0.0, instead_of: Sequence[Session] = ()) -> Outcome:
         """Store the session under `new_id`; once the user has changed there is no grace for the old one."""
         self._use(session)
         user_changed = self.sessions.user_changed(session)
-        note_new_id(session, self.sessions.clock(), user_changed)
-        limit = self.max_sessions if user_changed and session.user is not None else None
-        with nullcontext() if limit is None else self._turn_to_log_in(session):
-            rotate = partial(self._home(session).rotate, session, new_id, 0.0 if user_changed else grace)
+        grace = 0.0 if user_changed else grace
+        note_new_id(session, self.sessions.clock(), user_changed, grace)
+        limit = self.max_sessions if user_changed and session.user_key() is not None else None
+        rotate = partial(self._home(session).rotate, session, new_id, grace, instead_of=instead_of)
+        with nullcontext() if limit is None else logins.turn(self.sessions, session):
             try:
                 outcome = written(rotate, mode, lease)
             except StoreUnavailable:
                 session.id = None  # something may be there under the new id: who tries again takes another one
                 raise
             if limit is not None:
-                self._limit_sessions(session, limit)
+                logins.limit(self.sessions, session, self.session_class, limit)
         return outcome
-
-    def _turn_to_log_in(self, session: Session) -> Lease:
-        """Return a lock of the user whose sessions are limited.
-
-        Of a login that is submitted twice one comes to nothing, and must not be counted meanwhile.
-        """
-        return self.store.lock(tokens.hash_id(f"logins of {session.user_key()}"), lease=_LOGIN_LEASE)
 
     def _use(self, session: Session) -> None:
         """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
         bound = ties(session)
         bound.accessed = max(self.sessions.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
-
-    def _limit_sessions(self, session: Session, limit: int) -> None:
-        """End the oldest sessions of the user beyond the limit."""
-        for _ in range(10):
-            found = self.sessions.each(self.session_class, session.user_key())
-            oldest_last = sorted(found, key=lambda found: (found.get_login_time() or 0, str(found.key)), reverse=True)
-            ended = [self.sessions.end(extra) for extra in oldest_last[limit:]]
-            for key in filter(None, ended):
-                self.sessions.tell("revoked", key, "too many sessions of one user")
-            if all(ended):  # none was renewed meanwhile
-                return
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

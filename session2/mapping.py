@@ -35,7 +35,7 @@ class SessionMapping(Generic[_S]):
     def __getitem__(self, session_id: str) -> _S:
         session = self.load(session_id) or self._by_key(session_id)
         if session is None:
-            raise KeyError(session_id)
+            raise KeyError(f"{str(session_id)[:8]}...")
         return session
 
     def __setitem__(self, session_id: str, session: _S) -> None:

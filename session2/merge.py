@@ -11,9 +11,10 @@ anything else the later write of that one value wins, unless a rule is declared 
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+from .equality import same
 
 Rule = Callable[[Any, Any, Any], Any]
 """``rule(base, mine, theirs)`` returns the merged value; a value that is not there is `MISSING`."""
@@ -37,57 +38,76 @@ def merge(base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any],
 
     `rules` maps a name to a `Rule`, or to a mapping of rules for the dict of that name.
     """
-    return _merge_dicts(base, mine, theirs, rules or _NOTHING, {})
+    return _Merge().dicts(base, mine, theirs, rules or _NOTHING)
 
 
-def _merge_dicts(base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any], rules: Mapping[Any, Any],
-                 begun: dict[tuple[int, int, int], dict[Any, Any]]) -> dict[Any, Any]:
-    """Merge dicts that may contain themselves: `begun` has the result for each three of them, finished or not."""
-    place = id(base), id(mine), id(theirs)
-    if place in begun:
-        return begun[place]
-    result = begun[place] = copy.copy(theirs)
-    for name in [*mine, *(name for name in base if name not in mine)]:
-        value = _merge_value(base.get(name, MISSING), mine.get(name, MISSING), theirs.get(name, MISSING),
-                             rules.get(name), begun)
-        if value is MISSING:
-            result.pop(name, None)
-        else:
-            result[name] = value
-    if hasattr(result, "__dict__"):  # a subclass keeps attributes beside the items
-        result.__dict__ = _merge_dicts(getattr(base, "__dict__", _NOTHING), vars(mine), vars(theirs), _NOTHING, begun)
-    return result
+class _Merge:
+    """One merge of dicts that may contain themselves, and have one object in several places."""
+
+    def __init__(self) -> None:
+        self._begun: dict[tuple[int, int, int], dict[Any, Any]] = {}
+        self._became: dict[int, Any] = {}
+        """What an object of mine is in the result, by its id."""
+
+    def dicts(self, base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any],
+              rules: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the merged dict, finished or not: one of the same three dicts may be under way."""
+        place = id(base), id(mine), id(theirs)
+        if place in self._begun:
+            return self._begun[place]
+        result = self._begun[place] = self._became[id(mine)] = copy.copy(theirs)
+        # What is new comes last, for it may be another name of what was there.
+        for name in [*base, *(name for name in mine if name not in base)]:
+            three = base.get(name, MISSING), mine.get(name, MISSING), theirs.get(name, MISSING)
+            value = self._value(*three, rules.get(name))
+            if value is MISSING:
+                result.pop(name, None)
+            else:
+                result[name] = value
+        _reorder(result, base, mine)
+        if hasattr(result, "__dict__"):  # a subclass keeps attributes beside the items
+            result.__dict__ = self.dicts(getattr(base, "__dict__", _NOTHING), vars(mine), vars(theirs), _NOTHING)
+        return result
+
+    def _value(self, base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
+        if base is MISSING and id(mine) in self._became and type(mine) not in _PLAIN:
+            return self._became[id(mine)]
+        value = self._merged(base, mine, theirs, rule)
+        if mine is not MISSING and value is not MISSING:
+            self._became[id(mine)] = value
+        return value
+
+    def _merged(self, base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
+        if same(base, mine):
+            return theirs
+        if same(base, theirs):
+            return mine
+        if mine is theirs is MISSING:
+            return MISSING
+        if callable(rule):
+            return rule(base, mine, theirs)
+        kind = type(theirs if mine is MISSING else mine)
+        if not issubclass(kind, dict) or not {type(mine), type(theirs)} <= {kind, _Missing}:
+            return mine
+        return self._some_gone(base, mine, theirs, kind, rule or _NOTHING)
+
+    def _some_gone(self, base: Any, mine: Any, theirs: Any, kind: type, rules: Mapping[Any, Any]) -> Any:
+        """Merge dicts of which one side may be gone: that is as if all that was in it were."""
+        gone = MISSING in (mine, theirs)
+        left = self.dicts(base if isinstance(base, dict) else _NOTHING, kind() if mine is MISSING else mine,
+                          kind() if theirs is MISSING else theirs, rules)
+        return MISSING if gone and not left else left
 
 
-def _merge_value(base: Any, mine: Any, theirs: Any, rule: Any, begun: dict[Any, Any]) -> Any:
-    if same(base, mine):
-        return theirs
-    if same(base, theirs):
-        return mine
-    if mine is theirs is MISSING:
-        return MISSING
-    if callable(rule):
-        return rule(base, mine, theirs)
-    if isinstance(mine, dict) and type(mine) is type(theirs):
-        return _merge_dicts(base if isinstance(base, dict) else _NOTHING, mine, theirs, rule or _NOTHING, begun)
-    return mine
-
-
-def same(a: Any, b: Any) -> bool:
-    """Tell whether two values would be stored alike.
-
-    Equality alone will not do: ``1 == True == 1.0``, NaN equals nothing, and a class may define it loosely.
-    """
-    if a is b:
-        return True
-    if type(a) is not type(b):
-        return False
-    if type(a) in _PLAIN:
-        return bool(a == b)
-    try:
-        return pickle.dumps(a, 5) == pickle.dumps(b, 5)
-    except Exception:  # whatever a foreign __reduce__ raises; the serializer of the store reports it properly
-        return False
+def _reorder(result: dict[Any, Any], base: dict[Any, Any], mine: dict[Any, Any]) -> None:
+    """Bring what was in `base` into my order, if I changed it."""
+    common = [name for name in mine if name in base]
+    if common == [name for name in base if name in mine]:
+        return
+    order = [*(name for name in mine if name in result), *(name for name in result if name not in mine)]
+    items = [(name, result[name]) for name in order]
+    result.clear()
+    result.update(items)
 
 
 def later(base: Any, mine: Any, theirs: Any) -> Any:
@@ -110,5 +130,10 @@ def union(base: Any, mine: Any, theirs: Any) -> Any:
     """Apply the insertions and removals of both sides to a list or set without duplicates."""
     kind = next(type(value) for value in (mine, theirs) if value is not MISSING)
     base, mine, theirs = (() if value is MISSING else value for value in (base, mine, theirs))
-    kept = [value for value in theirs if value in mine or value not in base]
-    return kind([*kept, *(value for value in mine if value not in base and value not in kept)])
+    kept = [value for value in theirs if _holds(mine, value) or not _holds(base, value)]
+    return kind([*kept, *(value for value in mine if not _holds(base, value) and not _holds(kept, value))])
+
+
+def _holds(values: Any, value: Any) -> bool:
+    """Tell whether a value is among others; True is not 1 here."""
+    return any(type(other) is type(value) and other == value for other in values)

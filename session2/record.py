@@ -30,6 +30,8 @@ class Outcome(enum.Enum):
     """What became of a save."""
 
     SAVED = "saved"
+    REVIVED = "revived"
+    """Saved, where the session had been emptied meanwhile: the browser may have been told to forget it."""
     UNCHANGED = "unchanged"
     GONE = "gone"
     """The session was logged out or revoked meanwhile; it was not restored."""

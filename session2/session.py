@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Final, TextIO, TypeVar
 from uuid import UUID
 
 from . import merge
+from .defaults import refuse_shared
 from .errors import SerializationError
+from .forms import spend
 from .ties import Ties
 
 _S = TypeVar("_S", bound="Session")
@@ -50,8 +52,11 @@ class Session:
     user: Any = None
     _remote_address: str | None = None
     _form_tokens: list[str] | tuple[str, ...] = ()
+    _spent_tokens: list[str] | tuple[str, ...] = ()
     _csrf_token: str | None = None
     _issued: float | None = None
+    _lock_name: str | None = None
+    _left: tuple[str, float] | None = None
     _login_time: float | None = None
 
     _ties: Ties
@@ -63,6 +68,11 @@ class Session:
     expires = _Shown("expires")
     origin = _Shown("origin")
     exchange = _Shown("exchange")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a default that all sessions would share: one visitor would see what another one put there."""
+        super().__init_subclass__(**options)
+        refuse_shared(cls)
 
     def __init__(self, id: str | None = None) -> None:
         now = time.time()
@@ -110,7 +120,7 @@ class Session:
         self.set_state(merge.merge(base, self.get_state(), theirs, self._all_merge_rules()))
 
     def _all_merge_rules(self) -> dict[str, Any]:
-        return {"_form_tokens": merge.union, "_csrf_token": merge.first, **self.merge_rules}
+        return {"_form_tokens": merge.union, "_spent_tokens": spend, "_csrf_token": merge.first, **self.merge_rules}
 
     def has_info(self) -> bool:
         """Tell whether there is anything worth storing; until then there is no record and no cookie."""
@@ -193,10 +203,14 @@ class Session:
         return token in self._form_tokens
 
     def remove_form_token(self, token: str) -> None:
-        """Strike `token` off; ValueError if it is not outstanding."""
+        """Strike `token` off; ValueError if it is not outstanding.
+
+        Of two requests that do so at once the second fails with `SessionConflict` when it is stored.
+        """
         tokens = list(self._form_tokens)
         tokens.remove(token)
         self._form_tokens = tokens
+        self._spent_tokens = [*self._spent_tokens, token][-self.MAX_FORM_TOKENS:]
 
     def get_csrf_token(self) -> str:
         """Return the token that every form of this session carries; made at the first call."""
@@ -294,12 +308,36 @@ def begin(session: Session, now: float, expires: float | None, address: str | No
         session._remote_address = address
 
 
-def note_new_id(session: Session, now: float, user_changed: bool) -> None:
-    """Note that a session gets another id now, which is a login or logout if its user has changed."""
+def note_new_id(session: Session, now: float, user_changed: bool, grace: float) -> None:
+    """Note that a session gets another id now, which is a login or logout if its user has changed.
+
+    :param grace: seconds for which the id it has leads to the new one.
+    """
     if user_changed:
         session._login_time = None if session.user is None else now
-    if session._ties.origin is not None:
+    key = session._ties.key
+    if key is not None:
         session._issued = now
+        session._lock_name = lock_name(session)
+        session._left = (key, now + grace) if grace else None
+
+
+def lock_name(session: Session) -> str | None:
+    """Return what the lock of a session is called, under whatever id; None if nothing is stored of it."""
+    return session._lock_name or session._ties.key
+
+
+def has_left(session: Session, now: float) -> bool:
+    """Tell whether there is a trace of the last renewal to be removed: its grace is over."""
+    return session._left is not None and session._left[1] <= now
+
+
+def left_behind(session: Session, now: float) -> str | None:
+    """Return the key of the trace that the last renewal of the id left, once, when its grace is over."""
+    if session._left is None or not has_left(session, now):
+        return None
+    key, session._left = session._left[0], None
+    return key
 
 
 def issued_at(session: Session) -> float:

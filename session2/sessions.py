@@ -1,65 +1,54 @@
-"""`Sessions`: sessions over the records that a back end keeps; it knows of no request and of no clock's rules."""
+"""`Sessions`: sessions found, saved, merged, rotated and ended; it knows of no request and of no clock's rules."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from . import tokens, traces
-from .codec import Codec
-from .errors import ConfigurationError, Conflict, SerializationError, SessionConflict
-from .events import Name, tell
-from .found import Absence, Found
+from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
+from .filing import Filing
+from .found import Found
 from .patience import attempts
 from .record import Outcome, Record
-from .session import Session
+from .saving import CHANGED, MERGE_PATIENCE, Saving
+from .session import Session, lock_name
 from .store.lock import Lease
-from .store.records import RecordStore
 from .ties import Origin
+
+Event = Literal["ended", "revoked"]
 
 _S = TypeVar("_S", bound=Session)
 
 ENDED_GRACE: Final = 60.0
-"""Seconds for which a replaced id is remembered as dead, so that late requests do not revoke the new cookie."""
+"""Seconds for which a replaced id is remembered as dead, so that late requests begin no session of their own."""
 
-MERGE_PATIENCE: Final = 15.0
-"""Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
+TRACE_LIFE: Final = 86400.0
+"""Seconds for which it is remembered why a session ended, and that it was emptied, if it would have lived so long."""
 
-_RENEWALS: Final = 100
-"""How many renewals of an id are followed: more than any grace has room for, so that hostile traces lead nowhere."""
+PROVISIONAL: Final = 60.0
+"""Seconds that a record lives under a new id until the old one is retired: nobody will ask for it if that fails."""
 
 _PASSES: Final = 10
 """How often the sessions to revoke are looked for: then whoever still comes in is new."""
 
-_CHANGED: Final = "another request changed the session meanwhile; load it again"
-
 
 class Sessions:
-    """Sessions over records: found, saved, merged, rotated and ended, whatever others do meanwhile.
+    """What a manager works with: sessions that stay right whatever others do meanwhile."""
 
-    :param records: the back end.
-    :param codec: how sessions become records.
-    """
-
-    def __init__(self, records: RecordStore, codec: Codec) -> None:
-        self.records = records
-        self.codec = codec
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Return the time in seconds since the epoch."""
-        return self.records.clock
+    def __init__(self, filing: Filing) -> None:
+        self.filing = filing
+        self.codec = codec = filing.codec
+        self.saving = saving = Saving(filing)
+        self.clock, self.tell, self.locate = filing.clock, filing.tell, filing.locate
+        self.save, self.merge_in = saving.save, saving.merge_in
+        self.is_changed, self.is_untouched, self.user_changed = codec.is_changed, codec.is_untouched, codec.user_changed
 
     def key(self, session_id: str) -> str:
         """Return the key under which the session of this id is filed."""
         return self.codec.key(session_id)
-
-    def tell(self, name: Name, key: str, detail: str = "") -> None:
-        """Log an event and tell the observer."""
-        tell(self.records.observer, name, key, detail)
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
@@ -68,262 +57,186 @@ class Sessions:
 
         The id of what is returned differs from `session_id` if the session was renewed a moment ago.
         """
-        found: Found[_S] = self.locate(session_id)
-        return found if found.record is None else self._restored(found, session_class)
+        return self.filing.restore(self.filing.locate(session_id), session_class)
 
     def load(self, session_id: str, session_class: type[_S]) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""
-        return self.find(session_id, session_class).session
+        found = self.find(session_id, session_class)
+        return found.session if found.absence is None else None
 
     def load_key(self, key: str, session_class: type[_S]) -> _S | None:
         """Return a private copy of the session filed under this key, None if there is none."""
-        found: Found[_S] = self.locate_key(key)
-        return None if found.record is None else self._restored(found, session_class).session
-
-    def locate(self, session_id: str) -> Found[Any]:
-        """Return where the session is filed that this id stands for."""
-        for _ in range(_RENEWALS):
-            key = self.codec.key(session_id)
-            record = self.records.read(key)
-            if record is None:
-                return Found(session_id, key, absence=Absence.UNKNOWN)
-            if not traces.is_trace(record):
-                return Found(session_id, key, record)
-            new_id = traces.where_moved(record, session_id)
-            if new_id is None:
-                return Found(session_id, key, absence=traces.absence_of(record))
-            session_id = new_id
-        return Found(session_id, key, absence=Absence.UNKNOWN)
-
-    def locate_key(self, key: str) -> Found[Any]:
-        """Return the record of the session filed under this key; its id is known to its visitor only."""
-        record = self.records.read(key)
-        if record is None or not traces.is_session(key, record):
-            return Found(None, key, absence=Absence.UNKNOWN)
-        return Found(None, key, record)
-
-    def _restored(self, found: Found[Any], session_class: type[_S]) -> Found[_S]:
-        try:
-            return replace(found, session=self.codec.restore(found, session_class))
-        except SerializationError as error:
-            self.tell("corrupt", found.key, f"treated as missing: {error}")
-            return replace(found, record=None, absence=Absence.UNREADABLE)
+        found = self.filing.restore(self.filing.locate_key(key), session_class)
+        return found.session if found.absence is None else None
 
     def each(self, session_class: type[_S], user: str | None = None) -> Iterator[_S]:
         """Iterate over all sessions, or over those of one user."""
         for key, record in self._records(user):
             if traces.is_session(key, record):
-                session = self._restored(Found(None, key, record), session_class).session
+                session = self.filing.restore(Found(None, key, record), session_class).session
                 if session is not None:
                     yield session
 
     def _records(self, user: str | None) -> Iterator[tuple[str, Record]]:
-        return self.records.scan() if user is None else self.records.records_of(user)
+        return self.filing.records.scan() if user is None else self.filing.records.records_of(user)
 
-    def _locate_again(self, session: Session | str) -> Found[Any]:
-        """Return where a session, given itself or its id, is filed by now."""
-        origin = session._ties.origin if isinstance(session, Session) else None
-        if origin is not None:
-            return self.locate_key(origin.key) if origin.id is None else self.locate(origin.id)
-        id = session.id if isinstance(session, Session) else session
-        if id is None or not tokens.is_id(id):
-            return Found(None, "", absence=Absence.UNKNOWN)
-        return self.locate(id)
-
-    # -- saving ----------------------------------------------------------------------------------------------------
-
-    def save(self, session: Session, merge: bool = True) -> Outcome:
-        """Store what the session holds, never over what somebody else wrote meanwhile.
-
-        :param merge: False raises `SessionConflict` where there is something to merge.
-        """
-        payload = self.codec.payload(session)
-        origin = session._ties.origin
-        if origin is None:
-            return self._insert(session, payload)
-        if self.codec.is_unchanged(session, origin, payload):
-            return Outcome.UNCHANGED
-        return self._replace(session, origin, payload, merge)
+    def stands(self, session: Session) -> bool:
+        """Ask the store whether a session is still where it was, neither ended nor under another id."""
+        found = self.filing.locate_again(session)
+        return found.absence is None and found.key == session._ties.key
 
     def touch(self, session: Session) -> None:
         """Move the idle clock of a stored session to where this copy of it has it."""
         ties = session._ties
         if ties.origin is not None:
-            self.records.touch(ties.origin.key, ties.accessed, ties.expires)
-
-    def check(self, session: Session) -> None:
-        """Raise `SerializationError` if the session could not be stored as it is."""
-        self.codec.check(session)
-
-    def user_changed(self, session: Session) -> bool:
-        """Tell whether another user is logged in than when the session was loaded."""
-        return self.codec.user_changed(session)
-
-    def is_changed(self, session: Session) -> bool:
-        """Tell whether the session holds anything else than what is stored of it."""
-        origin = session._ties.origin
-        return origin is None or not self.codec.is_unchanged(session, origin, self.codec.payload(session))
-
-    def merge_in(self, session: Session) -> None:
-        """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
-        ties = session._ties
-        id, origin = ties.id, ties.origin
-        if origin is not None and self._catch_up(session, origin) is None and id != origin.id:
-            ties.id = id
-
-    def _insert(self, session: Session, payload: bytes) -> Outcome:
-        id = session._ties.id
-        if id is None or not tokens.is_id(id):  # no other is ever looked for
-            raise ConfigurationError("a session needs an id of tokens.new_id() to be stored; save it with the manager")
-        key = self.codec.key(id)
-        record = self.codec.record(session, payload, key, self.clock())
-        try:
-            version = self.records.write(key, record, None)
-        except Conflict:
-            raise SessionConflict("a session with this id is stored already; load that one") from None
-        self.tell("created", key)
-        return self._stored(session, id, key, record._replace(version=version), payload)
-
-    def _replace(self, session: Session, origin: Origin, payload: bytes, merge: bool) -> Outcome:
-        for _ in attempts(MERGE_PATIENCE):
-            record = self.codec.record(session, payload, origin.key, self.clock())
-            try:
-                version = self.records.write(origin.key, record, origin.record.version)
-            except Conflict:
-                if not merge:
-                    raise SessionConflict(_CHANGED) from None
-            else:
-                return self._stored(session, origin.id, origin.key, record._replace(version=version), payload)
-            outcome = self._catch_up(session, origin)
-            if outcome is not None:
-                return outcome
-            origin = _origin_of(session)
-            payload = self.codec.payload(session)
-            if self.codec.is_unchanged(session, origin, payload):  # somebody stored the same
-                return Outcome.UNCHANGED
-        raise SessionConflict("the session kept changing while it was to be saved; try again")
-
-    def _catch_up(self, session: Session, origin: Origin) -> Outcome | None:
-        """Merge what others stored into the session; return how it ended if it is no longer there."""
-        found = self._locate_again(session)
-        if found.record is None:
-            return Outcome.REPLACED if found.absence is Absence.ROTATED else Outcome.GONE
-        if (found.key, found.record.version) == (origin.key, origin.record.version):
-            return None
-        theirs = self._restored(found, type(session)).session
-        if theirs is None:
-            return Outcome.GONE
-        self.tell("conflict", found.key, "merging")
-        session.merge_state(self.codec.loaded(session, origin).get_state(), theirs.get_state())
-        ties = session._ties
-        ties.id, ties.origin = theirs.id, theirs._ties.origin
-        ties.accessed = max(ties.accessed, found.record.accessed)
-        return None
-
-    def _stored(self, session: Session, id: str | None, key: str, record: Record, payload: bytes) -> Outcome:
-        ties = session._ties
-        ties.id, ties.origin = id, Origin(id, key, record, payload)
-        return Outcome.SAVED
+            self.filing.records.touch(ties.origin.key, ties.accessed, ties.expires)
 
     # -- rotating --------------------------------------------------------------------------------------------------
 
-    def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True) -> Outcome:
-        """Store the session under `new_id` and retire its old id.
+    def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True,
+               instead_of: Sequence[Session] = ()) -> Outcome:
+        """Store the session under `new_id` and retire its old id; if that fails, all stays as it was.
 
         :param grace: seconds for which the old id still leads here; 0: it is dead at once.
         :param merge: False raises `SessionConflict` where there is something to merge.
+        :param instead_of: sessions that end at the same moment, for this one takes their place in the browser.
         """
-        origin = session._ties.origin
-        if origin is None:
-            session._ties.id = new_id
-            return self._insert(session, self.codec.payload(session))
-        new_key = self.codec.key(new_id)
-        trace = traces.moved(new_id, origin.id) if grace and origin.id is not None else traces.ENDED
+        ties = session._ties
+        if ties.origin is None and not instead_of:
+            ties.id = new_id
+            return self.saving.insert(session, self.codec.payload(session))
         for _ in attempts(MERGE_PATIENCE):
-            payload = self.codec.payload(session)
-            record = self.codec.record(session, payload, new_key, self.clock())
-            version = self.records.write(new_key, record, None)
+            origin = ties.origin
             try:
-                self._retire(origin.key, origin.record, trace, grace or ENDED_GRACE)
+                return self._move(session, new_id, grace, instead_of)
             except Conflict:
-                self.records.remove(new_key)  # at once: whatever goes wrong now, there must not be two sessions
-            else:
-                self.tell("renewed" if grace else "rotated", new_key, f"was {origin.key[:8]}")
-                return self._stored(session, new_id, new_key, record._replace(version=version), payload)
-            if not merge:
-                raise SessionConflict(_CHANGED)
-            outcome = self._catch_up(session, origin)
+                if not merge:
+                    raise SessionConflict(CHANGED) from None
+            assert origin is not None
+            outcome = self.saving.catch_up(session, origin)
             if outcome is not None:
                 return outcome
-            old_key, origin = origin.key, _origin_of(session)
-            if origin.key != old_key:  # another request renewed the id at the same moment
-                return self.save(session) if grace else self.rotate(session, new_id)
+            if ties.key != origin.key:  # another request renewed the id at the same moment
+                return self.save(session) if grace else self.rotate(session, new_id, 0.0, True, instead_of)
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
 
-    def _retire(self, key: str, record: Record, trace: bytes, seconds: float) -> None:
-        """Leave a trace in place of a session; it counts as used to its end, so that no late touch prolongs it."""
-        now = self.clock()
-        self.records.write(key, Record(trace, now, now, now + seconds, now + seconds, record.user), record.version)
+    def _move(self, session: Session, new_id: str, grace: float, instead_of: Sequence[Session]) -> Outcome:
+        """Store the session under its new id for a moment, retire the old one, and let the new one live."""
+        ties, key = session._ties, self.codec.key(new_id)
+        before, accessed, expires = ties.origin, ties.accessed, ties.expires
+        soon = self.clock() + PROVISIONAL
+        ties.accessed, ties.expires = accessed - 1.0, soon if expires is None else min(soon, expires)
+        payload = self.codec.payload(session)
+        try:
+            self.filing.write(session, new_id, key, payload, None)
+            self._retire_old(before, new_id, grace, instead_of)
+        except (Conflict, SessionConflict, StoreUnavailable):
+            ties.origin, ties.id = before, None if before is None else before.id
+            self.saving.take_back(key, payload)
+            raise
+        finally:
+            ties.accessed, ties.expires = accessed, expires
+        self.tell("created" if before is None else "renewed" if grace else "rotated", key,
+                  "" if before is None else f"was {before.key[:8]}")
+        try:
+            self.touch(session)
+        except StoreUnavailable as error:  # the next request does it
+            self.tell("conflict", key, f"lives for {PROVISIONAL:g} s only, until it is used again: {error}")
+        return Outcome.SAVED
+
+    def _retire_old(self, origin: Origin | None, new_id: str, grace: float, instead_of: Sequence[Session]) -> None:
+        for other in instead_of:
+            self.end(other, "logged out, and another session begun", replaced=True)
+        if origin is None:
+            return
+        trace = traces.moved(new_id, origin.id) if grace and origin.id is not None else traces.rotated()
+        self.filing.retire(origin.key, origin.record, trace, grace or ENDED_GRACE)
+
+    def forget(self, key: str) -> None:
+        """Remove the trace of a renewal whose grace is over: with the old id it still tells the new one."""
+        self.filing.records.remove(key)
 
     # -- locking ---------------------------------------------------------------------------------------------------
 
     def lock(self, session: Session | str, *, timeout: float, lease: float) -> Lease:
-        """Take the lock of a session, given itself or its id.
+        """Take the lock of a session, given itself or its id; it stays the lock of that session under any later id.
 
         :param timeout: how long to wait, in seconds, before `LockTimeout`.
         :param lease: after how many seconds another holder may take it over.
         """
-        key = session._ties.key if isinstance(session, Session) else tokens.is_id(session) and self.codec.key(session)
-        if not key:
-            raise ConfigurationError("what was never stored cannot be locked")
-        lock = self.records.lock(key, timeout=timeout, lease=lease)
+        name = self._lock_name(session)
+        lock = self.filing.records.lock(name, timeout=timeout, lease=lease)
         if lock.taken_over:  # keeps the last holder from writing; if this fails, the next one has to take over too
-            self.fence(key)
+            self.fence(session)
         return lock
 
-    def fence(self, key: str) -> None:
+    def release_left(self) -> None:
+        """Release the locks that could not be released when their requests ended."""
+        records = self.filing.records
+        if records.queues.left:
+            with suppress(StoreUnavailable):
+                records.queues.clear_left(records)
+
+    def _lock_name(self, session: Session | str) -> str:
+        if isinstance(session, Session):
+            name = lock_name(session)
+        elif tokens.is_id(session):
+            found = self.find(session, Session)
+            name = found.key if found.session is None else lock_name(found.session)
+        else:
+            name = None
+        if name is None:
+            raise ConfigurationError("what was never stored cannot be locked")
+        return name
+
+    def fence(self, session: Session | str) -> None:
         """Give what is stored a new version, so that whoever loaded it before cannot write unmerged any more."""
         for _ in attempts(MERGE_PATIENCE):
-            record = self.records.read(key)
-            if record is None:
+            found = self.filing.locate_again(session)
+            if found.record is None:
                 return
             with suppress(Conflict):
-                self.records.write(key, record, record.version)
+                self.filing.records.write(found.key, found.record, found.record.version)
                 return
 
     # -- ending ----------------------------------------------------------------------------------------------------
 
-    def end(self, session: Session | str, replaced: bool = False) -> str | None:
+    def end(self, session: Session | str, reason: str = "logged out", replaced: bool = False,
+            event: Event = "ended") -> str | None:
         """End a session, given itself or its id, also if it was renewed meanwhile; return its key.
 
         It is no error if there is none: then None is returned.
 
-        :param replaced: remember for a moment that the browser got another session, as after a login.
+        :param reason: what is remembered of it, for the log.
+        :param replaced: whether the browser gets another session, as at a login.
         """
-        return self._end(partial(self._locate_again, session), replaced)
+        return self._end(partial(self.filing.locate_again, session), reason, replaced, event)
 
-    def end_key(self, key: str) -> bool:
+    def end_key(self, key: str, reason: str = "revoked", event: Event = "revoked") -> bool:
         """End the session under this key; tell whether there was one."""
-        return self._end(partial(self.locate_key, key)) is not None
+        return self._end(partial(self.filing.locate_key, key), reason, False, event) is not None
 
     def empty(self, session: Session, merge: bool = True) -> Outcome | None:
-        """End a session that has nothing left; return how it ended.
+        """End a session that has nothing left; return how it ended.  A late change of others goes on from there.
 
-        If others changed it meanwhile, then it stays, their changes are in the session now, and None is returned.
+        If others changed it already, then it stays, their changes are in the session now, and None is returned.
 
         :param merge: False raises `SessionConflict` in this case.
         """
-        origin = _origin_of(session)
+        origin = session._ties.origin
+        assert origin is not None, "nothing is stored of this session"
         try:
-            self.records.remove(origin.key, origin.record.version)
+            trace = self.filing.retire(origin.key, origin.record, traces.emptied(), self._trace_life(origin.record))
         except Conflict:
             if not merge:
-                raise SessionConflict(_CHANGED) from None
-            return self._catch_up(session, origin)
-        self.tell("ended", origin.key)
+                raise SessionConflict(CHANGED) from None
+            return self.saving.catch_up(session, origin)
+        self.tell("ended", origin.key, "nothing was left in it")
+        self.codec.bind_emptied(session, origin, trace)
         return Outcome.GONE
 
-    def revoke(self, user: str | None = None, spared: Session | None = None) -> Iterator[str]:
+    def revoke(self, user: str | None = None, spared: Session | None = None,
+               reason: str = "revoked") -> Iterator[str]:
         """End the sessions of one user, or all, but for `spared`; yield the key of each.
 
         Works on the records, so it ends also what this process could not decode.  Sessions renewed meanwhile do not
@@ -333,41 +246,43 @@ class Sessions:
         for _ in range(_PASSES):
             more, since = False, self.clock() - ENDED_GRACE  # clocks of other hosts may be behind
             for key, record in self._records(user):
-                if traces.is_lock(key) or self._is_filed(spared, key):
+                if traces.is_lock(key) or key in seen or self._is_filed(spared, key):
                     continue
                 if traces.is_session(key, record):
                     more = True
-                    if self.end_key(key):
+                    if self.end_key(key, reason):
+                        seen.add(key)
                         yield key
-                elif record.modified >= since and key not in seen:
+                elif record.modified >= since:
                     more = True
                     seen.add(key)
             if not more:
                 return
 
-    def _end(self, locate: Callable[[], Found[Any]], replaced: bool = False) -> str | None:
-        """Remove what is found, also if it changes meanwhile; return its key, None if there is nothing any more."""
+    def _end(self, locate: Callable[[], Found[Any]], reason: str, replaced: bool, event: Event) -> str | None:
+        """Put a trace in place of what is found, also if it changes meanwhile; return its key, None if nothing is."""
         for _ in attempts(MERGE_PATIENCE):
             found = locate()
             if found.record is None:
                 return None
+            trace = traces.rotated() if replaced else traces.ended(reason)
             with suppress(Conflict):  # changed or renewed between the two: look again
-                if replaced:
-                    self._retire(found.key, found.record, traces.ENDED, ENDED_GRACE)
-                else:
-                    self.records.remove(found.key, found.record.version)
+                self.filing.retire(found.key, found.record, trace,
+                                   ENDED_GRACE if replaced else self._trace_life(found.record))
+                if found.absence is not None:  # it was emptied before
+                    return None
+                self.tell(event, found.key, reason)
                 return found.key
         raise SessionConflict("the session kept changing while it was to be ended; try again")
+
+    def _trace_life(self, record: Record) -> float:
+        """Return for how many seconds to remember what became of a session: not longer than it would have lived."""
+        return TRACE_LIFE if record.expires is None else min(TRACE_LIFE, max(record.expires - self.clock(), 1.0))
 
     def _is_filed(self, session: Session | None, key: str) -> bool:
         """Tell whether a session is filed under this key by now."""
         if session is None:
             return False
-        found = self._locate_again(session)
+        found = self.filing.locate_again(session)
         return found.record is not None and found.key == key
 
-
-def _origin_of(session: Session) -> Origin:
-    origin = session._ties.origin
-    assert origin is not None, "nothing is stored of this session"
-    return origin

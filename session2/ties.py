@@ -44,6 +44,8 @@ class Ties:
     origin: Origin | None = None
     """None as long as nothing is stored."""
     exchange: Request | None = None
+    ends_early: bool = False
+    """Whether the record ends earlier than the session: its rotation was interrupted, or its clocks were others."""
 
     @property
     def key(self) -> str | None:

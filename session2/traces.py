@@ -1,10 +1,11 @@
-"""What is filed beside sessions: locks, and the traces of sessions that were rotated.
+"""What is filed beside sessions: locks, and the traces of sessions that are there no more.
 
-A trace stands in place of a record, so that a request that comes late knows what became of its session.
+A trace stands in place of a record for a while, so that a request that comes late knows what became of its session.
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from . import tokens
@@ -14,35 +15,63 @@ from .record import Record
 MARK: Final = b"s2 trace "
 """What every trace begins with, and no session."""
 
-MOVED: Final = MARK + b"moved\n"
-"""Begins a trace that leads the holder of the old id to the new one, for a grace."""
-
-ENDED: Final = MARK + b"ended\n"
-"""Begins a trace that tells that the browser was given another id, at a login."""
+_MOVED: Final = MARK + b"moved\n"
+_ROTATED: Final = MARK + b"rotated\n"
+_EMPTIED: Final = MARK + b"emptied\n"
+_ENDED: Final = MARK + b"ended\n"
 
 _LOCK: Final = "lock-"
 
 
 def moved(new_id: str, old_id: str) -> bytes:
-    """Return the trace that leads who knows `old_id` to `new_id`, and nobody else."""
-    return MOVED + tokens.seal_id(new_id, old_id)
+    """Return the trace of a session that was renewed: it leads who knows `old_id` to `new_id`, and nobody else."""
+    return _MOVED + tokens.seal_id(new_id, old_id)
+
+
+def rotated() -> bytes:
+    """Return the trace of a session whose browser was given another id, at a login; no two are equal."""
+    return _ROTATED + secrets.token_bytes(16)
+
+
+def emptied() -> bytes:
+    """Return the trace of a session in which nothing was left: who changes it goes on from there."""
+    return _EMPTIED
+
+
+def ended(reason: str) -> bytes:
+    """Return the trace of a session that was ended, which tells why."""
+    return _ENDED + reason.encode("utf-8", "replace")
 
 
 def where_moved(trace: Record, old_id: str) -> str | None:
     """Return the id a trace leads to, None if it leads nowhere, or not whoever knows no more than `old_id`."""
-    if not trace.data.startswith(MOVED):
+    if not trace.data.startswith(_MOVED):
         return None
-    return tokens.unseal_id(trace.data[len(MOVED):], old_id)
+    return tokens.unseal_id(trace.data[len(_MOVED):], old_id)
 
 
-def absence_of(trace: Record) -> Absence:
-    """Return what a trace tells of the session that was there."""
-    return Absence.ROTATED if trace.data.startswith(ENDED) else Absence.UNKNOWN
+def absence_of(trace: Record) -> tuple[Absence, str]:
+    """Return what a trace tells of the session that was there, and why."""
+    if trace.data.startswith(_ENDED):
+        return Absence.ENDED, trace.data[len(_ENDED):].decode("utf-8", "replace")
+    if trace.data.startswith(_EMPTIED):
+        return Absence.ENDED, "nothing was left in it"
+    return (Absence.ROTATED, "") if trace.data.startswith(_ROTATED) else (Absence.UNKNOWN, "")
 
 
-def lock_key(key: str) -> str:
-    """Return the key under which the lock of a session is filed."""
-    return _LOCK + key
+def leads_on(trace: bytes) -> bool:
+    """Tell whether the session that left a trace goes on under another id."""
+    return trace.startswith((_MOVED, _ROTATED))
+
+
+def is_emptied(record: Record) -> bool:
+    """Tell whether a record is the trace of a session that goes on if anybody changes it."""
+    return record.data.startswith(_EMPTIED)
+
+
+def lock_key(name: str) -> str:
+    """Return the key under which a lock is filed."""
+    return _LOCK + name
 
 
 def is_lock(key: str) -> bool:
@@ -58,3 +87,10 @@ def is_trace(record: Record) -> bool:
 def is_session(key: str, record: Record) -> bool:
     """Tell sessions from locks and traces."""
     return not is_lock(key) and not is_trace(record)
+
+
+def is_over(key: str, record: Record, now: float, unused_since: float | None) -> bool:
+    """Tell whether a purge deletes the record: it expired, or is a session that nobody used since."""
+    if not record.is_live(now):
+        return True
+    return unused_since is not None and record.accessed < unused_since and is_session(key, record)

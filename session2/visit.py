@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from . import tokens
 from .concurrency import Concurrency, written
 from .cookies import CookiePolicy
-from .errors import ReadOnlySession, StoreUnavailable
+from .errors import ReadOnlySession
 from .exchange import Exchange
-from .found import Absence
+from .found import Absence, Found
 from .record import Outcome
-from .session import Session
+from .session import Session, lock_name
 from .store.lock import Lease
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ _CANDIDATES: Final = 5
 class Visit:
     """What a manager does for one request."""
 
-    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "lease",
-                 "manager", "policy", "sessions")
+    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished",
+                 "lease", "manager", "policy", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager
@@ -82,11 +82,11 @@ class Visit:
         """
         if self.finished:
             return
-        if headers_sent:
-            self._settle_late(self.exchange.session)
-        else:
-            self._settle(self.exchange.session)
-        self.ended.clear()
+        session = self.exchange.session
+        if session is not None and not self.ended and self._was_only_looked_at(session):
+            return
+        self._settle(session, headers_sent)
+        self.ended = []
 
     def close(self) -> None:
         """End the request: nothing is stored for it any more, and its lock is free."""
@@ -106,7 +106,7 @@ class Visit:
     def maintain(self, session: Session) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         if not self.finished and session.has_info():
-            self._keep(session)
+            self._keep(session, [])
 
     # -- the lock --------------------------------------------------------------------------------------------------
 
@@ -117,62 +117,64 @@ class Visit:
             return
         if self.concurrency == "merge":
             self.concurrency = "lock"
-        while not self._has_lock_of(session):
+        if self.lease is not None and self.lease.key == lock_name(session):
+            return
+        self.unlock()
+        self.lease = self.manager.lock(session)
+        try:
+            self.sessions.merge_in(session)
+        except BaseException:
             self.unlock()
-            self.lease = self.manager.lock(session)
-            try:
-                self.sessions.merge_in(session)
-            except BaseException:
-                self.unlock()
-                raise
+            raise
 
     def unlock(self) -> None:
-        """Release the lock; the request goes on.  It goes on too where the store is down: leases end by themselves."""
+        """Release the lock; the request goes on."""
         lease, self.lease = self.lease, None
-        if lease is None:
-            return
-        try:
+        if lease is not None:
             lease.release()
-        except StoreUnavailable as error:
-            log.warning("the lock of %.8s could not be released and ends with its lease: %s", lease.key, error)
 
     def renew_lock(self) -> None:
         """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""
         if self.lease is not None:
             self.lease.renew()
 
-    def _has_lock_of(self, session: Session) -> bool:
-        return self.lease is not None and self.lease.key == session._ties.key
-
     # -- opening ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> Session | None:
-        session = self._first_that_lives(self.exchange.get_cookies(self.policy.name))
-        while self.concurrency == "lock" and session is not None and not self._has_lock_of(session):
-            self.unlock()  # of an id that was renewed while this request waited
-            self.lease = self.manager.lock(session)
-            session = self._load()
-        return session
-
-    def _first_that_lives(self, values: list[str]) -> Session | None:
-        """Return the session of the first cookie that names one; if none does, the first that could is the visit's."""
-        candidates = [value for value in dict.fromkeys(values) if tokens.is_id(value)][:_CANDIDATES]
-        self.absence = Absence.MALFORMED if any(values) else Absence.NO_COOKIE
-        missed: list[tuple[str, Absence | None]] = []
-        for candidate in candidates:
-            self.cookie = candidate
-            session = self._load()
-            if session is not None:
-                return session
-            missed.append((candidate, self.absence))
-        if missed:
-            self.cookie, self.absence = missed[0]
-        return None
-
-    def _load(self) -> Session | None:
-        found = self.manager.find(cast(str, self.cookie), self.sessions)
+        found = self._first_that_lives(self.exchange.get_cookies(self.policy.name))
+        if found is None or self.cookie is None:
+            self._tell_absence(None)
+            return None
+        if found.session is not None and self.concurrency == "lock":
+            self.lease = self.manager.lock(found.session)
+            found = self.manager.find(self.cookie, self.sessions)
         self.absence = found.absence
+        if found.session is None:
+            self._tell_absence(found)
         return found.session
+
+    def _first_that_lives(self, values: list[str]) -> Found[Any] | None:
+        """Return what is found by the first cookie that names a live session, or else by the first that could."""
+        first = None
+        for value in [value for value in dict.fromkeys(values) if tokens.is_id(value)][:_CANDIDATES]:
+            found = self.manager.find(value, self.sessions)
+            if first is None or found.absence is None:
+                first, self.cookie = found, value
+            if found.absence is None:
+                return found
+        if first is None:
+            self.absence = Absence.MALFORMED if any(values) else Absence.NO_COOKIE
+        return first
+
+    def _tell_absence(self, found: Found[Any] | None) -> None:
+        """Say why there is no session: what visitors notice at a level that is seen, what bots cause at another."""
+        absence = self.absence
+        if absence is None or absence is Absence.NO_COOKIE or absence is Absence.UNREADABLE:  # the last is told already
+            return
+        key, reason = ("", "") if found is None else (found.key, found.reason)
+        noticed = absence in (Absence.EXPIRED, Absence.ENDED)
+        self.sessions.tell("absent", key, f"{absence.value}{reason and ': '}{reason}",
+                           logging.INFO if noticed else logging.DEBUG)
 
     def _attach(self, session: Session) -> None:
         session._ties.exchange = self.exchange
@@ -181,26 +183,54 @@ class Visit:
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, session: Session | None) -> None:
-        self._end_sessions(session if session is not None and session.has_info() else None)
-        if self.clear_site_data:
+    def _was_only_looked_at(self, session: Session) -> bool:
+        """Tell whether there is nothing to store and nothing to send: what most requests come to."""
+        if session._ties.id != self.cookie or not self.sessions.is_untouched(session):
+            return False
+        return not self.manager.is_due(session)
+
+    def _settle(self, session: Session | None, headers_sent: bool) -> None:
+        ended = [session for session in self.ended if session._ties.origin is not None]
+        if ended and self.concurrency == "read-only":
+            raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
+        is_new = session is None or session._ties.origin is None
+        if session is None or not session.has_info():
+            self._end(ended)
+            if session is not None and not is_new:
+                self._empty(session)
+        elif headers_sent:
+            self._keep_late(session, ended)
+        else:
+            self._keep(session, ended)
+        if self.clear_site_data and not headers_sent:
             self.exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
-        if session is None or (session._ties.origin is None and not session.has_info()):
-            if self.ended and self.cookie is not None:
-                self._send_cookie(None)
-            return
-        outcome = None if session.has_info() else self._empty(session)
-        if outcome is None:
-            self._keep(session)
-        elif outcome is Outcome.GONE:
+
+    def _end(self, ended: list[Session]) -> None:
+        """End the sessions logged out of, and have the browser forget them if it was this request that did it."""
+        keys = [self.sessions.end(session) for session in ended]
+        if any(keys):
             self._send_cookie(None)
 
-    def _settle_late(self, session: Session | None) -> None:
-        self._end_sessions(None)
-        if session is None or (session._ties.origin is None and not session.has_info()):
+    def _empty(self, session: Session) -> None:
+        """End a session that has nothing left, or keep it if others put something into it meanwhile.
+
+        One that this request left alone stays: other managers may count as information what this one does not know.
+        """
+        if not self.sessions.is_changed(session):
             return
-        if not session.has_info() and self._empty(session) is not None:
-            return
+        if self.concurrency == "read-only":
+            self.manager.refuse_change(session)
+        outcome = None
+        while outcome is None and not session.has_info():
+            outcome = written(partial(self.sessions.empty, session), self.concurrency, self.lease)
+        if outcome is None:
+            self._keep(session, [])
+        elif outcome is Outcome.GONE and session._ties.id is None:
+            self._send_cookie(None)
+
+    def _keep_late(self, session: Session, ended: list[Session]) -> None:
+        """Store what can be stored without sending a cookie."""
+        self._end(ended)
         if self.manager.needs_new_id(session):
             log.error("a session began, or its user or id changed, when the headers were out and no cookie could be "
                       "sent any more; nothing was stored")
@@ -209,47 +239,23 @@ class Visit:
         else:
             self.manager.save_in_place(session, self.concurrency, self.lease)
 
-    def _end_sessions(self, successor: Session | None) -> None:
-        """End the sessions logged out of, unless the request may not or what follows them cannot be stored."""
-        ended = [session for session in self.ended if session._ties.origin is not None]
-        if ended and self.concurrency == "read-only":
-            raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
-        if ended and successor is not None:
-            self.sessions.check(successor)
-        for session in ended:
-            key = self.sessions.end(session, replaced=successor is not None)
-            if key is not None:
-                self.sessions.tell("ended", key)
-
-    def _empty(self, session: Session) -> Outcome | None:
-        """End a session that has nothing left; return None if others put something into it meanwhile.
-
-        One that this request left alone stays: other managers may count as information what this one does not know.
-        """
-        if not self.sessions.is_changed(session):
-            return Outcome.UNCHANGED
-        if self.concurrency == "read-only":
-            self.manager.refuse_change(session)
-        outcome = None
-        while outcome is None and not session.has_info():
-            outcome = written(partial(self.sessions.empty, session), self.concurrency, self.lease)
-        if outcome is not None:
-            session._ties.id = session._ties.origin = None
-        return outcome
-
-    def _keep(self, session: Session) -> None:
-        if self._comes_late(session):
+    def _keep(self, session: Session, ended: list[Session]) -> None:
+        if not ended and self._comes_late(session):
             return
         ties = session._ties
         seen = ties.accessed
-        outcome = self.manager.save(session, self.concurrency, self.lease)
-        if outcome is Outcome.GONE:
-            self._send_cookie(None)
-        elif outcome is not Outcome.REPLACED and ties.id is not None:
-            moved_clock = ties.accessed != seen and self.policy.max_age is not None
-            if ties.id != self.cookie or moved_clock:
-                self._send_cookie(ties.id)
-            self.cookie = ties.id
+        outcome = self.manager.save(session, self.concurrency, self.lease, ended)
+        if outcome in (Outcome.GONE, Outcome.REPLACED) or ties.id is None:
+            return
+        if ties.id != self.cookie or outcome is Outcome.REVIVED or self._cookie_is_due(session, seen, outcome):
+            self._send_cookie(ties.id)
+        self.cookie = ties.id
+
+    def _cookie_is_due(self, session: Session, seen: float, outcome: Outcome) -> bool:
+        """Tell whether the browser may keep the cookie longer; not without the store's word that it leads somewhere."""
+        if self.policy.max_age is None or session._ties.accessed == seen:
+            return False
+        return outcome is Outcome.SAVED or self.sessions.stands(session)
 
     def _comes_late(self, session: Session) -> bool:
         """Whether this would begin a session for a browser that was given another one at a login a moment ago.
@@ -258,7 +264,7 @@ class Visit:
         """
         if session._ties.origin is not None or session.user is not None or self.ended or self.cookie is None:
             return False
-        return self.sessions.locate(self.cookie).absence is Absence.ROTATED
+        return self.absence is Absence.ROTATED or self.sessions.locate(self.cookie).absence is Absence.ROTATED
 
     def _send_cookie(self, session_id: str | None) -> None:
         send_cookie(self.exchange, self.policy, session_id)

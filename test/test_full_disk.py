@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from servers_durus import marked
 
-STORES = {"directory": "directory:{}/sessions?create=true", "shelve": "shelve:{}/sessions",
+STORES = {"directory": "directory:{}/sessions?create=true", "shelve": "shelve:{}/sessions?create=true",
           "sqlite": "sqlite:{}/sessions.db", "durus": "durus:{}/sessions.durus"}
 URLS = pytest.mark.parametrize("url", marked(STORES.values()), ids=STORES)
 

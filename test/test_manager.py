@@ -211,9 +211,9 @@ def test_a_logout_is_not_undone_by_a_slow_request(site: Site) -> None:
     site.manager.expire_session(request)
     site.finish(request)
     site.finish(slow)
-    assert slow.sent["session2"][0] == ""
+    assert not slow.sent, "the browser may have logged in again meanwhile"
     assert site.manager.load(old) is None
-    assert not list(site.store.scan())
+    assert not site.manager.keys()
 
 
 def test_overlapping_requests_lose_nothing(site: Site) -> None:
@@ -650,7 +650,7 @@ def test_a_user_that_cannot_be_pickled_is_named(site: Site) -> None:
 def test_a_user_that_is_stored_in_another_shape_is_no_other_user(site: Site) -> None:
     site.store.serializer = JSONSerializer()
     role = "one object, pickled once"
-    site.visit(login({"roles": [role, role], "rights": (1, 2)}))
+    site.visit(login({"roles": [role, role], "rights": [1, 2]}))
     old = site.id
     site.visit(put("a"))
     assert site.id == old

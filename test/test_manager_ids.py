@@ -223,13 +223,13 @@ def test_a_login_while_the_session_keeps_changing_leaves_no_second_session(monke
     site.visit(n=0)
     request = site.start()
     request.session.set_user("joe")
-    retire, others = site.store.sessions._retire, iter(range(1, 9))
+    retire, others = site.store.sessions.filing.retire, iter(range(1, 9))
 
-    def changed_first(*args: Any) -> None:
+    def changed_first(*args: Any) -> Record:
         site.visit(n=next(others))
-        retire(*args)
+        return retire(*args)
 
-    monkeypatch.setattr(site.store.sessions, "_retire", changed_first)
+    monkeypatch.setattr(site.store.sessions.filing, "retire", changed_first)
     with pytest.raises(SessionConflict):
         site.finish(request)
     assert [session.user for session in site.manager] == [None]

@@ -7,18 +7,22 @@ on release, and after a crash another holder takes it over when the lease has ru
 from __future__ import annotations
 
 import contextlib
-import random
+import logging
 import secrets
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from ..errors import Conflict, LockLost, LockTimeout
+from ..errors import Conflict, LockLost, LockTimeout, StoreUnavailable
+from ..forks import Birthplace, PerProcess
+from ..patience import attempts
 from ..record import Record, Version
 from ..traces import lock_key
-from .sql.pool import after_fork
+
+log = logging.getLogger("session2")
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
@@ -35,6 +39,18 @@ class Records(Protocol):
     def remove(self, key: str, expected: Version | None = None) -> None: ...
 
 
+class Left(NamedTuple):
+    """A lock that nobody holds any more and that is still there."""
+
+    key: str
+    version: Version
+
+    def remove(self, store: Records) -> None:
+        """Remove it, unless somebody else has taken it over."""
+        with contextlib.suppress(Conflict):
+            store.remove(self.key, self.version)
+
+
 class Lease:
     """A lock somebody holds.  A context manager: leaving it releases the lock."""
 
@@ -47,6 +63,7 @@ class Lease:
         """Whether the holder before let its lease lapse: it may still be about to write."""
         self._store = store
         self._version: Version | None = version
+        self._birthplace = Birthplace()
 
     def renew(self) -> None:
         """Start the lease anew; `LockLost` if it was released or another holder has the lock meanwhile."""
@@ -64,13 +81,22 @@ class Lease:
         return self._version is not None and record is not None and record.version == self._version
 
     def release(self) -> None:
-        """Let the lock go; harmless when it was lost or released before."""
+        """Let the lock go; harmless when it was lost or released before, and in a process that only inherited it.
+
+        Where the store is not available this is done at the next use: nobody shall wait for the lease to end.
+        """
         version, self._version = self._version, None
-        if version is None:
+        if version is None or not self._birthplace.is_here():
             return
+        left = Left(lock_key(self.key), version)
         try:
-            with contextlib.suppress(Conflict):  # taken over after the lease ran out: it is not ours to remove
-                self._store.remove(lock_key(self.key), version)
+            left.remove(self._store)
+        except StoreUnavailable as error:
+            self._store.queues.left.append(left)
+            log.warning("the lock of %.8s is released later: %s", self.key, error)
+        except BaseException:  # interrupted: whether it is gone nobody knows
+            self._store.queues.left.append(left)
+            raise
         finally:
             self._store.queues.wake(self.key)
 
@@ -91,6 +117,14 @@ class _Line:
         self.waiting = 0
 
 
+class _Lines:
+    """The lines of one process."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.by_key: dict[str, _Line] = {}
+
+
 class Queues:
     """The waiters of this process, in one line for each key.
 
@@ -98,30 +132,38 @@ class Queues:
     """
 
     def __init__(self) -> None:
-        self._start()
-        after_fork(self, Queues._start)  # the lines of the parent are not ours, and nobody here frees its mutex
+        self._own = PerProcess(_Lines)
+        self.left: deque[Left] = deque()
+        """Locks that could not be released when it was time to."""
 
-    def _start(self) -> None:
-        self._mutex = threading.Lock()
-        self._lines: dict[str, _Line] = {}
+    def clear_left(self, store: Records) -> None:
+        """Release what could not be released before; for every use of the store to call, and harmless then."""
+        for _ in range(len(self.left)):
+            left = self.left.popleft()
+            try:
+                left.remove(store)
+            except BaseException:
+                self.left.append(left)
+                raise
 
     @contextlib.contextmanager
     def line(self, key: str) -> Iterator[_Line]:
         """Stand in line for `key`."""
-        with self._mutex:
-            line = self._lines.setdefault(key, _Line())
+        lines = self._own()
+        with lines.mutex:
+            line = lines.by_key.setdefault(key, _Line())
             line.waiting += 1
         try:
             yield line
         finally:
-            with self._mutex:
+            with lines.mutex:
                 line.waiting -= 1
                 if not line.waiting:
-                    self._lines.pop(key, None)
+                    lines.by_key.pop(key, None)
 
     def wake(self, key: str) -> None:
         """Let the first in line for `key` look again."""
-        line = self._lines.get(key)
+        line = self._own().by_key.get(key)
         if line is not None:
             line.freed.set()
 
@@ -142,14 +184,13 @@ def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
 
 def _take(store: Records, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
     owner = secrets.token_bytes(16)
-    pause = 0.001
-    while True:
+    for _ in attempts(end - time.monotonic(), longest=0.03, sleep=freed.wait):
         freed.clear()
+        store.queues.clear_left(store)
         lease = _try(store, key, owner, seconds)
-        if lease is not None or time.monotonic() >= end:
+        if lease is not None:
             return lease
-        freed.wait(random.uniform(pause / 2, pause))
-        pause = min(pause * 1.5, 0.02)
+    return None
 
 
 def _try(store: Records, key: str, owner: bytes, seconds: float) -> Lease | None:

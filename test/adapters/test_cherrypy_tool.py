@@ -711,7 +711,7 @@ def test_internal_redirect_after_logout(serve: Serve, manager: Any, store: Any) 
     answer = site.get("/logout", site.cookie("/visit"))
     assert answer.text == "None"
     assert "Max-Age=0" in answer.all("Set-Cookie")[0]
-    assert list(store.scan()) == []
+    assert list(store.iter_sessions()) == []
 
 
 def test_generator_runs_under_the_lock(serve: Serve, manager: Any) -> None:

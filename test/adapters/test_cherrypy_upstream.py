@@ -186,7 +186,7 @@ class TestTheirCases(helper.CPWebCase):  # type: ignore[misc]
     def files_of(store: DirectorySessionStore) -> SimpleNamespace:
         """Return an `os` that shows the files of the store as FileSession's."""
         def listdir(_: object) -> list[str]:
-            return [f"session-{path.name}" for path in Path(store.directory).glob("*/*")]
+            return [f"session-{key}" for key, _ in store.iter_sessions()]
 
         def unlink(path: str) -> None:
             (file,) = Path(store.directory).rglob(store.sessions.key(os.path.basename(path).partition("-")[2]))

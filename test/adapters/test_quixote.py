@@ -28,6 +28,7 @@ from session2.store.volatile import VolatileSessionStore
 from session2.testing import AdapterSuite
 from session2.testing.adapter import pages
 from session2.testing.adapter.browser import SetCookie
+from session2.traces import is_session
 from session2_quixote import current_exchange
 
 # -- the suite -----------------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def app(make: Make) -> Application:
 
 
 def stored(app: Application) -> dict[str, Any]:
-    return dict(app.manager.store.scan())
+    return {key: record for key, record in app.manager.store.scan() if is_session(key, record)}
 
 
 # -- how a request ends --------------------------------------------------------------------------------------------

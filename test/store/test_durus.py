@@ -316,7 +316,7 @@ def count(times):
             pass
 
 def socket_name():
-    return store._source._idle[-1].connection.storage.s.getsockname()
+    return store._source._own().idle[-1].connection.storage.s.getsockname()
 
 parents, children = socket_name(), []
 for _ in range(3):

@@ -16,7 +16,7 @@ import pytest
 
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
-from session2.store.sqlite import SQLiteSessionStore, database, statements
+from session2.store.sqlite import SQLiteSessionStore, statements
 from session2.store.sqlite import store as sqlite
 from session2.testing import StoreSuite
 from session2.urls import from_url
@@ -206,7 +206,7 @@ def test_from_url(path: Path, level: str, number: int) -> None:
     store = from_url(f"sqlite:{path}?table=t&synchronous={level}&timeout=2")
     assert isinstance(store, SQLiteSessionStore)
     store.write(KEYS[0], record(), None)
-    [connection] = store._database._idle
+    [connection] = store._database._own().idle
     assert connection.execute("PRAGMA synchronous").fetchone() == (number,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert query(path, "SELECT count(*) FROM t") == [(1,)]
@@ -224,7 +224,7 @@ def test_locked_too_long(store: SQLiteSessionStore, path: Path) -> None:
         assert store.read(KEYS[0]) is not None
         with pytest.raises(StoreUnavailable, match="locked"):
             store.write(KEYS[0], record(b"new"), version)
-        with store._database._writing, pytest.raises(StoreUnavailable, match="busy"):
+        with store._database._own().writing, pytest.raises(StoreUnavailable, match="busy"):
             store.write(KEYS[0], record(b"new"), version)
     store.write(KEYS[0], record(b"new"), version)
 
@@ -237,7 +237,7 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM sessions").fetchall()
-        monkeypatch.setattr(database.time, "sleep", lambda _: other.execute("ROLLBACK"))
+        monkeypatch.setattr("time.sleep", lambda _: other.execute("ROLLBACK"))
         monkeypatch.setattr(store._database, "_timeout", 60.0)
         store._database._write_ahead(closer := sqlite3.connect(path, timeout=0.01, isolation_level=None))
         closer.close()
@@ -246,7 +246,7 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
 
 def test_one_statement_for_each_step(store: SQLiteSessionStore) -> None:
     version = store.write(KEYS[0], record(), None)
-    [connection] = store._database._idle
+    [connection] = store._database._own().idle
     seen: list[str] = []
     connection.set_trace_callback(seen.append)
     for step in (lambda: store.read(KEYS[0]), lambda: store.write(KEYS[0], record(b"new"), version),
@@ -270,19 +270,19 @@ def test_close_closes_what_every_thread_opened(store: SQLiteSessionStore, path: 
     barrier = threading.Barrier(4)
 
     def read() -> None:
-        connection = store._database._take()
+        connection = store._database._take(store._database._own())
         barrier.wait(30)
-        store._database._idle.append(connection)
+        store._database._own().idle.append(connection)
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(store._database._connections) == 4
+    assert len(store._database._own().all) == 4
     store.close()
     assert open_files(path) == []
-    assert not store._database._connections
+    assert not store._database._own().all
     assert store.read(KEYS[0]) is None
 
 

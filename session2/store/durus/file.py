@@ -12,6 +12,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from ...errors import ConfigurationError, SessionError, StoreUnavailable
+from ...forks import PerProcess
 from .driver import driver
 from .sources import SQLITE, Link, SingleSource
 
@@ -21,13 +22,13 @@ _FIRST_LINE: Final = b"SHELF-1\n"
 
 # Durus locks a file against a second opening, even by the same process.
 _sources: Final[WeakValueDictionary[tuple[Any, ...], FileSource]] = WeakValueDictionary()
-_mutex: Final = threading.Lock()
+_mutex: Final = PerProcess(threading.Lock)
 
 
 def file_source(path: str, *settings: Any) -> FileSource:
     """Return the source for a file: the one there is, if another store of this process has it open."""
     key = (os.path.realpath(path), os.getpid(), *settings)
-    with _mutex:
+    with _mutex():
         source = _sources.get(key)
         if source is None:
             source = _sources[key] = FileSource(path, *settings)
@@ -43,7 +44,7 @@ class FileSource(SingleSource):
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
-        if self._link is not None and self._link.pid != os.getpid():
+        if self._link is not None and not self._link.birthplace.is_here():
             raise ConfigurationError(f"{self._path} is open in the process that forked this one; use a Durus server "
                                      "for several processes, or the store after the fork only")
         with self._turn():
@@ -70,7 +71,7 @@ class FileSource(SingleSource):
             _sync_folder(self._path)
 
     def close(self) -> None:
-        if self._link is not None and self._link.pid == os.getpid():
+        if self._link is not None and self._link.birthplace.is_here():
             with self._turn():
                 self._link = None
 

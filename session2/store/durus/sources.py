@@ -8,7 +8,6 @@ on who speaks next.
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 from collections import deque
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from ...errors import ConfigurationError, SessionError, StoreUnavailable
+from ...forks import Birthplace, PerProcess
 from .driver import driver
 
 Place: TypeAlias = "str | tuple[str, int]"
@@ -30,13 +30,13 @@ class Link:
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
-        self.pid = os.getpid()
+        self.birthplace = Birthplace()
 
     def close(self) -> None:
         storage = self.connection.storage
         if isinstance(storage, driver().client_storage):
             storage.s.close()
-        elif self.pid == os.getpid():
+        elif self.birthplace.is_here():
             storage.close()
         else:  # closing the file as Durus does would take the lock away from the process we were forked from
             storage.shelf.file.file.close()
@@ -65,6 +65,13 @@ class Source:
         """Let go of everything that is not lent."""
 
 
+class _Kept:
+    """What one process keeps for the next transactions."""
+
+    def __init__(self) -> None:
+        self.idle: deque[Link] = deque()
+
+
 class ServerSource(Source):
     """Connections to a Durus server: as many as there are transactions at the same time, kept for the next ones.
 
@@ -76,17 +83,14 @@ class ServerSource(Source):
 
     def __init__(self, place: Place, timeout: float, cache_size: int) -> None:
         self._place, self._timeout, self._cache_size = place, timeout, cache_size
-        self.close()
+        self._own = PerProcess(_Kept)
 
     def close(self) -> None:
-        self._idle: deque[Link] = deque()
-        self._pid = os.getpid()
+        self._own().idle = deque()
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
-        if self._pid != os.getpid():
-            self.close()
-        idle = self._idle  # what was lent before close() does not come back into use after it
+        idle = self._own().idle  # what was lent before close() does not come back into use after it
         try:
             link = idle.pop()
         except IndexError:
@@ -134,17 +138,18 @@ class SingleSource(Source):
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         # Not re-entrant: a transaction begun by a signal handler would undo the one it interrupts.
-        self._mutex = threading.Lock()
+        self._mutex = PerProcess(threading.Lock)
         self._link: Link | None = None
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        if not self._mutex.acquire(timeout=self._timeout):
+        mutex = self._mutex()
+        if not mutex.acquire(timeout=self._timeout):
             raise StoreUnavailable(f"the Durus connection was busy for {self._timeout:g} s")
         try:
             yield
         finally:
-            self._mutex.release()
+            mutex.release()
 
 
 class GivenSource(SingleSource):
@@ -157,12 +162,12 @@ class GivenSource(SingleSource):
         if isinstance(connection.storage, driver().client_storage) and connection.storage.s.gettimeout() is None:
             connection.storage.s.settimeout(timeout)
         self._connection = connection
-        self._pid = os.getpid()
+        self._birthplace = Birthplace()
         self._failure: BaseException | None = None
 
     @contextlib.contextmanager
     def lend(self) -> Iterator[Any]:
-        if self._pid != os.getpid():
+        if not self._birthplace.is_here():
             raise ConfigurationError("the Durus connection belongs to the process that forked this one; "
                                      "give the store the address of the server instead")
         with self._turn():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import secrets
 import stat
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...patience import attempts
 from ...record import Record, Version
 from ..base import SessionStore
 from ..records import checked_key
@@ -193,7 +192,7 @@ class DurusSessionStore(SessionStore):
 
     def _again(self, attempt: Callable[[], _T]) -> _T:
         lost = False
-        for _ in _attempts(self._timeout):
+        for _ in attempts(self._timeout, longest=0.032):
             try:
                 return attempt()
             except driver().conflict:
@@ -258,15 +257,3 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 def _text(error: BaseException) -> str:
     return str(error) or type(error).__name__
-
-
-def _attempts(patience: float) -> Iterator[None]:
-    """Yield at once, then after ever longer pauses with jitter, until the patience is used up."""
-    end = time.monotonic() + patience
-    pause = 0.001
-    while True:
-        yield
-        if time.monotonic() >= end:
-            return
-        time.sleep(random.uniform(0, pause))
-        pause = min(pause * 2, 0.032)

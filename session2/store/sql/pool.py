@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ...errors import StoreUnavailable
+from ...forks import Birthplace, PerProcess
 
 C = TypeVar("C")
 
@@ -29,6 +29,14 @@ class Kind(Generic[C]):
     close: Callable[[C], object]
 
 
+class _Share(Generic[C]):
+    """What one process has of a pool."""
+
+    def __init__(self, size: int) -> None:
+        self.idle: deque[tuple[C, float]] = deque()
+        self.places = threading.Semaphore(size)
+
+
 class Pool(Generic[C]):
     """At most `size` connections, each made by the thread that needs it, at the moment it does.
 
@@ -40,39 +48,38 @@ class Pool(Generic[C]):
 
     def __init__(self, kind: Kind[C], size: int, patience: float) -> None:
         self._kind, self._size, self._patience = kind, size, patience
-        self._inherited: list[Any] = []  # never closed here: that would end them for the parent too
-        self._start()
-        after_fork(self, Pool._restart)
+        self._own: PerProcess[_Share[C]] = PerProcess(lambda: _Share(size))
 
     @contextmanager
     def connection(self) -> Iterator[C]:
         """Lend a connection for one statement."""
-        places = self._places
-        if not places.acquire(timeout=self._patience):
+        own = self._own()
+        if not own.places.acquire(timeout=self._patience):
             raise StoreUnavailable(f"all {self._size} database connections were busy for {self._patience:g} s; "
                                    "make the store with a larger pool_size")
         try:
-            connection = self._take() or self._kind.connect()
+            connection = self._take(own) or self._kind.connect()
             try:
                 yield connection
             finally:
-                self._give(connection)
+                self._give(own, connection)
         finally:
-            places.release()
+            own.places.release()
 
     def clear(self) -> None:
         """Close what nobody uses at the moment; the pool may be used again."""
-        while self._idle:
+        idle = self._own().idle
+        while idle:
             try:
-                connection, _ = self._idle.pop()
+                connection, _ = idle.pop()
             except IndexError:  # another thread was faster
                 return
             self._kind.close(connection)
 
-    def _take(self) -> C | None:
-        while self._idle:
+    def _take(self, own: _Share[C]) -> C | None:
+        while own.idle:
             try:
-                connection, since = self._idle.pop()
+                connection, since = own.idle.pop()
             except IndexError:
                 return None
             if time.monotonic() - since < _MAX_IDLE:
@@ -80,19 +87,11 @@ class Pool(Generic[C]):
             self._kind.close(connection)
         return None
 
-    def _give(self, connection: C) -> None:
-        if self._kind.is_usable(connection):
-            self._idle.append((connection, time.monotonic()))
+    def _give(self, own: _Share[C], connection: C) -> None:
+        if own is not self._own() or self._kind.is_usable(connection):  # lent before a fork: still the parent's
+            own.idle.append((connection, time.monotonic()))
         else:
             self._kind.close(connection)
-
-    def _start(self) -> None:
-        self._idle: list[tuple[C, float]] = []
-        self._places = threading.Semaphore(self._size)
-
-    def _restart(self) -> None:
-        self._inherited.append(self._idle)
-        self._start()
 
 
 class Borrowed(Generic[C]):
@@ -105,20 +104,17 @@ class Borrowed(Generic[C]):
     def __init__(self, lend: Callable[[], AbstractContextManager[C]], own: Pool[C],
                  renew: Callable[[], object] | None = None) -> None:
         self._lend, self._own, self._renew = lend, own, renew
-        after_fork(self, Borrowed._restart)
+        self._birthplace = Birthplace()
 
     def connection(self) -> AbstractContextManager[C]:
         """Lend a connection for one statement."""
-        return self._lend()
+        return self._lend() if self._birthplace.is_here() else self._own.connection()
 
     def clear(self) -> None:
         """Close what the store made itself; what is lent stays as it is."""
         self._own.clear()
-        if self._renew is not None:
+        if self._renew is not None and self._birthplace.is_here():
             self._renew()
-
-    def _restart(self) -> None:
-        self._lend, self._renew = self._own.connection, None
 
 
 def one_at_a_time(connection: C, is_usable: Callable[[C], bool], own: Pool[C]) \
@@ -140,15 +136,3 @@ def one_at_a_time(connection: C, is_usable: Callable[[C], bool], own: Pool[C]) \
 
     return lend
 
-
-def after_fork(thing: C, restart: Callable[[C], object]) -> None:
-    """Call `restart` with `thing` in every forked child, as long as `thing` lives."""
-    reference = weakref.ref(thing)
-
-    def call() -> None:
-        living = reference()
-        if living is not None:
-            restart(living)
-
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=call)

@@ -7,40 +7,47 @@ import os
 import sqlite3
 import tempfile
 import threading
-import time
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...forks import PerProcess
+from ...patience import attempts
+from .inherited import index_of, take_locks
 from .statements import DROP, DUE_INDEX, MARK, STATEMENTS, TABLE, USER_INDEX
 
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
 
 
+class _Connections:
+    """What one process has open."""
+
+    def __init__(self) -> None:
+        self.all: set[sqlite3.Connection] = set()
+        self.idle: list[sqlite3.Connection] = []
+        self.index: int | None = None
+        self.has_locks = False
+        self.opening = threading.Lock()
+        # Writers of this process queue here: SQLite would have each try again and again with pauses.
+        self.writing = threading.Lock()
+        self.forking: dict[int, list[threading.Lock]] = {}
+
+
 class Database:
     """The connections to one file.
 
     A connection serves one statement at a time, whichever thread wants it next; so threads that end leave none behind.
-    None may be open while the process forks: SQLite keeps its locks in memory as well, and a child would take those of
-    its parent for its own and not ask the system for any.
+    None should be open while the process forks, see `inherited`; so they are closed before where Python forks.
     """
 
     def __init__(self, path: str, table: str, synchronous: str, timeout: float) -> None:
         self._path, self._table, self._synchronous, self._timeout = path, table, synchronous, timeout
         names = {"table": f'"{table}"', "due_index": f'"{table}_due"', "user_index": f'"{table}_user"'}
         self._sql = {statement: statement.format_map(names) for statement in STATEMENTS}
-        self._connections: set[sqlite3.Connection] = set()
-        self._idle: list[sqlite3.Connection] = []
-        self._abandoned: set[sqlite3.Connection] = set()
-        self._make_locks()
+        self._own = PerProcess(_Connections, self._leave)
         _databases.add(self)
-
-    def _make_locks(self) -> None:
-        self._opening = threading.Lock()
-        # Writers of this process queue here: SQLite would have each try again and again with pauses.
-        self._writing = threading.Lock()
 
     # -- statements ------------------------------------------------------------------------------------------------
 
@@ -50,7 +57,7 @@ class Database:
 
     def change(self, statements: tuple[str, ...], values: dict[str, Any]) -> int:
         """Execute the statements until one of them changes rows; return how many it changed."""
-        with _Turn(self._writing, self._timeout):
+        with _Turn(self._own().writing, self._timeout):
             return self._use(lambda connection: self._change(connection, statements, values))
 
     def _change(self, connection: sqlite3.Connection, statements: tuple[str, ...], values: dict[str, Any]) -> int:
@@ -61,23 +68,26 @@ class Database:
         return 0
 
     def setup(self, drop: bool) -> None:
-        with _Turn(self._writing, self._timeout):
+        with _Turn(self._own().writing, self._timeout):
             self._use(lambda connection: self._create(connection, drop))
 
     def _use(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
+        own = self._own()
         try:
-            connection = self._take()
+            connection = self._take(own)
         except sqlite3.Error as error:
             raise self._unavailable(error) from error
         try:
             result = action(connection)
         except BaseException as error:
-            self._connections.discard(connection)
+            own.all.discard(connection)
             connection.close()
             if isinstance(error, sqlite3.Error):
                 raise self._unavailable(error) from error
             raise
-        self._idle.append(connection)
+        if own.index is None:  # SQLite makes it at the first statement
+            own.index = index_of(self._path)
+        own.idle.append(connection)
         return result
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
@@ -86,13 +96,15 @@ class Database:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self, own: _Connections) -> sqlite3.Connection:
         try:
-            return self._idle.pop()
+            return own.idle.pop()
         except IndexError:
-            with self._opening:
+            with own.opening:
+                self._take_inherited_locks(own)
                 connection = self._connect()
-                self._connections.add(connection)
+                own.all.add(connection)
+                own.index = None
                 return connection
 
     def _connect(self) -> sqlite3.Connection:
@@ -114,16 +126,14 @@ class Database:
 
     def _write_ahead(self, connection: sqlite3.Connection) -> None:
         """Switch the mode on; SQLite does not wait for its turn here, so this does."""
-        end = time.monotonic() + self._timeout
-        while True:
+        for _ in attempts(self._timeout, longest=0.01):
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
-                    raise
-                time.sleep(0.005)
-            else:
                 return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+        raise sqlite3.OperationalError("database is locked")
 
     def _has_table(self, connection: sqlite3.Connection) -> bool:
         """Tell whether the table is there; `ConfigurationError` if it is not ours."""
@@ -149,38 +159,49 @@ class Database:
             raise
 
     def close(self) -> None:
-        with self._opening:
+        with self._own().opening:
             self._close_all()
 
     def _close_all(self) -> None:
         """Close all connections as they become idle; those still busy after the timeout stay open."""
-        end = time.monotonic() + self._timeout
-        while self._connections and time.monotonic() < end:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                time.sleep(0.001)
-            else:
+        own = self._own()
+        for _ in attempts(self._timeout, longest=0.005):
+            while own.idle:
+                connection = own.idle.pop()
                 connection.close()
-                self._connections.discard(connection)
+                own.all.discard(connection)
+            if not own.all:
+                return
 
     # -- forks -----------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        self._writing.acquire(timeout=self._timeout)
-        self._opening.acquire(timeout=self._timeout)
+        """Have nothing open, unless a thread is busy for all of the timeout: then it is as if we were not asked."""
+        own = self._own()
+        locks = [lock for lock in (own.writing, own.opening) if lock.acquire(timeout=self._timeout)]
+        own.forking[threading.get_ident()] = locks
         self._close_all()
 
     def after_fork_in_parent(self) -> None:
-        for lock in (self._opening, self._writing):
-            with contextlib.suppress(RuntimeError):  # not acquired: a thread held it for all of the timeout
-                lock.release()
+        for lock in self._own().forking.pop(threading.get_ident(), []):
+            lock.release()
 
-    def after_fork_in_child(self) -> None:
-        """Start anew; connections there should be none of stay untouched, for closing them is not safe either."""
-        self._abandoned |= self._connections
-        self._connections, self._idle = set(), []
-        self._make_locks()
+    def _leave(self, inherited: _Connections) -> None:
+        if inherited.all:
+            _left_open.append((self._path, inherited))
+
+    def _take_inherited_locks(self, own: _Connections) -> None:
+        if own.has_locks:
+            return
+        for database in list(_databases):
+            database.notice_fork()
+        for path, inherited in _left_open:
+            if path == self._path:
+                take_locks(path, inherited.index, self._timeout)
+        own.has_locks = True
+
+    def notice_fork(self) -> None:
+        self._own()
 
 
 class _Turn:
@@ -220,7 +241,9 @@ def _call_all(method: str) -> Callable[[], None]:
     return call
 
 
+# What was open when this process was forked, or one before it.
+_left_open: Final[list[tuple[str, _Connections]]] = []
+
 # What a fork needs to know: the databases of this process.
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-os.register_at_fork(before=_call_all("before_fork"), after_in_parent=_call_all("after_fork_in_parent"),
-                    after_in_child=_call_all("after_fork_in_child"))
+os.register_at_fork(before=_call_all("before_fork"), after_in_parent=_call_all("after_fork_in_parent"))

@@ -13,6 +13,7 @@ import pytest
 from ...record import Outcome
 from ...session import DictSession
 from ...store.base import SessionStore
+from ...traces import lock_key
 from ..fakes import Clock
 from . import work
 from .claims import Claims
@@ -103,7 +104,7 @@ class CrashTests(Claims):
         holder.kill()
         with store.lock(str(session.key), timeout=60) as lease:
             assert lease.is_held()
-        assert list(contents(store, str(session.key), f"lock-{session.key}")) == [session.key]
+        assert list(contents(store, str(session.key), lock_key(str(session.key)))) == [session.key]
 
     def test_lock_of_the_dead_keeps_nobody_from_reading(self, recipe: Recipe, store: SessionStore, clock: Clock,
                                                         death: str) -> None:

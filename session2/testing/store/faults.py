@@ -10,6 +10,7 @@ import pytest
 
 from ...errors import SerializationError
 from ...events import Event
+from ...found import Absence
 from ...record import Outcome
 from ...serializers import PickleSerializer
 from ...session import DictSession
@@ -95,4 +96,4 @@ class FaultTests(Sized):
         assert store.sessions.load(str(session.id), DictSession) is None
         assert [found.key for found in alive(store, session.id, other.id)] == [other.key]
         store.sessions.end(session)
-        assert store.read(str(session.key)) is None
+        assert store.sessions.locate(str(session.id)).absence is Absence.ENDED

@@ -14,6 +14,7 @@ from ...serializers import JSONSerializer, PickleSerializer
 from ...session import DictSession
 from ...store.base import SessionStore
 from ...tokens import new_id
+from ...traces import lock_key
 from ..fakes import Clock
 from .claims import needs_listing
 from .samples import contents, record_at, records
@@ -42,6 +43,11 @@ HOSTILE_IDS: dict[str, Any] = {
 
 SMALL = {"data": {"n": 1, "text": "abc"}}
 
+
+class Payload(bytes):
+    """What is put into the envelope of the record that it damages; everything else is a record as it stands."""
+
+
 FOREIGN = {
     "empty": b"",
     "garbage": b"\x80\x05garbage",
@@ -51,10 +57,11 @@ FOREIGN = {
     "unknown format": b"s2 yaml\na: 1\n",
     "bare pickle": pickle.dumps(SMALL, 5),
     "JSON": JSONSerializer().seal(JSONSerializer().dumps(SMALL), ""),
-    "not a dict": b"s2 pickle\n" + pickle.dumps([1], 5),
-    "class that is no more": b"s2 pickle\ncno_such_module\nno_such_class\n.",
-    "deep": b"s2 pickle\n" + b"(" * 100_000,
-    "cut short": PickleSerializer().seal(pickle.dumps(SMALL, 5), "")[:-1],
+    "of another key": PickleSerializer().seal(pickle.dumps(SMALL, 5), "0" * 64),
+    "not a dict": Payload(pickle.dumps([1], 5)),
+    "class that is no more": Payload(b"cno_such_module\nno_such_class\n."),
+    "deep": Payload(b"(" * 100_000),
+    "cut short": Payload(pickle.dumps(SMALL, 5)[:-1]),
 }
 
 
@@ -63,6 +70,8 @@ def damage(store: SessionStore, session: DictSession, data: bytes) -> None:
     assert session.key is not None
     found = store.read(session.key)
     assert found is not None
+    if isinstance(data, Payload):
+        data = store.serializer.seal(data, session.key)
     store.write(session.key, found._replace(data=data), found.version)
 
 
@@ -95,11 +104,11 @@ class HostileTests:
         session = saved(store, n=1)
         id, key = str(session.id), str(session.key)
         with store.lock(key):
-            before = records(store, key, "lock-" + key)
-            for hostile in [key, "lock-" + key, f"{id}.lock", f"lock-{id}", f"../{id}", f"{id}/", f"{id}\0", f" {id}",
+            before = records(store, key, lock_key(key))
+            for hostile in [key, lock_key(key), f"{id}.lock", lock_key(id), f"../{id}", f"{id}/", f"{id}\0", f" {id}",
                             f"{id}\n", id.swapcase(), id[:-1], id + "A", key[:43], f"./{key}"]:
                 self.assert_not_found(store, hostile, key)
-            assert records(store, key, "lock-" + key) == before
+            assert records(store, key, lock_key(key)) == before
         assert again(store, session).data == {"n": 1}
 
     @pytest.mark.parametrize("data", FOREIGN.values(), ids=FOREIGN)

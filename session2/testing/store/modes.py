@@ -9,6 +9,7 @@ import pytest
 from ...concurrency import Concurrency
 from ...errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
 from ...store.base import SessionStore
+from ...traces import lock_key
 from ..fakes import Clock, FakeExchange
 from .samples import contents, records
 from .visitor import Visitor, locks, logged_in, manage
@@ -61,7 +62,7 @@ class ModeTests:
         assert locks(store, key) == []
         visitor.manager.expire_session(last := visitor.begin("lock"))
         visitor.end(last)
-        assert contents(store, key, "lock-" + key) == {}
+        assert contents(store, key, lock_key(key)) == {}
 
     def test_lock_timeout(self, store: SessionStore) -> None:
         visitor, holding = self.overlap(store, "lock", lock_timeout=0)
@@ -113,7 +114,7 @@ class ModeTests:
         taken.release()
         taken.release()
         assert not taken.is_held()
-        assert contents(store, "lock-" + "00" * 32) == {}
+        assert contents(store, lock_key("00" * 32)) == {}
 
     def test_locks_of_two_sessions_are_two_locks(self, store: SessionStore) -> None:
         with store.lock("00" * 32, timeout=0), store.lock("11" * 32, timeout=0):

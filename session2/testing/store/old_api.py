@@ -10,6 +10,7 @@ from ...record import Outcome
 from ...session import DictSession, ties
 from ...store.base import SessionStore
 from ...tokens import new_id
+from ...traces import lock_key
 from ..fakes import Clock
 from .claims import needs_listing
 from .recipe import Recipe
@@ -110,7 +111,7 @@ class ApiTests:
         ids += [str(session.id) for session in sessions]
         with store.lock(str(sessions[3].key)):
             keys = [store.sessions.key(id) for id in ids]
-            kept = copy.deepcopy(records(store, *keys, f"lock-{sessions[3].key}"))
+            kept = copy.deepcopy(records(store, *keys, lock_key(str(sessions[3].key))))
             at_rest = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
         names = [str(path) for path in tmp_path.rglob("*")]
         for id in ids:

@@ -11,6 +11,7 @@ import pytest
 from ...errors import ConfigurationError, Conflict
 from ...record import Record
 from ...store.base import SessionStore
+from ...traces import lock_key
 from ..fakes import Clock
 from .claims import Sized
 from .samples import KEY, contents, key_of, record_at, records
@@ -19,8 +20,8 @@ KEYS = {
     "hash": KEY,
     "id": "Az09_-" + "x" * 37,
     "dash": "-" * 43,
-    "lock": "lock-" + KEY,
-    "lock of id": "lock-" + "Az09_-" + "x" * 37,
+    "lock": lock_key(KEY),
+    "lock of id": lock_key("Az09_-" + "x" * 37),
     "longest": "x" * 80,
     "device": "CON",
 }
@@ -35,8 +36,8 @@ DATA = {
 USERS = ["anna", "", "\N{SNOWMAN} \N{GRINNING FACE} e\N{COMBINING ACUTE ACCENT}", "u" * 300, "O'Hara\"\\%_:;--\n\t",
          "None", "../anna"]
 HOSTILE_KEYS = ["../" * depth + "escaped" for depth in range(1, 4)] + [
-    "", ".", "..", "/", "a\0b", "x" * 5000, "\N{SNOWMAN}", "*", "%", "a b\r\nc", "lock-../../../escaped", KEY + "\n",
-    "x" * 81]
+    "", ".", "..", "/", "a\0b", "x" * 5000, "\N{SNOWMAN}", "*", "%", "a b\r\nc", lock_key("../../../escaped"),
+    KEY + "\n", "x" * 81]
 
 
 class ReadWriteTests(Sized):
@@ -58,7 +59,7 @@ class ReadWriteTests(Sized):
 
     def test_keys_do_not_meet(self, store: SessionStore, clock: Clock) -> None:
         """Neither a session and its lock, nor two ids that differ by case."""
-        keys = [KEY, "lock-" + KEY, "a" * 43, "A" * 43, "a" * 42 + "A", "lock-" + "a" * 43, "lock-" + "A" * 43]
+        keys = [KEY, lock_key(KEY), "a" * 43, "A" * 43, "a" * 42 + "A", lock_key("a" * 43), lock_key("A" * 43)]
         for key in keys:
             store.write(key, record_at(clock.now, key.encode()), None)
         assert contents(store, *keys) == {key: key.encode() for key in keys}

@@ -12,6 +12,7 @@ import pytest
 
 from ...record import Outcome
 from ...store.base import SessionStore
+from ...traces import lock_key
 from ..fakes import Clock
 from . import work
 from .claims import Claims, needs_listing
@@ -114,7 +115,7 @@ class RaceTests(Claims):
         times = self.times(25)
         together([(work.count_under_lock, KEY, path, times)] * racers)
         assert path.read_text() == str(times * racers)
-        assert contents(store, KEY, "lock-" + KEY) == {}
+        assert contents(store, KEY, lock_key(KEY)) == {}
 
     def test_locked_requests_count(self, store: SessionStore, together: Together, racers: int) -> None:
         visitor = Visitor(manage(store))
@@ -149,6 +150,15 @@ class RaceTests(Claims):
         won, *_ = together([(work.insert_each, keys, b"new"), (work.purge_often, 20), (work.purge_often, 20)])
         assert won == set(keys)
         assert contents(store, *keys) == dict.fromkeys(keys, b"new")
+
+    def test_purge_spares_what_is_used_meanwhile(self, store: SessionStore, clock: Clock, together: Together) -> None:
+        """A session that was touched, or written, in time stands; and only then the visitor was told so."""
+        touched, written = ([key_of(number + turn) for number in range(self.times(50))] for turn in (0, 10_000))
+        for key in touched + written:
+            store.write(key, record_at(clock.now), None)
+        kept, saved, *_ = together([(work.touch_each, touched), (work.write_each, written),
+                                    *[(work.purge_unused, 5)] * 2])
+        assert set(contents(store, *touched, *written)) == kept | saved
 
     @needs_listing
     def test_scan_misses_nothing_that_stays(self, store: SessionStore, clock: Clock, together: Together) -> None:

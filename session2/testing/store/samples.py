@@ -7,6 +7,7 @@ from typing import Any
 
 from ...record import Record
 from ...store.base import SessionStore
+from ...traces import is_trace
 
 
 def key_of(number: int) -> str:
@@ -24,15 +25,15 @@ def record_at(now: float, data: bytes = b"state", **fields: Any) -> Record:
 
 
 def records(store: SessionStore, *keys: str) -> dict[str, Record]:
-    """Return all live records; of a store that cannot list, those under the keys in question."""
+    """Return all live records but traces; of a store that cannot list, those under the keys in question."""
     if store.can_list:
         listed = list(store.scan())
         assert len(listed) == len({key for key, _ in listed}), "a record is listed twice"
-        return dict(listed)
-    found = {key: store.read(key) for key in keys}
-    return {key: record for key, record in found.items() if record is not None}
+    else:
+        listed = [(key, record) for key in keys if (record := store.read(key)) is not None]
+    return {key: record for key, record in listed if not is_trace(record)}
 
 
 def contents(store: SessionStore, *keys: str) -> dict[str, bytes]:
-    """Return the data of all live records; of a store that cannot list, of those under the keys in question."""
+    """Return the data of all live records but traces; of a store that cannot list, under the keys in question."""
     return {key: record.data for key, record in records(store, *keys).items()}

@@ -278,7 +278,7 @@ class MovingTests:
 
     def test_superseded_writer_must_merge(self, store: SessionStore) -> None:
         session = saved(store, n=1)
-        store.sessions.fence(str(session.key))
+        store.sessions.fence(session)
         fresh = again(store, session)
         session["n"] = 2
         with pytest.raises(SessionConflict):

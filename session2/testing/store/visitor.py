@@ -9,6 +9,7 @@ from typing import Any
 from ...concurrency import Concurrency
 from ...manager import SessionManager
 from ...store.base import SessionStore
+from ...traces import is_lock, lock_key
 from ..fakes import FakeExchange
 from .samples import contents
 from .shop import Shop
@@ -72,4 +73,4 @@ def logged_in(manager: Manager, user: str = "anna", **items: Any) -> Visitor:
 
 def locks(store: SessionStore, *keys: str) -> list[str]:
     """Return the lock records that are there; of a store that cannot list, those of the keys in question."""
-    return [key for key in contents(store, *map("lock-{}".format, keys)) if key.startswith("lock-")]
+    return [key for key in contents(store, *map(lock_key, keys)) if is_lock(key)]

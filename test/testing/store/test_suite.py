@@ -16,8 +16,9 @@ CAUGHT_BY = {
                          "logout_during_a_slow_request", "one_insert_wins[threads]", "strict", "lock_timeout",
                          "insert_never_overwrites"],
     "Resurrects": ["write_never_restores_what_was_removed", "expired_record_is_replaced_as_if_absent",
-                   "deleted_session_is_not_restored", "logout_is_final[threads]", "move_does_not_restore",
-                   "logout_during_a_slow_request", "purged_is_gone_for_good"],
+                   "purged_is_gone_for_good"],
+    "EndsNothing": ["deleted_session_is_not_restored", "logout_is_final[threads]", "move_does_not_restore",
+                    "logout_during_a_slow_request", "deleted_session_stays_deleted"],
     "OverwritesOnInsert": ["insert_only_where_nothing_is", "one_insert_wins[threads]"],
     "Adopts": ["unknown_id_is_never_adopted", "unknown_cookie_is_not_adopted", "load_save_delete"],
     "TearsWrites": ["data_round_trip[half MB]", "large_data"],
@@ -26,7 +27,7 @@ CAUGHT_BY = {
                      "expired_session_is_not_restored"],
     "TouchesBackwards": ["touch_never_goes_backwards[0.0]", "touch_never_goes_backwards[0.001]",
                          "touch_never_goes_backwards[100.0]"],
-    "TouchRecreates": ["touch_never_creates", "deleted_session_is_not_restored", "logout_is_final[threads]"],
+    "TouchRecreates": ["touch_never_creates"],
     "TouchRevives": ["expired_record_is_not_touched_back_to_life", "expired_session_is_not_restored"],
     "TouchChangesTheVersion": ["touch_moves_the_clock_only", "touch_is_no_conflict", "remove_after_touch"],
     "TouchUndoesWrites": ["touch_does_not_undo_a_write[threads]"],
@@ -42,6 +43,15 @@ CAUGHT_BY = {
     "PurgesTheLive": ["purge_deletes_the_expired_only"],
     "PurgesOneBatch": ["purge_deletes_the_expired_only"],
     "PurgesWhatIsNew": ["purge_spares_what_is_new[threads]"],
+    "TakesTurnsWrongly": ["one_cleaner_at_a_time"],
+    "TouchTellsNothing": ["touch_tells_whether_a_record_stands_there"],
+    "TouchTellsWhetherItMoved": ["touch_tells_whether_a_record_stands_there"],
+    "PurgesWhatIsUsedMeanwhile": ["purge_spares_what_is_used_meanwhile[threads]"],
+    "PurgesLocksAndTraces": ["purge_of_the_unused_spares_locks_and_traces[lock]",
+                             "purge_of_the_unused_spares_locks_and_traces[moved]",
+                             "purge_of_the_unused_spares_locks_and_traces[ended]"],
+    "PurgesTheOldInsteadOfTheUnused": ["purge_of_the_unused", "purge_spares_what_is_used_again"],
+    "NeverPurgesTheUnused": ["purge_of_the_unused", "delete_old_sessions"],
     "ThreadsMeet": ["increments_add_up[threads]", "one_insert_wins[threads]",
                     "compare_and_set_loses_nothing[threads]"],
     "IgnoresTheUser": ["records_of_user", "no_record_of_user_outlives_its_session", "revoke_user"],
@@ -72,7 +82,9 @@ CAUGHT_BY = {
 
 # Faults that only a store which lists can have, or which only processes show.
 OF_LISTING = {"ScansTheExpired", "ScanBreaks", "PurgesTheLive", "PurgesOneBatch", "IgnoresTheUser", "FoldsCaseOfUsers",
-              "ForgetsToUnlistUsers", "SetupDrops", "DropKeepsTheExpired", "ListsAfterAll", "ClaimsProcessesWrongly"}
+              "ForgetsToUnlistUsers", "SetupDrops", "DropKeepsTheExpired", "ListsAfterAll", "ClaimsProcessesWrongly",
+              "PurgesWhatIsUsedMeanwhile", "PurgesLocksAndTraces", "PurgesTheOldInsteadOfTheUnused",
+              "NeverPurgesTheUnused"}
 
 
 @pytest.fixture(scope="module")

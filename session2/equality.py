@@ -1,0 +1,96 @@
+"""`same`: whether two values would be stored alike, told from what they hold and not from their bytes.
+
+Equality alone will not do: ``1 == True == 1.0``, NaN equals nothing, and a class may define it loosely or not at all.
+Bytes alone will not do either: a set of objects that hash by identity is pickled in another order each time.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any, Final
+
+_PLAIN: Final = frozenset({str, int, bool, bytes, type(None), type})
+
+_END: Final = object()
+
+
+def same(a: Any, b: Any) -> bool:
+    """Tell whether two values hold the same, in the same order and with the same objects shared in the same places."""
+    return _same(a, b, {}, {})
+
+
+def _same(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
+    """Compare; `there` and `back` have the counterpart of each object that was met, by its id."""
+    if type(a) is not type(b):
+        return False
+    if type(a) in _PLAIN:
+        return bool(a == b)
+    if type(a) is float:
+        return repr(a) == repr(b)
+    if type(a) is not tuple and type(a) is not frozenset:  # to share what cannot change makes no difference
+        if id(a) in there or id(b) in back:
+            return there.get(id(a)) is b and back.get(id(b)) is a
+        there[id(a)], back[id(b)] = b, a
+    return _COMPARE.get(type(a), _same_objects)(a, b, there, back)
+
+
+def _same_items(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
+    pairs = zip_longest(a, b, fillvalue=_END)
+    return len(a) == len(b) and all(_same(one, other, there, back) for one, other in pairs)
+
+
+def _same_dicts(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
+    return _same_items(list(a.items()), list(b.items()), there, back)
+
+
+def _same_sets(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
+    """Compare in whatever order: find for each member one that is the same and not taken yet."""
+    if len(a) != len(b):
+        return False
+    left = {(type(value), value) for value in b} if all(type(value) in _PLAIN for value in b) else None
+    if left is not None:
+        return left == {(type(value), value) for value in a}
+    rest = list(b)
+    for value in a:
+        found = next((at for at, other in enumerate(rest) if _tried(value, other, there, back)), None)
+        if found is None:
+            return False
+        del rest[found]
+    return True
+
+
+def _tried(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
+    """Compare, and remember the counterparts only if they are the same."""
+    there_then, back_then = dict(there), dict(back)
+    if not _same(a, b, there_then, back_then):
+        return False
+    there.update(there_then)
+    back.update(back_then)
+    return True
+
+
+def _same_objects(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
+    """Compare what pickle would keep."""
+    if a is b:
+        return True
+    try:
+        if pickle.dumps(a, 5) == pickle.dumps(b, 5):
+            return True
+        one, other = a.__reduce_ex__(5), b.__reduce_ex__(5)
+    except Exception:  # whatever a foreign __reduce__ raises; the serializer of the store reports it properly
+        return False
+    if isinstance(one, str) or isinstance(other, str):
+        return bool(one == other)
+    return len(one) == len(other) and one[0] == other[0] and all(
+        _same(_listed(left), _listed(right), there, back) for left, right in zip(one[1:], other[1:], strict=True))
+
+
+def _listed(part: Any) -> Any:
+    """Return a part of what __reduce_ex__ returns, with the items that come from an iterator in a tuple."""
+    return tuple(part) if hasattr(part, "__next__") else part
+
+
+_COMPARE: Final[dict[type, Callable[[Any, Any, dict[int, Any], dict[int, Any]], bool]]] = {
+    dict: _same_dicts, list: _same_items, tuple: _same_items, set: _same_sets, frozenset: _same_sets}

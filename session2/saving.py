@@ -1,0 +1,112 @@
+"""`Saving`: a session stored by compare-and-set, merged with what others stored meanwhile."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from . import tokens, traces
+from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
+from .filing import Filing
+from .found import Absence
+from .patience import attempts
+from .record import Outcome
+from .session import Session
+from .ties import Origin
+
+MERGE_PATIENCE: Final = 15.0
+"""Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
+
+CHANGED: Final = "another request changed the session meanwhile; load it again"
+
+
+class Saving:
+    """Sessions stored, never over what somebody else wrote meanwhile."""
+
+    def __init__(self, filing: Filing) -> None:
+        self.filing = filing
+        self.codec = filing.codec
+
+    def save(self, session: Session, merge: bool = True) -> Outcome:
+        """Store what the session holds, never over what somebody else wrote meanwhile.
+
+        :param merge: False raises `SessionConflict` where there is something to merge.
+        """
+        payload = self.codec.payload(session)
+        origin = session._ties.origin
+        if origin is None:
+            return self.insert(session, payload)
+        if self.codec.is_unchanged(session, origin, payload):
+            return Outcome.UNCHANGED
+        return self._replace(session, origin, payload, merge)
+
+    def merge_in(self, session: Session) -> None:
+        """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
+        ties = session._ties
+        id, origin = ties.id, ties.origin
+        if origin is not None and self.catch_up(session, origin) is None and id != origin.id:
+            ties.id = id
+
+    def insert(self, session: Session, payload: bytes) -> Outcome:
+        """Store a session that nothing is stored of yet, under the id it has."""
+        id = session._ties.id
+        if id is None or not tokens.is_id(id):  # no other is ever looked for
+            raise ConfigurationError("a session needs an id of tokens.new_id() to be stored; save it with the manager")
+        key = self.codec.key(id)
+        try:
+            self.filing.write(session, id, key, payload, None)
+        except Conflict:
+            raise SessionConflict("a session with this id is stored already; load that one") from None
+        except StoreUnavailable:
+            self.take_back(key, payload)
+            raise
+        self.filing.tell("created", key)
+        return Outcome.SAVED
+
+    def _replace(self, session: Session, origin: Origin, payload: bytes, merge: bool) -> Outcome:
+        for _ in attempts(MERGE_PATIENCE):
+            was_emptied = traces.is_emptied(origin.record)
+            try:
+                self.filing.write(session, origin.id, origin.key, payload, origin.record.version)
+                return Outcome.REVIVED if was_emptied else Outcome.SAVED
+            except Conflict:
+                if not merge:
+                    raise SessionConflict(CHANGED) from None
+            outcome = self.catch_up(session, origin)
+            if outcome is not None:
+                return outcome
+            origin = _origin_of(session)
+            payload = self.codec.payload(session)
+            if self.codec.is_unchanged(session, origin, payload):  # somebody stored the same
+                return Outcome.UNCHANGED
+        raise SessionConflict("the session kept changing while it was to be saved; try again")
+
+    def catch_up(self, session: Session, origin: Origin) -> Outcome | None:
+        """Merge what others stored into the session; return how it ended if it is no longer there."""
+        found = self.filing.locate_again(session)
+        if found.record is None:
+            return Outcome.REPLACED if found.absence is Absence.ROTATED else Outcome.GONE
+        if (found.key, found.record.version) == (origin.key, origin.record.version):
+            return None
+        theirs = self.filing.restore(found, type(session)).session
+        if theirs is None:
+            return Outcome.GONE
+        self.filing.tell("conflict", found.key, "merging")
+        self.codec.merge(session, origin, theirs)
+        ties = session._ties
+        ties.id, ties.origin = theirs.id, theirs._ties.origin
+        ties.accessed = max(ties.accessed, theirs._ties.accessed)
+        return None
+
+    def take_back(self, key: str, payload: bytes) -> None:
+        """Remove what was stored under a new id, if it can be done: nobody will ever ask for it."""
+        with suppress(StoreUnavailable, Conflict):
+            found = self.filing.records.read(key)
+            if found is not None and self.codec.holds(found, key, payload):
+                self.filing.records.remove(key, found.version)
+
+
+def _origin_of(session: Session) -> Origin:
+    origin = session._ties.origin
+    assert origin is not None, "nothing is stored of this session"
+    return origin

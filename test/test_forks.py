@@ -1,0 +1,384 @@
+"""Forks, also those that no hook of Python hears of: uWSGI forks in C."""
+
+import ctypes
+import gc
+import os
+import signal
+import sqlite3
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers_durus import DurusServer
+from session2.testing.kit import key_of, record_at
+
+from session2 import ConfigurationError
+from session2.forks import Birthplace, PerProcess
+from session2.store.base import SessionStore
+from session2.store.durus import DurusSessionStore
+from session2.store.lock import Queues
+from session2.store.sql.pool import Borrowed, Kind, Pool, one_at_a_time
+from session2.store.sqlite import SQLiteSessionStore
+
+KEY = key_of(1)
+NOW = 1000.0
+
+fork_in_c = ctypes.PyDLL(None).fork  # with the interpreter's lock held, as those who embed Python do it
+on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
+Fork = Callable[[], int]
+
+
+@contextmanager
+def child(fork: Fork, work: Callable[[], object]) -> Iterator[None]:
+    """Do the work in a forked process while the body runs in this one; it may not hang, and may not fail."""
+    pid = fork()
+    if not pid:
+        signal.alarm(30)
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    try:
+        yield
+    finally:
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code == 0
+
+
+def in_child(fork: Fork, work: Callable[[], object]) -> None:
+    with child(fork, work):
+        pass
+
+
+@contextmanager
+def held(thing: Any) -> Iterator[None]:
+    """Have another thread be inside `thing`, a context manager."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with thing:
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert inside.wait(60)
+    yield
+    leave.set()
+    thread.join()
+
+
+def open_files(path: Path) -> list[str]:
+    links = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
+    return sorted(target for target in (os.readlink(link) for link in links if os.path.islink(link))
+                  if target.startswith(str(path)))
+
+
+# -- the tools --------------------------------------------------------------------------------------------------------
+
+
+class Value:
+    """Something that can be referred to weakly."""
+
+    deleted: list[int] = []
+
+    def __del__(self) -> None:
+        self.deleted.append(os.getpid())
+
+
+@on_all_forks
+def test_each_process_has_a_value_of_its_own(fork: Fork) -> None:
+    own = PerProcess(Value)
+    before = own()
+
+    def work() -> None:
+        assert own() is not before
+        assert own() is own()
+
+    in_child(fork, work)
+    assert own() is before
+
+
+@on_all_forks
+def test_threads_that_notice_a_fork_at_once_get_the_same_value(fork: Fork) -> None:
+    own = PerProcess(Value)
+
+    def work() -> None:
+        found, barrier = [], threading.Barrier(8)
+
+        def look() -> None:
+            barrier.wait(10)
+            found.append(own())
+
+        threads = [threading.Thread(target=look) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 8
+        assert {id(value) for value in found} == {id(own())}
+
+    in_child(fork, work)
+
+
+@on_all_forks
+def test_what_was_inherited_is_never_collected(fork: Fork) -> None:
+    owns = [PerProcess(Value)]
+
+    def work() -> None:
+        owns[0]()
+        owns.clear()
+        gc.collect()
+        assert Value.deleted.count(os.getpid()) == 1, "only the child's own"
+
+    in_child(fork, work)
+
+
+@on_all_forks
+def test_what_must_be_let_go_of_is(fork: Fork) -> None:
+    told: list[Value] = []
+    own = PerProcess(Value, told.append)
+    before = own()
+
+    def work() -> None:
+        own()
+        own()
+        assert told == [before]
+
+    in_child(fork, work)
+    assert told == []
+
+
+@on_all_forks
+def test_birthplace(fork: Fork) -> None:
+    birthplace = Birthplace()
+    assert birthplace.is_here()
+    in_child(fork, lambda: exec("assert not birthplace.is_here()", {"birthplace": birthplace}))
+
+
+# -- connections to databases -----------------------------------------------------------------------------------------
+
+
+class Connection:
+    """What a driver might give."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def use(self) -> None:
+        assert self.pid == os.getpid(), "a connection of another process"
+
+    close = use
+
+
+KIND: Kind[Connection] = Kind(Connection, lambda connection: connection.use() is None, Connection.close)
+
+
+@on_all_forks
+def test_a_pool_starts_anew(fork: Fork) -> None:
+    pool = Pool(KIND, size=1, patience=5.0)
+
+    def work() -> None:
+        with pool.connection() as connection:
+            connection.use()
+        pool.clear()
+
+    work()
+    in_child(fork, work)
+    with held(pool.connection()):  # all the places are taken
+        in_child(fork, work)
+    work()
+
+
+@on_all_forks
+def test_a_connection_lent_before_the_fork_is_left_alone_after_it(fork: Fork) -> None:
+    pool = Pool(KIND, size=1, patience=5.0)
+    lent = pool.connection()
+    lent.__enter__()
+    in_child(fork, lambda: lent.__exit__(None, None, None))
+    lent.__exit__(None, None, None)
+
+
+@on_all_forks
+def test_what_an_application_lends_is_its_parents(fork: Fork) -> None:
+    connection = Connection()
+
+    def is_usable(connection: Connection) -> bool:
+        connection.use()
+        return True
+
+    pool = Pool(KIND, size=1, patience=5.0)
+    renewed: list[int] = []
+    borrowed = Borrowed(one_at_a_time(connection, is_usable, pool), pool, lambda: renewed.append(1))
+
+    def work() -> None:
+        with borrowed.connection() as lent:
+            lent.use()
+        borrowed.clear()
+        assert renewed == []
+
+    with held(borrowed.connection()):
+        in_child(fork, work)
+    borrowed.clear()
+    assert renewed == [1]
+
+
+@on_all_forks
+def test_lines_for_locks_are_not_inherited(fork: Fork) -> None:
+    queues = Queues()
+
+    def work() -> None:
+        with queues.line("key") as line:
+            assert line.waiting == 1
+            assert line.first.acquire(timeout=0)
+        queues.wake("key")
+
+    with queues.line("key") as line, held(queues._own().mutex), held(line.first):
+        in_child(fork, work)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def saved(store: SessionStore, data: bytes, version: Any = None) -> Any:
+    return store.write(KEY, record_at(NOW, data), version)
+
+
+def data_of(store: SessionStore) -> bytes:
+    record = store.read(KEY)
+    assert record is not None
+    return record.data
+
+
+@on_all_forks
+def test_sqlite(fork: Fork, tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    store = SQLiteSessionStore(path, timeout=2.0, clock=lambda: NOW)
+    version = saved(store, b"parent")
+
+    def work() -> None:
+        inherited = open_files(path)
+        saved(store, b"child", version)
+        assert len(open_files(path)) >= len(inherited) + 2, "it has its own, and closed nothing"
+
+    with held(store._database._own().writing):
+        in_child(fork, work)
+    assert data_of(store) == b"child"
+    store.close()
+
+
+@on_all_forks
+def test_sqlite_in_a_child_that_outlives_its_parent(fork: Fork, tmp_path: Path) -> None:
+    """What it saves after the parent has closed, and others have come and gone, is kept."""
+    path = tmp_path / "db"
+    store = SQLiteSessionStore(path, timeout=2.0, clock=lambda: NOW)
+    version = saved(store, b"parent")
+    ready, begin = os.pipe(), os.pipe()
+
+    def work() -> None:
+        mine = saved(store, b"1", version)
+        os.write(ready[1], b"x")
+        os.read(begin[0], 1)
+        saved(store, b"2", mine)
+
+    with child(fork, work):
+        os.read(ready[0], 1)
+        store.close()
+        other = sqlite3.connect(path)
+        assert other.execute("SELECT data FROM sessions").fetchall() == [(b"1",)]
+        other.close()
+        os.write(begin[1], b"x")
+    assert data_of(store) == b"2"
+    store.close()
+    for end in (*ready, *begin):
+        os.close(end)
+
+
+def test_sqlite_in_a_child_that_comes_too_late(tmp_path: Path) -> None:
+    """The parent has closed the database, and thereby deleted the log that SQLite in the child believes in."""
+    store = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW)
+    version = saved(store, b"parent")
+    ends = os.pipe()
+
+    def work() -> None:
+        os.read(ends[0], 1)
+        with pytest.raises(ConfigurationError, match="Close the store before the fork"):
+            saved(store, b"child", version)
+
+    with child(fork_in_c, work):
+        store.close()
+        os.write(ends[1], b"x")
+    assert data_of(store) == b"parent"
+    store.close()
+    for end in ends:
+        os.close(end)
+
+
+def test_sqlite_in_a_grandchild_and_another_store(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW)
+    version = saved(store, b"parent")
+    ready, begin = os.pipe(), os.pipe()
+
+    def grandchild() -> None:
+        again = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW)
+        mine = saved(again, b"1", version)
+        os.write(ready[1], b"x")
+        os.read(begin[0], 1)
+        saved(again, b"2", mine)
+
+    with child(fork_in_c, lambda: in_child(fork_in_c, grandchild)):
+        os.read(ready[0], 1)
+        store.close()
+        os.write(begin[1], b"x")
+    assert data_of(store) == b"2"
+    store.close()
+    for end in (*ready, *begin):
+        os.close(end)
+
+
+@pytest.mark.durus
+@on_all_forks
+def test_a_durus_server(fork: Fork, tmp_path: Path) -> None:
+    with DurusServer(tmp_path) as server:
+        store = DurusSessionStore(server.place, clock=lambda: NOW)
+        version = saved(store, b"parent")
+        [link] = store._source._own().idle  # type: ignore[attr-defined]
+        mine = link.connection.storage.s.getsockname(), link.connection.storage.s.getpeername()
+
+        def work() -> None:
+            saved(store, b"child", version)
+            [other] = store._source._own().idle  # type: ignore[attr-defined]
+            assert other is not link
+            assert mine == (link.connection.storage.s.getsockname(), link.connection.storage.s.getpeername()), "closed"
+
+        in_child(fork, work)
+        assert data_of(store) == b"child"
+        store.close()
+
+
+@pytest.mark.durus
+@on_all_forks
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_durus_file_belongs_to_one_process(fork: Fork, is_open: bool, tmp_path: Path) -> None:
+    """The child is told so at once, however busy the parent was; before it is opened, it is anybody's."""
+    store = DurusSessionStore(str(tmp_path / "durus"), timeout=60.0, clock=lambda: NOW)
+    if is_open:
+        saved(store, b"parent")
+
+    def work() -> None:
+        if is_open:
+            with pytest.raises(ConfigurationError, match="open in the process that forked this one"):
+                store.read(KEY)
+        else:
+            saved(store, b"child")
+
+    with held(store._source._mutex()):  # type: ignore[attr-defined]
+        in_child(fork, work)
+    assert data_of(store) == (b"parent" if is_open else b"child")
+    store.close()
