@@ -16,7 +16,7 @@ from .exchange import Exchange
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .record import Outcome
-from .session import Session, begin, has_left, issued_at, left_behind, note_new_id, ties, user_key
+from .session import Session, begin, checked_class, has_left, issued_at, left_behind, note_new_id, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
@@ -58,7 +58,7 @@ class SessionManager(SessionMapping[_S]):
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store
         self.sessions: Sessions = store.sessions
-        self.session_class: type[_S] = session_class or cast("type[_S]", Session)
+        self.session_class: type[_S] = checked_class(session_class or cast("type[_S]", Session))
         self.cookie = cookie
         self.clocks = Clocks(
             None if idle_timeout is None else seconds("idle_timeout", idle_timeout),
@@ -135,6 +135,7 @@ class SessionManager(SessionMapping[_S]):
 
     def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
+        ties(session)
         if visit := self._exchange(exchange).visit:
             visit.maintain(session)
 
@@ -221,8 +222,8 @@ class SessionManager(SessionMapping[_S]):
 
     def reserve_id(self, session: Session) -> str:
         """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
-        session.id = tokens.new_id()
-        return session.id
+        ties(session).id = session_id = tokens.new_id()
+        return session_id
 
     def lock(self, session: Session | str) -> Lease:
         """Take the lock of a session, given itself or its id; release it with ``with`` or `Lease.release`."""
@@ -284,7 +285,7 @@ class SessionManager(SessionMapping[_S]):
 
     def _home(self, session: Session | str) -> Sessions:
         """Return where a session is kept: some stores keep those of a request with the request."""
-        request = ties(session).exchange if isinstance(session, Session) else None
+        request = None if isinstance(session, str) else ties(session).exchange
         return self.sessions if request is None or request.visit is None else cast(Sessions, request.visit.sessions)
 
     def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import tokens
 from .errors import ConfigurationError
-from .session import Session
+from .session import Session, ties
 
 if TYPE_CHECKING:
     from .record import Outcome
@@ -39,6 +39,7 @@ class SessionMapping(Generic[_S]):
         return session
 
     def __setitem__(self, session_id: str, session: _S) -> None:
+        ties(session)
         if session_id not in (session.id, session.key):
             raise ConfigurationError("a session is stored under its own id only")
         self.save(session)

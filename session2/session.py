@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import attrgetter
-from typing import Any, ClassVar, TextIO, TypeVar
+from typing import Any, ClassVar, Final, TextIO, TypeVar
 from uuid import UUID
 
 from . import merge
@@ -278,8 +278,25 @@ class DictSession(Session, MutableMapping[str, Any]):
 
 
 def ties(session: Session) -> Ties:
-    """Return what binds a session to its record and its request."""
+    """Return what binds a session to its record and its request; TypeError for a session of somebody else's."""
+    if not isinstance(session, Session):
+        raise TypeError(f"{_full_name(type(session))} is no session of session2: {_DERIVE}")
     return session._ties
+
+
+def checked_class(session_class: type[_S]) -> type[_S]:
+    """Return the class; TypeError if its sessions could not be stored."""
+    if not (isinstance(session_class, type) and issubclass(session_class, Session)):
+        raise TypeError(f"{_full_name(session_class)} is no session class of session2: {_DERIVE}")
+    return session_class
+
+
+_DERIVE: Final = ("derive your class from session2.Session or session2.DictSession, which have what Quixote's own has, "
+                  "and name it as the manager's session_class; sessions are then made by manager.new_session()")
+
+
+def _full_name(thing: Any) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else repr(thing)
 
 
 def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:

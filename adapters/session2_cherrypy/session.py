@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import CookiePolicy, DictSession, SessionManager, traces
+from session2.found import Absence
 from session2.lazy import LazySession
 
 from . import proxy
@@ -108,7 +109,7 @@ class StoreSession(LazySession):
     def missing(self) -> bool:
         """Whether the request named a session that does not exist."""
         self.load()
-        return self.originalid is not None and self._exchange.visit.absence is not None
+        return self._exchange.visit.absence not in (None, Absence.NO_COOKIE)
 
     # -- CherryPy's session API ------------------------------------------------------------------------------------
 

@@ -110,7 +110,7 @@ def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], sames
         path=cookie_path(settings, headers),
         domain=settings.get("domain") or None,
         secure=None if secure is None else bool(secure),
-        httponly=bool(settings.get("httponly", True)),
+        httponly=bool(settings.get("httponly", CookiePolicy.httponly)),
         samesite=samesite,
         max_age=None if max_age is None or not persistent else math.ceil(max_age),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from session2 import ConfigurationError, CookiePolicy, Exchange, Session
 from session2.cookies import values_of
 from session2.exchange import joined
+from session2.session import ties
 
 try:
     from quixote import get_publisher  # type: ignore[import-untyped, unused-ignore]
@@ -45,6 +46,8 @@ class QuixoteExchange(Exchange):
     @property
     def session(self) -> Session | None:
         session: Session | None = self.request.session
+        if session is not None:
+            ties(session)  # who has put a session of Quixote's own there is told what to do
         return session
 
     @session.setter

@@ -397,6 +397,8 @@ def test_what_the_request_brought(serve: Serve, manager: Any) -> None:
     assert site.get("/page").text == "None False False True"
     assert site.get("/page", cookie).text == f"{cookie.partition('=')[2]} False False True"
     assert site.get("/page", "session_id=made-up").text == "made-up False True True"
+    assert site.get("/page", "session_id=" + "x" * 43).text == "x" * 43 + " False True True"
+    assert site.get("/page", f"session_id=; a={{}}; {cookie}").text.endswith(" False False True")
 
 
 def test_user(serve: Serve, manager: Any) -> None:
