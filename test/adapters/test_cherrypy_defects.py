@@ -18,6 +18,7 @@ import session2_cherrypy
 from session2 import DictSession, LockTimeout, SessionManager
 from session2.errors import SerializationError
 from session2.store.directory import DirectorySessionStore
+from session2.store.turns import STAMP
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.gate import Gate
 from session2.testing.adapter.website import Site, in_parallel
@@ -59,7 +60,7 @@ def manager(store: VolatileSessionStore) -> SessionManager[DictSession]:
 
 def records(folder: Path) -> list[Path]:
     """Return the files of a directory store that hold records."""
-    return list(folder.glob("*/*"))
+    return [path for path in folder.glob("*/*") if path.name != STAMP]
 
 
 def wait(event: threading.Event) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from ...errors import Conflict
 from ...store.base import SessionStore
+from ...store.turns import purge_in_turn
 from ...traces import ENDED, lock_key, moved
 from ..fakes import Clock
 from .claims import needs_listing
@@ -79,3 +80,26 @@ class PurgeTests:
         store.touch(key_of(1), clock.now, clock.now + 1000)
         assert store.purge(unused_since=clock.now) == 1
         assert contents(store) == {key_of(0): b"written", key_of(1): b"state"}
+
+    def test_one_cleaner_at_a_time(self, store: SessionStore, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And not again before the time agreed on, whoever of the many it is; what failed does not count."""
+        purges: list[int | None] = []
+
+        def purge() -> int:
+            purges.append(purge_in_turn(store, 300))
+            return 7
+
+        monkeypatch.setattr(store, "purge", purge)
+        assert purge_in_turn(store, 300) == 7
+        clock.advance(269)
+        assert purge_in_turn(store, 300) is None
+        clock.advance(2)
+        monkeypatch.setattr(store, "purge", lambda: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            purge_in_turn(store, 300)
+        monkeypatch.undo()
+        assert purge_in_turn(store, 300) == 0
+        assert purges == [None]
+        if store.can_list:
+            assert list(store.iter_sessions()) == []
+            assert store.delete_old_sessions(0) == (0, 0)

@@ -232,6 +232,16 @@ class TestPurgesWhatIsNew(StoreSuite):
             return len(expired)
 
 
+class TestTakesTurnsWrongly(StoreSuite):
+    """Takes what it does not know for the record of nobody."""
+
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            if record.data.startswith(b"s2 purge"):
+                return next(self._versions)
+            return super().write(key, record, expected)
+
+
 class TestTouchTellsNothing(StoreSuite):
     class store_class(VolatileSessionStore):
         def touch(self, key, accessed, expires):

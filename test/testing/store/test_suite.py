@@ -42,6 +42,7 @@ CAUGHT_BY = {
     "PurgesTheLive": ["purge_deletes_the_expired_only"],
     "PurgesOneBatch": ["purge_deletes_the_expired_only"],
     "PurgesWhatIsNew": ["purge_spares_what_is_new[threads]"],
+    "TakesTurnsWrongly": ["one_cleaner_at_a_time"],
     "TouchTellsNothing": ["touch_tells_whether_a_record_stands_there"],
     "TouchTellsWhetherItMoved": ["touch_tells_whether_a_record_stands_there"],
     "PurgesWhatIsUsedMeanwhile": ["purge_spares_what_is_used_meanwhile[threads]"],
