@@ -98,6 +98,14 @@ def extra_of(url: str) -> str:
     return store.extra if store else ""
 
 
+def check(url: str) -> None:
+    """Raise what `from_url` would, as far as that can be told with nothing installed."""
+    check_login(url)
+    scheme = url.partition(":")[0]
+    if scheme not in STORES:
+        _class_of(scheme)
+
+
 def check_login(url: str) -> None:
     """Refuse a URL whose password would end up elsewhere, such as in an error about the host, or the path of a file."""
     if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
