@@ -149,8 +149,8 @@ class TestPostgresMore(SQLTests):
 
     def test_not_durable(self, server: PostgresServer, table: str) -> None:
         store = from_url(f"{server.url}?table={table}&durable=false")
-        with store._connections.connection() as connection:
-            assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
+        shown = store._connections.use(lambda connection: connection.execute("SHOW synchronous_commit").fetchone())
+        assert shown == ("off",)
         store.close()
         with server.connect() as connection, pytest.raises(ConfigurationError, match="synchronous_commit"):
             PostgresSessionStore(connection, table, durable=False)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pymysql
@@ -13,7 +13,8 @@ from pymysql.constants import CR, ER, SERVER_STATUS
 from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
-from ..sql.pool import Borrowed, Kind, Pool, one_at_a_time
+from ...forks import Birthplace
+from ..sql.pool import Kind, Lender, Lent, Pool
 from ..sql.results import Connections, Fault, Result, StatementFailed
 
 Connection = pymysql.connections.Connection
@@ -23,25 +24,34 @@ _NO_TABLE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _BROKEN = {0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
            1927, 4031}  # 1927: MariaDB killed the connection; 4031: MySQL 8 ended it for being silent
 
-_SETUP_PATIENCE = 20
+_WRONG_ROLE = {1047, ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
+"""Out of its Galera cluster; read only, by an option or by a mode."""
+
+_SETUP_PATIENCE: Final = 20
+
+_T = TypeVar("_T")
 
 
 def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None) -> Connections:
     """Return the connections a store works with, given what `MySQLSessionStore` was given."""
+    def own(place: Callable[[], Mapping[str, Any]]) -> Pool[Any]:
+        return Pool(_kind(place, connect_timeout, timeout), pool_size, timeout)
+
     if isinstance(conn, (str, Mapping)):
-        place = _from_url(conn) if isinstance(conn, str) else dict(conn)
         tls = {} if ssl_ca is None else {"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
-        return Pool(_kind({**place, **tls}, connect_timeout, timeout), pool_size, timeout)
+        place = {**(_from_url(conn) if isinstance(conn, str) else conn), **tls}
+        return own(lambda: place)
     if ssl_ca is not None:
         raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
     if isinstance(conn, Connection):
-        own = Pool(_kind(_place(conn), connect_timeout, timeout), pool_size, timeout)
-        return Borrowed(one_at_a_time(conn, is_free, own), own)
+        # A single connection only tells the place: other threads of the application may be using it at any moment.
+        place_of_it = _place(conn)
+        return own(lambda: place_of_it)
     if not hasattr(conn, "connection"):
         raise ConfigurationError("MySQLSessionStore needs a URL, the arguments of pymysql.connect, a connection of "
                                  f"PyMySQL or a pool of them, not {type(conn).__name__}")
-    child = Kind(getattr(conn, "steady_connection", _unshared), lambda _: True, _close)  # it repairs itself
-    return Borrowed(_from_pool(conn), Pool(child, pool_size, timeout))
+    theirs = _Theirs(conn)
+    return Lent(Lender(theirs.lend, theirs.give_back, _drop, lambda: None), own(theirs.place))
 
 
 def _from_url(url: str) -> dict[str, Any]:
@@ -66,20 +76,32 @@ def _place(connection: Any) -> dict[str, Any]:
     return {**place, "database": database, **({"ssl": connection.ctx} if demanded else {})}
 
 
-def _kind(place: Mapping[str, Any], connect_timeout: float, timeout: float) -> Kind[Any]:
+def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float) -> Kind[Any]:
+    # What an application told its own connections of texts and types means nothing to the store.
+    fixed = {"autocommit": True, "charset": "utf8mb4", "use_unicode": True, "conv": None, "cursorclass": Cursor,
+             "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": timeout}
+    limit = max(1, math.ceil(timeout))
+
     def connect() -> Any:
-        options: dict[str, Any] = {"init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
-        options = {**options, **place, "autocommit": True, "connect_timeout": connect_timeout,
-                   "read_timeout": connect_timeout, "write_timeout": timeout}
         try:
-            connection: Any = Connection(**options)
+            connection: Any = Connection(**{**place(), **fixed})
+            with connection.cursor() as cursor:
+                for setting in _settings(connection, limit):
+                    cursor.execute(setting)
         except (pymysql.err.Error, OSError) as error:
-            raise StoreUnavailable(f"no connection to MySQL: {error}") from error
-        # PyMySQL has one limit for the handshake and for statements; the handshake is over.
-        connection._read_timeout = timeout
+            raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
+        # PyMySQL has one limit for the handshake and for statements; the handshake is over.  The server's own limits
+        # come first: what it would still carry out after the store gave up would surprise everybody.
+        connection._read_timeout = limit + 1
         return connection
 
-    return Kind(connect, is_free, _close)
+    return Kind(connect, is_free, _close, _drop)
+
+
+def _settings(connection: Any, limit: int) -> list[str]:
+    most = f"max_statement_time = {limit}, " if "MariaDB" in connection.get_server_info() else ""
+    return ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            f"SET SESSION {most}innodb_lock_wait_timeout = {limit}, lock_wait_timeout = {limit}"]
 
 
 def is_free(connection: Any) -> bool:
@@ -92,71 +114,123 @@ def _close(connection: Any) -> None:
         connection.close()
 
 
-def _unshared() -> Any:
-    raise ConfigurationError("this pool cannot make connections for a forked process; make the store after the fork")
+def _drop(connection: Any) -> None:
+    """Close without a farewell, which might be taken for something else, or wait."""
+    _raw(connection)._force_close()
 
 
-def _from_pool(pool: Any) -> Callable[[], AbstractContextManager[Any]]:
-    @contextmanager
-    def lend() -> Iterator[Any]:
+def _raw(connection: Any) -> Any:
+    """Return the connection of PyMySQL in what a pool lends.
+
+    A wrapper may repeat statements on another connection without telling, and roll back what somebody else began.
+    """
+    if isinstance(connection, Connection):
+        return connection
+    with connection.cursor(Cursor) as cursor:
+        return cursor.connection
+
+
+class _Theirs:
+    """The pool of an application, of DBUtils or of its own making."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._birthplace = Birthplace()
+        self._place: Mapping[str, Any] | None = None
+        self._is_autocommit = True
+
+    def lend(self) -> Any:
+        """Return a connection nobody is in a transaction on, in autocommit mode; None if there is none such."""
+        if not self._is_autocommit:
+            return None
         try:
-            connection = pool.connection()
+            connection = self._pool.connection()
+            raw = _raw(connection)
         except (pymysql.err.Error, OSError) as error:
-            raise StoreUnavailable(f"no connection to MySQL: {error}") from error
-        try:
-            yield connection
-        finally:
-            connection.close()
+            raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
+        self._place = _place(raw)
+        if raw.open and not is_free(raw):  # the application's own, in this thread: giving it back would end it
+            return None
+        self._is_autocommit = raw.get_autocommit()
+        if raw.open and self._is_autocommit:
+            return connection
+        connection.close()
+        return None
 
-    return lend
+    def give_back(self, connection: Any) -> None:
+        connection.close()
+
+    def place(self) -> Mapping[str, Any]:
+        """Return the arguments for another connection like those of the pool."""
+        if self._place is None:
+            if not self._birthplace.is_here() and not hasattr(self._pool, "steady_connection"):
+                raise ConfigurationError("this pool cannot make connections for a forked process; make the store after "
+                                         "the fork")
+            connection = getattr(self._pool, "steady_connection", self._pool.connection)()
+            self._place = _place(_raw(connection))
+            connection.close()
+        return self._place
 
 
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
     try:
-        with connection.cursor(Cursor) as cursor, _committed(connection, cursor):
-            count = cursor.execute(text, arguments)
+        with _raw(connection).cursor(Cursor) as cursor:
+            count = cursor.execute(_filled(text, arguments))
             return Result(count, list(cursor.fetchall()) if cursor.description else [])
     except (pymysql.err.Error, OSError) as error:
         raise StatementFailed(_fault(error), _text(error)) from error
 
 
-@contextmanager
-def alone(connections: Connections, name: str) -> Iterator[Any]:
-    """Yield a cursor while nobody else does so under this name, for changes of the table itself."""
-    try:
-        with connections.connection() as connection, connection.cursor(Cursor) as cursor:
+def _filled(text: str, arguments: Mapping[str, Any]) -> str:
+    """Fill in the arguments, whatever the connection's converters would do to them."""
+    return text % {name: _literal(value) for name, value in arguments.items()}
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(map(_literal, value))})"
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    # All strings are keys or parts of them.
+    return f"'{_plain(value)}'" if isinstance(value, str) else _number(value)
+
+
+def _plain(text: str) -> str:
+    assert text.isascii(), "users are sent as bytes"
+    assert not set(text) & set("'\\"), "keys have no quotes"
+    return text
+
+
+def _number(value: float) -> str:
+    return f"{value:d}" if isinstance(value, int) else repr(float(value))
+
+
+def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _T:
+    """Call `action` with a cursor while nobody else does so under this name, for changes of the table itself."""
+    def work(connection: Any) -> _T:
+        with _raw(connection).cursor(Cursor) as cursor:
             cursor.execute("SELECT get_lock(%s, %s)", (name, _SETUP_PATIENCE))
             if cursor.fetchone() != (1,):
                 raise StoreUnavailable(f"another process has been setting up the table for {_SETUP_PATIENCE} s")
-            try:
-                yield cursor
-            finally:
-                cursor.execute("SELECT release_lock(%s)", (name,))
+            result = action(cursor)
+            cursor.execute("SELECT release_lock(%s)", (name,))  # if it failed, the connection ends and the lock with it
+            return result
+
+    try:
+        return connections.use(work)
     except (pymysql.err.Error, OSError) as error:
         raise StoreUnavailable(f"the table could not be set up: {_text(error)}") from error
 
 
-@contextmanager
-def _committed(connection: Any, cursor: Any) -> Iterator[None]:
-    """Commit what is done inside, if the server does not do so by itself."""
-    try:
-        yield
-        if not cursor.connection.get_autocommit():
-            connection.commit()
-    except BaseException:
-        with contextlib.suppress(pymysql.err.Error, OSError):
-            connection.rollback()
-        raise
-
-
 def _fault(error: Exception) -> Fault:
     code = error.args[0] if error.args else 0
-    if code in _NO_TABLE:
-        return Fault.NO_TABLE
-    if code in _BUSY:
-        return Fault.BUSY
-    return Fault.BROKEN if code in _BROKEN and "timed out" not in str(error) else Fault.OTHER
+    if code in _BROKEN:
+        return Fault.OTHER if "timed out" in str(error) else Fault.BROKEN
+    known = {Fault.NO_TABLE: _NO_TABLE, Fault.BUSY: _BUSY, Fault.WRONG_ROLE: _WRONG_ROLE}
+    return next((fault for fault, codes in known.items() if code in codes), Fault.OTHER)
 
 
 def _text(error: Exception) -> str:

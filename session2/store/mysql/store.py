@@ -88,14 +88,17 @@ class MySQLSessionStore(SQLSessionStore):
 
         Raises `ConfigurationError` if the table is not ours.
         """
-        with self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}") as cursor:
-            schema = self._schema(cursor)
-            refuse_newer(schema, len(_STEPS), self.table)
-            if drop and schema:
-                cursor.execute(f"DROP TABLE {self._table}")
-                schema = 0
-            for number, step in list(enumerate(_STEPS, 1))[schema:]:
-                cursor.execute(step.format(table=self._table, key="`key`", user="`user`", comment=comment_of(number)))
+        self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}",
+                           lambda cursor: self._set_up(cursor, drop))
+
+    def _set_up(self, cursor: Any, drop: bool) -> None:
+        schema = self._schema(cursor)
+        refuse_newer(schema, len(_STEPS), self.table)
+        if drop and schema:
+            cursor.execute(f"DROP TABLE {self._table}")
+            schema = 0
+        for number, step in list(enumerate(_STEPS, 1))[schema:]:
+            cursor.execute(step.format(table=self._table, key="`key`", user="`user`", comment=comment_of(number)))
 
     def _schema(self, cursor: Any) -> int:
         """Return the schema of the table there is, 0 for none."""

@@ -44,9 +44,9 @@ class PostgresSessionStore(SQLSessionStore):
     """Keeps each session in a row.
 
     :param conn: a conninfo string or URL of libpq (the store makes connections of its own, as many as it needs up to
-        `pool_size`), a `psycopg_pool.ConnectionPool`, or a `psycopg.Connection`, which threads then use in turns.
-        While the application is in a transaction on that connection, and after it broke, the store uses a connection
-        of its own to the same place: neither ever commits or rolls back what the other did.
+        `pool_size`), a `psycopg_pool.ConnectionPool`, or a `psycopg.Connection`. Of a pool the store uses connections
+        in autocommit mode; otherwise, and instead of a single connection, it makes its own to the same place. What it
+        is lent it never commits, rolls back or switches to another mode.
     :param table: the table's name, with a schema if need be; it is made when it is first needed.
     :param durable: False lets PostgreSQL answer before a save is on disk (``synchronous_commit = off``): faster, but a
         crash of the server loses the saves of its last half second.
@@ -54,15 +54,17 @@ class PostgresSessionStore(SQLSessionStore):
     :param connect_timeout: seconds after which a server that does not answer counts as away.
     :param timeout: seconds that a statement may take, or wait for a free connection.
     :param ssl_ca: a file with the certificates to trust; connections are then encrypted and the server's name checked.
+    :param prepare: False if there is a pooler in between that may send each statement to another process, such as
+        PgBouncer in transaction mode: no names of statements, and nothing set for a connection.
 
-    The last four apply to connections the store makes.
+    The last five apply to connections the store makes.
     """
 
     _quote = '"'
 
     def __init__(self, conn: str | psycopg.Connection[Any] | psycopg_pool.ConnectionPool[Any],
                  table: str | None = None, *, durable: bool = True, pool_size: int = 10, connect_timeout: float = 5.0,
-                 timeout: float = 30.0, ssl_ca: str | None = None, **options: Any) -> None:
+                 timeout: float = 30.0, ssl_ca: str | None = None, prepare: bool = True, **options: Any) -> None:
         super().__init__(table, **options)
         try:
             from . import driver
@@ -71,8 +73,11 @@ class PostgresSessionStore(SQLSessionStore):
         if not isinstance(conn, str) and not durable:
             raise ConfigurationError("durable=False needs connections the store makes itself; on yours, set "
                                      "synchronous_commit = off")
+        if not (durable or prepare):
+            raise ConfigurationError("prepare=False leaves out what is set for a connection, as durable=False is: set "
+                                     "synchronous_commit = off for the user of the database, by ALTER ROLE")
         self._driver = driver
-        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca)
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca, prepare)
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> PostgresSessionStore:
@@ -87,17 +92,19 @@ class PostgresSessionStore(SQLSessionStore):
 
         Raises `ConfigurationError` if the table is not ours.
         """
-        with self._driver.transaction(self._connections) as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
-            schema = self._schema(cursor)
-            refuse_newer(schema, len(_STEPS), self.table)
-            if drop and schema:
-                cursor.execute(f"DROP TABLE {self._table}")
-                schema = 0
-            for statement in [statement for step in _STEPS[schema:] for statement in step]:
-                cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
-            if schema < len(_STEPS):
-                cursor.execute(f"COMMENT ON TABLE {self._table} IS '{comment_of(len(_STEPS))}'")
+        self._driver.in_transaction(self._connections, lambda cursor: self._set_up(cursor, drop))
+
+    def _set_up(self, cursor: Any, drop: bool) -> None:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
+        schema = self._schema(cursor)
+        refuse_newer(schema, len(_STEPS), self.table)
+        if drop and schema:
+            cursor.execute(f"DROP TABLE {self._table}")
+            schema = 0
+        for statement in [statement for step in _STEPS[schema:] for statement in step]:
+            cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
+        if schema < len(_STEPS):
+            cursor.execute(f"COMMENT ON TABLE {self._table} IS '{comment_of(len(_STEPS))}'")
 
     def _schema(self, cursor: Any) -> int:
         """Return the schema of the table there is, 0 for none."""

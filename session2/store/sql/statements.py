@@ -26,8 +26,8 @@ _PARTS: Final = {
 }
 
 _STATEMENTS: Final = {
-    "read": "SELECT {columns} FROM {table} WHERE {key} = %(key)s",
-    "version": "SELECT version FROM {table} WHERE {key} = %(key)s",
+    "read": "SELECT {key}, {columns} FROM {table} WHERE {key} = %(key)s",
+    "version": "SELECT {key}, version FROM {table} WHERE {key} = %(key)s",
     "replace": """UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s,
         modified = %(modified)s, accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s
         WHERE {key} = %(key)s AND version = %(expected)s AND {is_live}""",

@@ -15,6 +15,7 @@ from ...record import Record, Version
 from ...traces import MARK, lock_key
 from ..base import SessionStore
 from ..records import checked_key
+from .answers import check_answer
 from .results import Connections, Fault, Result, StatementFailed
 from .statements import statements
 from .tables import checked_name, quoted
@@ -41,7 +42,9 @@ _RECENT = 48
 """Hours; a purge is expected to run every day at least."""
 
 
-_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.BUSY: 8, Fault.OTHER: 0}
+_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.WRONG_ROLE: 1, Fault.BUSY: 8, Fault.MIXED_UP: 0, Fault.OTHER: 0}
+_GIVES_UP_CONNECTIONS = (Fault.BROKEN, Fault.WRONG_ROLE, Fault.MIXED_UP)
+"""Whatever happened to this connection has most likely happened to all."""
 
 
 class SQLSessionStore(SessionStore):
@@ -82,7 +85,7 @@ class SQLSessionStore(SessionStore):
 
     def read(self, key: str) -> Record | None:
         rows = self._execute("read", key=checked_key(key)).rows
-        record = _record(rows[0]) if rows else None
+        record = _record(rows[0][1:]) if rows else None
         return record if record is not None and record.is_live(self.clock()) else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
@@ -172,7 +175,7 @@ class SQLSessionStore(SessionStore):
         Its first try may have been done and only the answer lost with the connection; the second then finds the row
         changed, by itself.
         """
-        return self._execute("version", key=key).rows == [(version,)]
+        return self._execute("version", key=key).rows == [(key, version)]
 
     def _pages(self, statement: str, **arguments: Any) -> Iterator[tuple[str, Record]]:
         after = ""
@@ -203,11 +206,16 @@ class SQLSessionStore(SessionStore):
     def _execute(self, statement: str, **arguments: Any) -> Result:
         tried: list[Fault] = []
         while True:
+            fresh = not set(tried).isdisjoint(_GIVES_UP_CONNECTIONS)
             try:
-                with self._connections.connection() as connection:
-                    return self._send(connection, self._sql[statement], arguments)
+                return self._connections.use(lambda lent: self._exchange(lent, statement, arguments), fresh)
             except StatementFailed as failure:
                 self._mend(failure, tried, arguments)
+
+    def _exchange(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
+        result = self._send(connection, self._sql[statement], arguments)
+        check_answer(statement, result, arguments)
+        return result
 
     def _mend(self, failure: StatementFailed, tried: list[Fault], arguments: Mapping[str, Any]) -> None:
         """Return if the statement is worth another try.
@@ -215,14 +223,14 @@ class SQLSessionStore(SessionStore):
         Every statement may be repeated: a write chooses its version beforehand, and `_holds` recognises it.
         """
         fault = failure.fault
+        if fault in _GIVES_UP_CONNECTIONS:
+            self._connections.renew()
         if tried.count(fault) >= _REPEATS[fault]:
             raise StoreUnavailable(self._explain(failure, arguments)) from failure.__cause__
         tried.append(fault)
         if fault is Fault.NO_TABLE:
             self.setup()
-        elif fault is Fault.BROKEN:
-            self._connections.clear()  # whatever ended this one has most likely ended all
-        else:
+        elif fault is Fault.BUSY:
             time.sleep(random.uniform(0, 0.005 * 2 ** len(tried)))
 
     def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
