@@ -16,9 +16,9 @@ from types import TracebackType
 from typing import Protocol
 
 from ..errors import Conflict, LockLost, LockTimeout
+from ..forks import PerProcess
 from ..record import Record, Version
 from ..traces import lock_key
-from .sql.pool import after_fork
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
@@ -91,6 +91,14 @@ class _Line:
         self.waiting = 0
 
 
+class _Lines:
+    """The lines of one process."""
+
+    def __init__(self) -> None:
+        self.mutex = threading.Lock()
+        self.by_key: dict[str, _Line] = {}
+
+
 class Queues:
     """The waiters of this process, in one line for each key.
 
@@ -98,30 +106,26 @@ class Queues:
     """
 
     def __init__(self) -> None:
-        self._start()
-        after_fork(self, Queues._start)  # the lines of the parent are not ours, and nobody here frees its mutex
-
-    def _start(self) -> None:
-        self._mutex = threading.Lock()
-        self._lines: dict[str, _Line] = {}
+        self._own = PerProcess(_Lines)
 
     @contextlib.contextmanager
     def line(self, key: str) -> Iterator[_Line]:
         """Stand in line for `key`."""
-        with self._mutex:
-            line = self._lines.setdefault(key, _Line())
+        lines = self._own()
+        with lines.mutex:
+            line = lines.by_key.setdefault(key, _Line())
             line.waiting += 1
         try:
             yield line
         finally:
-            with self._mutex:
+            with lines.mutex:
                 line.waiting -= 1
                 if not line.waiting:
-                    self._lines.pop(key, None)
+                    lines.by_key.pop(key, None)
 
     def wake(self, key: str) -> None:
         """Let the first in line for `key` look again."""
-        line = self._lines.get(key)
+        line = self._own().by_key.get(key)
         if line is not None:
             line.freed.set()
 

@@ -76,9 +76,9 @@ class TestMySQLMore(SQLTests):
             "autocommit": server.connect,
             "odd": lambda: pymysql.connect(**server.arguments, cursorclass=DictCursor, client_flag=CLIENT.FOUND_ROWS,
                                            charset="latin1"),
-            "bytes": lambda: pymysql.connect(**server.arguments, use_unicode=False),
-            "no converters": lambda: pymysql.connect(**server.arguments, conv=encoders),
-            "converters": lambda: pymysql.connect(**server.arguments, autocommit=True, conv=CONVERTERS),
+            "bytes": lambda: PooledDB(pymysql, autocommit=True, use_unicode=False, **server.arguments),
+            "no converters": lambda: PooledDB(pymysql, autocommit=True, conv=encoders, **server.arguments),
+            "converters": lambda: PooledDB(pymysql, autocommit=True, conv=CONVERTERS, **server.arguments),
             "pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, **server.arguments),
         }
         lent = kinds[request.param]()

@@ -1,0 +1,70 @@
+"""Noticing a fork, at use and by the process id: not every forker runs Python's hooks; uWSGI, for one, forks in C.
+
+What was inherited is neither used nor closed: it is still its parent's, and to close it may end it there.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+_T = TypeVar("_T")
+
+# Not even the garbage collector may close it.
+_inherited: Final[list[object]] = []
+
+
+class PerProcess(Generic[_T]):
+    """A value that each process has its own of: call this to get it.  Never keep what it returns beyond one operation.
+
+    :param make: makes the value; called at once, and again at the first use in a forked process.
+    :param let_go: told of the inherited value there, to let go of what it must not hold on to, such as a lock.
+    """
+
+    def __init__(self, make: Callable[[], _T], let_go: Callable[[_T], object] | None = None) -> None:
+        self._make, self._let_go = make, let_go
+        self._values = {os.getpid(): make()}
+        if let_go is not None:
+            _eager.add(self)
+
+    def __call__(self) -> _T:
+        value = self._values.get(os.getpid())
+        return self._renewed() if value is None else value
+
+    def _renewed(self) -> _T:
+        """Of threads that notice a fork at once all get the same value; without a lock, for that may be inherited."""
+        pid = os.getpid()
+        value = self._values.setdefault(pid, self._make())
+        for other in [known for known in list(self._values) if known != pid]:
+            self._abandon(self._values.pop(other, None))
+        return value
+
+    def _abandon(self, value: _T | None) -> None:
+        if value is not None:
+            _inherited.append(value)
+            if self._let_go is not None:
+                self._let_go(value)
+
+
+class Birthplace:
+    """The process that made this."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def is_here(self) -> bool:
+        """Tell whether that is this process."""
+        return self._pid == os.getpid()
+
+
+def _notice() -> None:
+    for value in list(_eager):
+        value()
+
+
+# Where Python's hooks are run, what must be let go of is let go of at once.
+_eager: Final[weakref.WeakSet[PerProcess[Any]]] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_notice)
