@@ -37,10 +37,11 @@ _SETUP_PATIENCE: Final = 20
 _T = TypeVar("_T")
 
 
-def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None) -> Connections:
+def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None,
+                wsrep_sync_wait: int) -> Connections:
     """Return the connections a store works with, given what `MySQLSessionStore` was given."""
     def own(place: Callable[[], Mapping[str, Any]]) -> Pool[Any]:
-        return Pool(_kind(place, connect_timeout, timeout), pool_size, timeout)
+        return Pool(_kind(place, connect_timeout, timeout, wsrep_sync_wait), pool_size, timeout)
 
     if isinstance(conn, (str, Mapping)):
         tls = {} if ssl_ca is None else {"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
@@ -55,6 +56,8 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     if not hasattr(conn, "connection"):
         raise ConfigurationError("MySQLSessionStore needs a URL, the arguments of pymysql.connect, a connection of "
                                  f"PyMySQL or a pool of them, not {type(conn).__name__}")
+    if wsrep_sync_wait:
+        raise ConfigurationError("wsrep_sync_wait needs connections the store makes itself; set it on those of the pool")
     theirs = _Theirs(conn)
     return Lent(Lender(theirs.lend, theirs.give_back, _drop, lambda: None), own(theirs.place))
 
@@ -81,7 +84,8 @@ def _place(connection: Any) -> dict[str, Any]:
     return {**place, "database": database, **({"ssl": connection.ctx} if demanded else {})}
 
 
-def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float) -> Kind[Any]:
+def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float,
+          wsrep_sync_wait: int) -> Kind[Any]:
     # What an application told its own connections of texts and types means nothing to the store.
     fixed = {"autocommit": True, "charset": "utf8mb4", "use_unicode": True, "conv": None, "cursorclass": Cursor,
              "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": timeout}
@@ -91,9 +95,13 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
         try:
             connection: Any = Connection(**{**place(), **fixed})
             with connection.cursor() as cursor:
-                for setting in _settings(connection, limit):
+                for setting in _settings(connection, limit, wsrep_sync_wait):
                     cursor.execute(setting)
+        except RuntimeError as error:  # PyMySQL has no other way to say what it misses
+            raise ConfigurationError(f"no connection to MySQL: {error}: pip install session2[mysql]") from error
         except (pymysql.err.Error, OSError) as error:
+            if wsrep_sync_wait and error.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE:
+                raise ConfigurationError("this server has no wsrep_sync_wait, it is no cluster of Galera") from error
             raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
         # PyMySQL has one limit for the handshake and for statements; the handshake is over.  The server's own limits
         # come first: what it would still carry out after the store gave up would surprise everybody.
@@ -103,10 +111,14 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
     return Kind(connect, is_free, _close, _drop)
 
 
-def _settings(connection: Any, limit: int) -> list[str]:
+def _settings(connection: Any, limit: int, wsrep_sync_wait: int) -> list[str]:
     most = f"max_statement_time = {limit}, " if "MariaDB" in connection.get_server_info() else ""
     return ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-            f"SET SESSION {most}innodb_lock_wait_timeout = {limit}, lock_wait_timeout = {limit}"]
+            f"SET SESSION {most}innodb_lock_wait_timeout = {limit}, lock_wait_timeout = {limit}",
+            *([_SYNC.format(wsrep_sync_wait)] if wsrep_sync_wait else [])]
+
+
+_SYNC: Final = "SET SESSION wsrep_sync_wait = {:d}"
 
 
 def is_free(connection: Any) -> bool:

@@ -74,8 +74,10 @@ class MySQLSessionStore(SQLSessionStore):
     :param connect_timeout: seconds after which a server that does not answer counts as away.
     :param timeout: seconds that a statement may take, or wait for a free connection.
     :param ssl_ca: a file with the certificates to trust; connections are then encrypted and the server's name checked.
+    :param wsrep_sync_wait: 1 in a cluster of Galera where one visitor's requests go to several nodes: what is read
+        waits until the node has caught up with what others were told is saved.
 
-    The last four apply to connections the store makes.
+    The last five apply to connections the store makes.
     """
 
     _quote = "`"
@@ -85,7 +87,7 @@ class MySQLSessionStore(SQLSessionStore):
 
     def __init__(self, conn: Any, table: str | None = None, *, durable: bool = True, pool_size: int = 10,
                  connect_timeout: float = 5.0, timeout: float = 30.0, ssl_ca: str | None = None,
-                 **options: Any) -> None:
+                 wsrep_sync_wait: int = 0, **options: Any) -> None:
         super().__init__(table, **options)
         try:
             from . import driver
@@ -95,7 +97,8 @@ class MySQLSessionStore(SQLSessionStore):
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")
         self._driver = driver
-        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca)
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca,
+                                               wsrep_sync_wait)
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> MySQLSessionStore:
