@@ -57,7 +57,8 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
         raise ConfigurationError("MySQLSessionStore needs a URL, the arguments of pymysql.connect, a connection of "
                                  f"PyMySQL or a pool of them, not {type(conn).__name__}")
     if wsrep_sync_wait:
-        raise ConfigurationError("wsrep_sync_wait needs connections the store makes itself; set it on those of the pool")
+        raise ConfigurationError("wsrep_sync_wait needs connections the store makes itself; set it on those of your "
+                                 "pool")
     theirs = _Theirs(conn)
     return Lent(Lender(theirs.lend, theirs.give_back, _drop, lambda: None), own(theirs.place))
 
