@@ -21,9 +21,9 @@ DRIVERS = {
     "postgres": ["psycopg[binary]>=3.2"],
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
-    "msgpack": ["msgspec>=0.18"],
+    "msgpack": ["msgspec>=0.22"],  # earlier ones let a TypeError out of what is damaged
     "encrypted": ["cryptography>=42"],
-    "cli": ["typer>=0.15.4", "rich>=13"],
+    "cli": ["typer>=0.15.4", "rich>=14.3"],  # earlier ones write an empty line where there is no terminal
 }
 
 TESTING = ["pytest>=8", "hypothesis>=6", *DRIVERS["encrypted"]]
@@ -77,6 +77,7 @@ setup(
         "Environment :: Web Environment",
         "Intended Audience :: Developers",
         "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
         "Topic :: Internet :: WWW/HTTP :: Session",
         "Typing :: Typed",
     ],

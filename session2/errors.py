@@ -33,13 +33,12 @@ class StoreMissing(StoreUnavailable):
     ``what`` says what is missing and no more, for those who tell in other words what to do, such as the command line.
     """
 
-    def __init__(self, what: str,
-                 remedy: str = "set it up once with store.setup(), or in a shell with: session2 setup URL") -> None:
-        super().__init__(what, remedy)
-        self.what, self.remedy = what, remedy
+    def __init__(self, what: str, how: str = "store.setup()") -> None:
+        super().__init__(what, how)
+        self.what, self.how = what, how
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.remedy}"
+        return f"{self.what}: set it up once with {self.how}, or in a shell with: session2 setup URL"
 
 
 class Conflict(SessionError):

@@ -87,7 +87,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     try:
         return store.from_location(location, **arguments, **options)
     except StoreMissing as missing:
-        raise StoreMissing(missing.what, _remedy(store)) from None
+        raise StoreMissing(missing.what, "?create=true in the URL") from None
     except ValueError:  # it may repeat the URL
         raise ConfigurationError(_APART) from None
 
@@ -98,6 +98,14 @@ def extra_of(url: str) -> str:
     return store.extra if store else ""
 
 
+def check(url: str) -> None:
+    """Raise what `from_url` would, as far as that can be told with nothing installed."""
+    check_login(url)
+    scheme = url.partition(":")[0]
+    if scheme not in STORES:
+        _class_of(scheme)
+
+
 def check_login(url: str) -> None:
     """Refuse a URL whose password would end up elsewhere, such as in an error about the host, or the path of a file."""
     if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
@@ -106,11 +114,6 @@ def check_login(url: str) -> None:
     if scheme in STORES and not STORES[scheme].takes_login and _NO_PLACE.match(url.partition("?")[0]):
         raise ConfigurationError(f"the URL of this store has no user and no password; write for example "
                                  f"{STORES[scheme].example.format('/var/lib')!r}, and ./ before a path with : and @")
-
-
-def _remedy(store: type[SessionStore]) -> str:
-    setup = "set it up once with: session2 setup URL"
-    return f"add ?create=true to the URL, or {setup}" if "create" in _defaults(store) else setup
 
 
 # -- the class for a scheme -------------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_a_path_may_hold_what_a_login_does_not_look_like(scheme: str, path: str)
 
 @pytest.mark.parametrize("scheme", ["directory"])
 def test_what_is_missing_is_told_in_the_words_of_a_url(scheme: str, tmp_path: Path) -> None:
-    with pytest.raises(StoreMissing, match=r"add \?create=true to the URL, or set it up once with: session2 setup URL"):
+    with pytest.raises(StoreMissing, match=r"with \?create=true in the URL, or in a shell with: session2 setup URL"):
         from_url(f"{scheme}:{tmp_path}/nowhere")
 
 

@@ -35,10 +35,7 @@ def clean(store: SessionStore, every: float = 0.0) -> None:
     An error is logged and never raised: CherryPy ends a thread that raises one.
     """
     try:
-        if every:
-            purge_in_turn(store, every, lambda: cleaning.clean(store).deleted)
-        else:
-            cleaning.clean(store)
+        purge_in_turn(store, every) if every else cleaning.clean(store)
     except Exception:
         cherrypy.log("Expired sessions could not be removed; the next attempt follows as configured.",
                      context="TOOLS.SESSIONS", severity=40, traceback=True)

@@ -18,7 +18,7 @@ from ..clock import elapsed
 from ..errors import Conflict
 from ..record import Record
 from ..traces import is_lock, is_session, lock_key
-from .base import SessionStore
+from .records import RecordStore
 
 SETTLED: Final = 3600.0
 """Seconds after which the clock of a machine has been put right, if it was wrong when that was started."""
@@ -43,7 +43,7 @@ class Cleaned(NamedTuple):
     """What expired later is kept for now, since the clock may be wrong; None: nothing is kept."""
 
 
-def clean(store: SessionStore, batch: int = 1000, unused_for: float | None = None,
+def clean(store: RecordStore, batch: int = 1000, unused_for: float | None = None,
           trust_clock: bool = False) -> Cleaned:
     """Delete what is expired; for cron jobs and the threads of applications.
 
@@ -61,7 +61,7 @@ def clean(store: SessionStore, batch: int = 1000, unused_for: float | None = Non
     return Cleaned(store.purge(until, batch, **unused), until if until < now else None)
 
 
-def vouched(store: SessionStore, now: float) -> float:
+def vouched(store: RecordStore, now: float) -> float:
     """Return the time that the store's records vouch for: `now`, or an earlier one if they contradict it."""
     newest, mark = _newest(store, now, now if elapsed() > SETTLED else now - SETTLED), store.read(_MARK)
     if mark is not None and mark.created > now:  # left by a clock that was ahead
@@ -72,7 +72,7 @@ def vouched(store: SessionStore, now: float) -> float:
     return now if newest is None or newest >= now - LULL else newest
 
 
-def _marked(store: SessionStore, mark: Record | None, now: float, newest: float) -> float:
+def _marked(store: RecordStore, mark: Record | None, now: float, newest: float) -> float:
     """Return when a purge saw, at least an hour ago, that `newest` was newest; or else `newest`.  Leave a mark."""
     seen = mark.created if mark is not None and mark.accessed == newest else None
     if seen is None or seen < now - LULL:
@@ -80,7 +80,7 @@ def _marked(store: SessionStore, mark: Record | None, now: float, newest: float)
     return newest if seen is None or seen > now - SETTLED else seen
 
 
-def _newest(store: SessionStore, now: float, latest: float) -> float | None:
+def _newest(store: RecordStore, now: float, latest: float) -> float | None:
     """Return the newest time in the store up to `latest`, or one that will do; None: there is none."""
     newest = None
     for key, record in islice(_everything(store), _SAMPLE):
@@ -93,7 +93,7 @@ def _newest(store: SessionStore, now: float, latest: float) -> float | None:
     return newest
 
 
-def _everything(store: SessionStore) -> Iterator[tuple[str, Record]]:
+def _everything(store: RecordStore) -> Iterator[tuple[str, Record]]:
     """Iterate over what is expired too: a store whose clock stands at the epoch takes nothing for expired."""
     view = copy.copy(store)
     view.clock = lambda: 0.0
@@ -105,6 +105,6 @@ def _times(key: str, record: Record) -> tuple[float, ...]:
     return record.created, record.modified, *used
 
 
-def _leave_mark(store: SessionStore, mark: Record | None, now: float, newest: float) -> None:
+def _leave_mark(store: RecordStore, mark: Record | None, now: float, newest: float) -> None:
     with suppress(Conflict):  # another cleaner leaves one at this moment
         store.write(_MARK, Record(b"s2 clock\n", now, now, newest, now + _MARK_LASTS), mark and mark.version)

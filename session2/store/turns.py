@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from typing import Final
 
 from ..errors import Conflict
 from ..record import Record
 from ..traces import lock_key
+from .cleaning import clean
 from .records import RecordStore
 
 STAMP: Final = lock_key("purge")
@@ -21,10 +21,8 @@ _LONGEST: Final = 3600.0
 _SLACK: Final = 0.9
 
 
-def purge_in_turn(store: RecordStore, every: float, purge: Callable[[], int] | None = None) -> int | None:
+def purge_in_turn(store: RecordStore, every: float) -> int | None:
     """Purge the store if nobody else does and nobody did for so many seconds; return how many records are deleted.
-
-    :param purge: how, if not by the store's own `purge`.
 
     None if it is not our turn.  What fails is tried again by whoever comes next.
     """
@@ -34,7 +32,7 @@ def purge_in_turn(store: RecordStore, every: float, purge: Callable[[], int] | N
     except Conflict:
         return None
     try:
-        deleted = (purge or store.purge)()
+        deleted = clean(store).deleted
     except BaseException:
         store.remove(STAMP)
         raise

@@ -192,7 +192,7 @@ def test_04_cleaning_survives_errors(store: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_04_no_live_session_is_cleaned_by_a_clock_that_is_ahead(serve: Serve, manager: Any, clock: Clock,
                                                                 monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("session2.store.cleaning.elapsed", lambda: 60.0)  # the machine was started a minute ago
+    monkeypatch.setattr("session2.store.cleaning.elapsed", lambda: 60.0)  # seconds since the machine was started
     site = serve(PAGES, manager=manager)
     cookie = site.cookie("/visit")
     clock.advance(30 * 86400)

@@ -44,8 +44,7 @@ class Place:
         if not is_directory(self.directory):
             if os.path.lexists(self.directory):
                 raise ConfigurationError(f"{self.directory} is not a directory: choose another path")
-            raise StoreMissing(f"there is no directory {self.directory}", "make it with create=True, in a URL with "
-                               "?create=true, or in a shell with: session2 setup URL")
+            raise StoreMissing(f"there is no directory {self.directory}", "create=True")
         rights.check_folder(self.directory, self.shared)
         for name in os.listdir(self.directory):
             if _FOLDER.fullmatch(name) and is_directory(self._prefix + name):
