@@ -83,5 +83,5 @@ def not_ours(thing: object, what: str) -> TypeError:
     """Return the error for a session, or session class, of somebody else."""
     name = f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else repr(thing)
     return TypeError(f"{name} is no {what} of session2: derive your class from session2.Session or DictSession, which "
-                     "have what Quixote's own has, and name it as the manager's session_class; its sessions are made by "
-                     "manager.new_session()")
+                     "have what Quixote's own has, and name it as the manager's session_class; its sessions are made "
+                     "by manager.new_session()")
