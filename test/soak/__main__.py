@@ -39,7 +39,7 @@ def files(folder: Path) -> Iterator[Subject]:
     """The stores that need no server."""
     yield Subject("directory", f"directory:{folder}/directory?create=true", None)
     yield Subject("shelve", f"shelve:{folder}/shelve", None)
-    yield Subject("sqlite", f"sqlite:{folder}/sqlite.db", None)
+    yield Subject("sqlite", f"sqlite:{folder}/sqlite.db?create=true", None)
 
 
 @contextlib.contextmanager
