@@ -20,7 +20,7 @@ from ...errors import StoreMissing, StoreUnavailable
 from ...patience import attempts
 from .. import owned
 from . import dbmfile
-from .entries import NOTE, Entry, encode, parse
+from .entries import NOTE, Damaged, Entry, encode, parse
 
 _START: Final = struct.Struct("<8s8sI")  # magic, generation, checksum of both
 _MAGIC: Final = b"s2shelf\n"
@@ -69,10 +69,10 @@ class Journal:
         self.size = len(whole)
         return generation, len(start)
 
-    def entries(self, generation: bytes, position: int) -> tuple[int, list[Entry]]:
+    def entries(self, generation: bytes, position: int, damaged: Damaged) -> tuple[int, list[Entry]]:
         """Return the entries from this position on, and where the last whole one ends."""
         unknown = os.pread(self._file, max(self.size - position, 0), position)
-        end, entries = parse(generation, unknown, f"{self._path}.journal")
+        end, entries = parse(generation, unknown, f"{self._path}.journal", damaged)
         return position + end, entries
 
     def append(self, data: bytes, end: int) -> int:
@@ -134,7 +134,6 @@ def _locked(path: str, wait: float, create: bool) -> io.FileIO:
 def _opened(path: str, create: bool) -> io.FileIO:
     journal = f"{path}.journal"
     while True:
-        owned.check_folder(journal)
         if owned.look(journal) is None:
             _create(path, create)
         with contextlib.suppress(FileNotFoundError):
@@ -143,6 +142,7 @@ def _opened(path: str, create: bool) -> io.FileIO:
 
 def _create(path: str, wanted: bool) -> None:
     """Make the journal: of a new shelf if one is wanted, or of a dbm file that has none, as its owner would."""
+    owned.check_folder(path)
     like = dbmfile.status_of(path)
     if like is None and not wanted:
         raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}")
