@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -72,14 +73,14 @@ class JournaledFile:
 
         :param create: make it if there is none.
         """
-        path = self._settings.path
-        return self._mutex.run(lambda: self._act(action, create or self._create), self._timeout,
-                               busy(path, self._timeout))
+        start = time.monotonic()
+        return self._mutex.run(lambda: self._act(action, create or self._create, start), self._timeout,
+                               busy(self._settings.path, self._timeout))
 
-    def _act(self, action: Callable[[Shelf], _T], create: bool) -> _T:
+    def _act(self, action: Callable[[Shelf], _T], create: bool, start: float) -> _T:
         path, durable = self._settings.path, self._settings.durable
         try:
-            with locked(path, durable, self._timeout, create) as journal:
+            with locked(path, durable, self._timeout, create, time.monotonic() - start) as journal:
                 return self._shelf().work(journal, action)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"{path} cannot be used: {error}") from error
