@@ -63,9 +63,13 @@ def stored(server: Server, host: str, authority: Path) -> SessionStore:
 
 def test_connection_is_encrypted(server: Server, certificate: Certificate) -> None:
     store = stored(server, "localhost", certificate[0])
-    with store._connections.connection() as connection, connection.cursor() as cursor:  # type: ignore[attr-defined]
-        cursor.execute(IS_ENCRYPTED[type(server)])
-        assert cursor.fetchone() == (1,)
+
+    def asked(connection: Any) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(IS_ENCRYPTED[type(server)])
+            return cursor.fetchone()
+
+    assert store._connections.use(asked) == (1,)  # type: ignore[attr-defined]
     store.close()
 
 
