@@ -33,6 +33,8 @@ DEVELOPMENT = [
     "Django>=4.2",  # to compare with
     "build",
     "furo",
+    "gevent",
+    "gunicorn",
     "mirakuru",
     "mypy>=1.11",
     "myst-parser",
@@ -45,6 +47,7 @@ DEVELOPMENT = [
     "sphinx",
     "twill>=3.3",
     "types-PyMySQL",
+    "uWSGI",
     "wheel",
 ]
 

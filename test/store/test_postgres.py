@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.pq import TransactionStatus
+from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Float8BinaryLoader
 from psycopg.types.string import TextBinaryLoader
@@ -237,3 +237,32 @@ class TestPostgresMore(SQLTests):
             connection.execute(f'SELECT 1 FROM "{table}" WHERE key = %s FOR UPDATE', [key_of(1)])
             assert store.purge() == 2
         assert store.purge() == 1
+
+    # -- URLs ------------------------------------------------------------------------------------------------------
+
+    def test_hosts_of_which_one_writes(self, server: PostgresServer, table: str) -> None:
+        """Two places are tried; libpq's parameters stand in the URL beside those of the store."""
+        login, _, _ = server.url.partition("@")
+        url = (f"{login}@127.0.0.1:1,127.0.0.1:{server.port}/postgres?target_session_attrs=read-write&table={table}"
+               "&application_name=a%20shop&pool_size=2&sslmode=prefer")
+        store = from_url(url)
+        store.write(KEY, record_at(1e10), None)
+        assert self.execute(server, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'a shop'") == [(1,)]
+        store.close()
+
+    def test_host_of_a_url_may_stand_in_its_query(self, server: PostgresServer, table: str) -> None:
+        store = from_url(f"postgresql:///postgres?host={server.folder}&port={server.port}&user=session2"
+                         f"&password=p%40ss%3Aw%2Frd&table={table}")
+        assert store.read(KEY) is None
+        store.close()
+
+    def test_parameter_that_nobody_knows(self, server: PostgresServer) -> None:
+        with pytest.raises(ConfigurationError, match="'tabel'"):
+            from_url(f"{server.url}?tabel=sessions&sslmode=prefer")
+        with pytest.raises(ConfigurationError):
+            from_url(f"{server.url}?connect_timeout=soon")
+
+    def test_no_parameter_of_libpq_is_forgotten(self) -> None:
+        known = {option.keyword.decode() for option in Conninfo.get_defaults()} - {"connect_timeout", "authtype", "tty"}
+        missing = {name for name in known if not name.startswith(("scram_", "oauth_"))}
+        assert missing <= PostgresSessionStore.URL_OPTIONS
