@@ -98,6 +98,8 @@ class SQLTests(LostAnswers):
     store_class: type[SQLSessionStore]
     whoami: str
     """The statement that asks for the number of the connection."""
+    no_text: str
+    """Bytes that are not UTF-8."""
 
     @pytest.fixture
     def clock(self) -> Clock:
@@ -396,6 +398,29 @@ class SQLTests(LostAnswers):
         store.write(KEY, found, found.version)
         assert contents(store) == {KEY: b""}
         assert self.indexes(server, store) == self.indexes_of_a_new_table(server, make_bare)
+
+    def test_processes_of_the_version_before_go_on(self, server: Any, make: Any, clock: Clock) -> None:
+        """What they write names no version to remember."""
+        store = make(clock=clock)
+        columns = f"{self.quoted('key')}, data, version, created, modified, accessed, expires"
+        self.execute(server, f"INSERT INTO {store._table} ({columns}) VALUES ('{KEY}', '', 7, 1, 1, 1, NULL)")
+        mine = store.write(KEY, store.read(KEY), 7)
+        self.execute(server, f"UPDATE {store._table} SET version = 8")
+        with pytest.raises(Conflict):
+            store.write(KEY, store.read(KEY), mine)
+        store.remove(KEY, 8)
+        assert contents(store) == {}
+
+    def test_damaged_user_is_one_line_in_the_log(self, server: Any, make: Any, clock: Clock,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+        store = make(clock=clock)
+        for number in range(2):
+            store.write(key_of(number), record_at(clock.now, user="anna"), None)
+        self.execute(server, f"UPDATE {store._table} SET {self.quoted('user')} = {self.no_text} "
+                             f"WHERE {self.quoted('key')} = '{KEY}'")
+        assert store.read(KEY) is None
+        assert [record.getMessage()[:33] for record in caplog.records] == [f"session {KEY[:8]} corrupt: treated"]
+        assert contents(store) == {key_of(1): b"state"}
 
     @pytest.mark.parametrize("schema", [1, 2, 3])
     def test_table_that_lost_its_comment_is_adopted(self, server: Any, make_bare: Any, clock: Clock,

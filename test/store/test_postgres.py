@@ -74,6 +74,7 @@ class TestPostgres(StoreSuite):
 
 class TestPostgresMore(SQLTests):
     store_class = PostgresSessionStore
+    no_text = r"'\xff'"
     whoami = "SELECT pg_backend_pid()"
 
     @pytest.fixture(params=["postgresql", "postgres"])
