@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ...errors import ConfigurationError
+from ..sql.answers import text
 from ..sql.results import Result, StatementFailed
 from ..sql.store import SQLSessionStore
 from ..sql.tables import comment_of, refuse_newer, schema_of
@@ -116,7 +117,7 @@ class MySQLSessionStore(SQLSessionStore):
         return self._driver.send(connection, text, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
-        keys = [key for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
+        keys = [text(key) for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
         if not keys:
             return 0, None
         count = self._execute("remove_expired", keys=keys, now=now).changed

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...errors import ConfigurationError
+from ..sql.answers import text
 from ..sql.results import Result
 from ..sql.store import SQLSessionStore
 from ..sql.tables import comment_of, refuse_newer, schema_of
@@ -130,5 +131,5 @@ class PostgresSessionStore(SQLSessionStore):
         return self._driver.send(connection, text, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
-        keys = self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows
-        return len(keys), max(keys)[0] if len(keys) == batch else None
+        keys = [text(key) for key, in self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows]
+        return len(keys), max(keys) if len(keys) == batch else None

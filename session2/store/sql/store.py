@@ -15,7 +15,7 @@ from ...record import Record, Version
 from ...traces import MARK, lock_key
 from ..base import SessionStore
 from ..records import checked_key
-from .answers import check_answer
+from .answers import check_answer, text
 from .results import Connections, Fault, Result, StatementFailed
 from .statements import statements
 from .tables import checked_name, quoted
@@ -147,11 +147,12 @@ class SQLSessionStore(SessionStore):
         limit = self.clock() - minutes * 60
         after, stride = "", _STRIDE
         while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
+            last = text(last)
             span = {"after": after, "last": last, "trace": MARK, "lock": lock_key(""), "now": self.clock()}
             start = time.monotonic()
             deleted += self._execute("delete_old", limit=limit, **span).changed
             stride = _paced(stride, time.monotonic() - start, _STRIDE)
-            remaining += self._execute("count", **span).rows[0][0]
+            remaining += int(self._execute("count", **span).rows[0][0])
             after = last
         return deleted, remaining
 
@@ -175,7 +176,7 @@ class SQLSessionStore(SessionStore):
         Its first try may have been done and only the answer lost with the connection; the second then finds the row
         changed, by itself.
         """
-        return self._execute("version", key=key).rows == [(key, version)]
+        return [int(found) for _, found in self._execute("version", key=key).rows] == [version]
 
     def _pages(self, statement: str, **arguments: Any) -> Iterator[tuple[str, Record]]:
         after = ""
@@ -184,8 +185,8 @@ class SQLSessionStore(SessionStore):
             for key, *fields in rows:
                 record = _record(fields)
                 if record.is_live(now):
-                    yield key, record
-            after = rows[-1][0]
+                    yield text(key), record
+            after = text(rows[-1][0])
 
     def _hours(self, last: int) -> Iterator[int]:
         """Yield the hours up to `last` in which records may have expired.
@@ -200,8 +201,8 @@ class SQLSessionStore(SessionStore):
         yield from range(last - _RECENT + 1, last + 1)
 
     def _next_hour(self, hour: int, last: int) -> int | None:
-        found: int | None = self._execute("next_hour", hour=hour, last=last).rows[0][0]
-        return found
+        found = self._execute("next_hour", hour=hour, last=last).rows[0][0]
+        return None if found is None else int(found)
 
     def _execute(self, statement: str, **arguments: Any) -> Result:
         tried: list[Fault] = []
@@ -255,4 +256,5 @@ def _user_bytes(user: str | None) -> bytes | None:
 def _record(row: Any) -> Record:
     data, created, modified, accessed, expires, user, version = row
     name = None if user is None else bytes(user).decode("utf-8", "surrogatepass")
-    return Record(bytes(data), created, modified, accessed, expires, name, version)
+    return Record(bytes(data), float(created), float(modified), float(accessed),
+                  None if expires is None else float(expires), name, int(version))

@@ -24,9 +24,10 @@ def quoted(name: str, quote: str) -> str:
     return ".".join(f"{quote}{part}{quote}" for part in name.split("."))
 
 
-def schema_of(comment: str | None, table: str) -> int:
+def schema_of(comment: str | bytes | None, table: str) -> int:
     """Return the schema version a table's comment tells; refuse a table that is not ours."""
-    ours = _OURS.fullmatch(comment or "")
+    told = comment.decode("utf-8", "replace") if isinstance(comment, bytes) else comment or ""
+    ours = _OURS.fullmatch(told)
     if ours is None:
         raise ConfigurationError(f"there is a table {table!r} that this version of session2 did not make: it is left "
                                  "as it is; name another with table=")
