@@ -107,7 +107,7 @@ def test_a_signal_may_arrive_at_any_moment(storm: None) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interruption:
             interrupted += 1
-    assert min(interrupted, done) > 1000
+    assert min(interrupted, done) > 200
     assert is_free(mutex)
 
 
@@ -228,7 +228,7 @@ def test_a_signal_loses_no_place(storm: None) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interruption:
             interrupted += 1
-    assert min(interrupted, done) > 500
+    assert min(interrupted, done) > 100
     assert free_places(places) == 3
 
 
