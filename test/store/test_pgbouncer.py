@@ -18,8 +18,6 @@ from servers_sql import Bouncer, PostgresServer
 
 from session2 import ConfigurationError
 from session2.store.postgres.store import PostgresSessionStore
-from session2.testing import StoreSuite
-from session2.testing.store.recipe import Recipe
 from session2.testing.store.samples import key_of, record_at
 from session2.urls import from_url
 
@@ -80,14 +78,6 @@ def table(postgres: PostgresServer) -> Iterator[str]:
     yield name
     with postgres.connect() as connection:
         connection.execute(f'DROP TABLE IF EXISTS "{name}"')
-
-
-class TestBehindPgBouncer(StoreSuite):
-    store_class = PostgresSessionStore
-
-    @pytest.fixture
-    def recipe(self, bouncer: Bouncer, table: str) -> Recipe:
-        return Recipe(PostgresSessionStore, (bouncer.url, table))
 
 
 @pytest.mark.parametrize(("lend", "fork"), [

@@ -18,7 +18,7 @@ from psycopg.types import numeric, string
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...events import log
-from ..sql.pool import Kind, Lender, Lent, Pool
+from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
 from ..sql.wire import is_readable
 
@@ -237,7 +237,7 @@ def in_transaction(connections: Connections, action: Callable[[Any], _T]) -> _T:
             return action(_Cursor(connection, row_factory=tuple_row))
 
     try:
-        return connections.use(work)
+        return use_twice(connections, work, psycopg.Error)
     except psycopg.Error as error:
         raise StoreUnavailable(f"the table could not be set up: {_first_line(error)}") from error
 
