@@ -63,7 +63,7 @@ def _until(steps: Generator[Any, Any, Any], end: float, patience: float) -> Gene
 class _Cursor(psycopg.Cursor[Any]):
     """Believes nothing that a connection was told about types, and gives no names to statements but on our own."""
 
-    adapters = property(lambda self: _ADAPTERS)  # type: ignore[assignment]
+    adapters = property(lambda self: _ADAPTERS)
 
     def execute(self, *call: Any, **options: Any) -> _Cursor:
         prepare = None if isinstance(self.connection, Bounded) else False
