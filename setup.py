@@ -14,8 +14,11 @@ ADAPTERS = find_packages("adapters")
 
 DRIVERS = {
     "quixote": ["Quixote>=3.8"],
-    "cherrypy": ["CherryPy>=18.2"],
-    "postgres": ["psycopg[binary]>=3.2"],
+    # What can be imported: on Python 3.11 from 18.7 on, on 3.13 from 18.10 on.
+    "cherrypy": ["CherryPy>=18.2; python_version < '3.11'",
+                 "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
+                 "CherryPy>=18.10; python_version >= '3.13'"],
+    "postgres": ["psycopg[binary]>=3.2.11"],  # earlier ones wait for ever for a server that stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
     "msgpack": ["msgspec>=0.22"],  # earlier ones let a TypeError out of what is damaged

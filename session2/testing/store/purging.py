@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ...errors import Conflict
@@ -85,7 +87,7 @@ class PurgeTests:
         """And not again before the time agreed on, whoever of the many it is; what failed does not count."""
         purges: list[int | None] = []
 
-        def purge() -> int:
+        def purge(*_: Any) -> int:
             purges.append(purge_in_turn(store, 300))
             return 7
 
@@ -94,7 +96,7 @@ class PurgeTests:
         clock.advance(269)
         assert purge_in_turn(store, 300) is None
         clock.advance(2)
-        monkeypatch.setattr(store, "purge", lambda: 1 // 0)
+        monkeypatch.setattr(store, "purge", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             purge_in_turn(store, 300)
         monkeypatch.undo()
