@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import tempfile
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ...errors import ConfigurationError, StoreUnavailable
+from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
+from ...mutex import Mutex
+from ...patience import attempts
+from .place import Place
 from .statements import DROP, DUE_INDEX, MARK, STATEMENTS, TABLE, USER_INDEX
 
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
+
+
+class Connection(sqlite3.Connection):
+    """One that can be referred to weakly: what an interruption makes everybody forget is closed by that."""
 
 
 class Database:
@@ -25,22 +30,27 @@ class Database:
     A connection serves one statement at a time, whichever thread wants it next; so threads that end leave none behind.
     None may be open while the process forks: SQLite keeps its locks in memory as well, and a child would take those of
     its parent for its own and not ask the system for any.
+
+    :param create: make the file and the table when they are first used; else only `setup` does.
     """
 
-    def __init__(self, path: str, table: str, synchronous: str, timeout: float) -> None:
-        self._path, self._table, self._synchronous, self._timeout = path, table, synchronous, timeout
+    def __init__(self, place: Place, table: str, synchronous: str, timeout: float, create: bool) -> None:
+        self._place, self._table, self._synchronous, self._timeout = place, table, synchronous, timeout
+        self._create_at_use = create
         names = {"table": f'"{table}"', "due_index": f'"{table}_due"', "user_index": f'"{table}_user"'}
         self._sql = {statement: statement.format_map(names) for statement in STATEMENTS}
-        self._connections: set[sqlite3.Connection] = set()
-        self._idle: list[sqlite3.Connection] = []
-        self._abandoned: set[sqlite3.Connection] = set()
-        self._make_locks()
+        self._abandoned: list[Connection] = []
+        self._opening = Mutex()
+        # Writers of this process queue here: SQLite would have each try again and again with pauses.
+        self._writing = Mutex()
+        self._start()
         _databases.add(self)
 
-    def _make_locks(self) -> None:
-        self._opening = threading.Lock()
-        # Writers of this process queue here: SQLite would have each try again and again with pauses.
-        self._writing = threading.Lock()
+    def _start(self) -> None:
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._idle: list[Connection] = []
+        self._forking = False
+        self._pid = os.getpid()
 
     # -- statements ------------------------------------------------------------------------------------------------
 
@@ -50,10 +60,9 @@ class Database:
 
     def change(self, statements: tuple[str, ...], values: dict[str, Any]) -> int:
         """Execute the statements until one of them changes rows; return how many it changed."""
-        with _Turn(self._writing, self._timeout):
-            return self._use(lambda connection: self._change(connection, statements, values))
+        return self._in_turn(lambda: self._use(lambda connection: self._change(connection, statements, values)))
 
-    def _change(self, connection: sqlite3.Connection, statements: tuple[str, ...], values: dict[str, Any]) -> int:
+    def _change(self, connection: Connection, statements: tuple[str, ...], values: dict[str, Any]) -> int:
         for statement in statements:
             count = connection.execute(self._sql[statement], values).rowcount
             if count:
@@ -61,19 +70,22 @@ class Database:
         return 0
 
     def setup(self, drop: bool) -> None:
-        with _Turn(self._writing, self._timeout):
-            self._use(lambda connection: self._create(connection, drop))
+        """Make the file and the table, and leave nothing open: a program may fork its workers next."""
+        self._in_turn(lambda: self._use(lambda connection: self._create(connection, drop), create=True))
+        self.close_idle()
 
-    def _use(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
+    def _in_turn(self, action: Callable[[], _T]) -> _T:
+        return self._writing.run(action, self._timeout,
+                                 f"other writers kept the SQLite database busy for {self._timeout:g} s")
+
+    def _use(self, action: Callable[[Connection], _T], create: bool = False) -> _T:
+        connection = None
         try:
-            connection = self._take()
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
-        try:
+            connection = self._take(create or self._create_at_use)
             result = action(connection)
         except BaseException as error:
-            self._connections.discard(connection)
-            connection.close()
+            if connection is not None:
+                connection.close()
             if isinstance(error, sqlite3.Error):
                 raise self._unavailable(error) from error
             raise
@@ -82,29 +94,39 @@ class Database:
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
         hint = "; it was left as it is, choose another path" if "not a database" in str(error) else ""
-        return StoreUnavailable(f"the SQLite database {self._path} cannot be used: {error}{hint}")
+        return StoreUnavailable(f"the SQLite database {self._place.path} cannot be used: {error}{hint}")
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _take(self) -> sqlite3.Connection:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            with self._opening:
-                connection = self._connect()
-                self._connections.add(connection)
-                return connection
+    def _take(self, create: bool) -> Connection:
+        if self._pid != os.getpid():
+            self._begin_in_child()
+        for _ in attempts(max(self._timeout, 1.0)):
+            try:
+                return self._idle.pop()
+            except IndexError:
+                found = self._opening.run(lambda: self._open(create), self._timeout, "others open the SQLite database")
+            if found is not None:
+                return found
+        raise StoreUnavailable("the process was about to fork all the time")
 
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            _create_private(self._path)
-        except OSError as error:
-            raise StoreUnavailable(f"the SQLite database {self._path} cannot be made: {error.strerror}") from error
-        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None,
-                                     check_same_thread=False)
+    def _open(self, create: bool) -> Connection | None:
+        """Return a new connection, None if there must be none just now."""
+        if self._forking:
+            return None
+        connection = self._connect(create)
+        self._connections.add(connection)
+        return connection
+
+    def _connect(self, create: bool) -> Connection:
+        self._place.check(create)
+        connection = sqlite3.connect(self._place.path, timeout=self._timeout, isolation_level=None,
+                                     check_same_thread=False, factory=Connection)
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             if not self._has_table(connection):
+                if not create:
+                    raise StoreMissing(f"there is no table {self._table!r} in {self._place.path}", self._place.how)
                 self._create(connection)
             self._write_ahead(connection)
         except BaseException:
@@ -112,7 +134,7 @@ class Database:
             raise
         return connection
 
-    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+    def _write_ahead(self, connection: Connection) -> None:
         """Switch the mode on; SQLite does not wait for its turn here, so this does."""
         end = time.monotonic() + self._timeout
         while True:
@@ -125,16 +147,16 @@ class Database:
             else:
                 return
 
-    def _has_table(self, connection: sqlite3.Connection) -> bool:
+    def _has_table(self, connection: Connection) -> bool:
         """Tell whether the table is there; `ConfigurationError` if it is not ours."""
         found = connection.execute("SELECT sql FROM sqlite_master WHERE name = ? COLLATE NOCASE", (self._table,))
         definitions = [str(row[0]) for row in found]
         if any(MARK not in definition for definition in definitions):
-            raise ConfigurationError(f"{self._table!r} in {self._path} is not a table of this version of session2; "
-                                     f"it was left as it is, choose another name with table=")
+            raise ConfigurationError(f"{self._table!r} in {self._place.path} is not a table of this version of "
+                                     "session2; it was left as it is, choose another name with table=")
         return bool(definitions)
 
-    def _create(self, connection: sqlite3.Connection, drop: bool = False) -> None:
+    def _create(self, connection: Connection, drop: bool = False) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             exists = self._has_table(connection)
@@ -149,68 +171,59 @@ class Database:
             raise
 
     def close(self) -> None:
-        with self._opening:
-            self._close_all()
+        """Close all connections as they become idle; those still busy after the timeout stay open."""
+        if self._pid == os.getpid():
+            self._opening.run(self._close_all, self._timeout, "others open the SQLite database")
+
+    def close_idle(self) -> None:
+        """Close what nobody uses, and wait for nobody: this may run anywhere, also when the interpreter ends."""
+        if self._pid != os.getpid():
+            return
+        while self._idle:
+            with contextlib.suppress(IndexError, sqlite3.Error):
+                self._idle.pop().close()
 
     def _close_all(self) -> None:
-        """Close all connections as they become idle; those still busy after the timeout stay open."""
         end = time.monotonic() + self._timeout
-        while self._connections and time.monotonic() < end:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                time.sleep(0.001)
-            else:
-                connection.close()
-                self._connections.discard(connection)
+        self.close_idle()
+        while any(map(_is_open, list(self._connections))) and time.monotonic() < end:
+            time.sleep(0.001)
+            self.close_idle()
 
     # -- forks -----------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        self._writing.acquire(timeout=self._timeout)
-        self._opening.acquire(timeout=self._timeout)
+        def forbid() -> None:
+            self._forking = True
+
+        with contextlib.suppress(StoreUnavailable):  # somebody has been opening for all of the timeout
+            self._opening.run(forbid, self._timeout, "")
+        self._forking = True
         self._close_all()
 
     def after_fork_in_parent(self) -> None:
-        for lock in (self._opening, self._writing):
-            with contextlib.suppress(RuntimeError):  # not acquired: a thread held it for all of the timeout
-                lock.release()
+        self._forking = False
 
     def after_fork_in_child(self) -> None:
         """Start anew; connections there should be none of stay untouched, for closing them is not safe either."""
-        self._abandoned |= self._connections
-        self._connections, self._idle = set(), []
-        self._make_locks()
+        self._abandoned += list(self._connections)
+        self._start()
+
+    def _begin_in_child(self) -> None:
+        """Notice a fork that ran no hooks.  Without the locks it believes in SQLite would lose what is saved here."""
+        if any(map(_is_open, list(self._connections))):
+            raise StoreUnavailable(
+                f"this process was forked, without telling Python, while the SQLite database {self._place.path} was in "
+                "use: have it forked before the store is used (uWSGI: lazy-apps = true), or call close() of the store "
+                "before")
+        self._start()
 
 
-class _Turn:
-    """The wait for a lock, for a bounded time."""
-
-    def __init__(self, lock: threading.Lock, timeout: float) -> None:
-        self._lock, self._timeout = lock, timeout
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=self._timeout):
-            raise StoreUnavailable(f"other writers kept the SQLite database busy for {self._timeout:g} s")
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-
-def _create_private(path: str) -> None:
-    """Make the file, empty and for its owner only, if it is missing.
-
-    It must not be opened here: closing it would drop the locks SQLite has on it in this process.
-    """
-    if os.path.exists(path):
-        return
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    os.close(descriptor)
+def _is_open(connection: Connection) -> bool:
     try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        os.unlink(temporary)
+        return connection.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False
 
 
 def _call_all(method: str) -> Callable[[], None]:
