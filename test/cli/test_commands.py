@@ -513,8 +513,8 @@ def test_what_is_set_up_is_there(missing: str, called: Called) -> None:
                                      ("revoke", "--user", "anna"), ("copy", "volatile:")], ids=" ".join)
 @pytest.mark.parametrize(("url", "code"), [
     ("mysql://a:b@127.0.0.1:1/x", 3), ("postgresql://a:b@127.0.0.1:1/x", 3),
-    pytest.param("durus://127.0.0.1:1", 3, marks=pytest.mark.durus), ("bogus:x", 2), ("directory:", 2), ("sqlite:x?y=1", 2),
-    ("sqlite://anna:pw@x/y", 2), ("mysql://[", 2), ("directory:/proc/version", 2)])
+    pytest.param("durus://127.0.0.1:1", 3, marks=pytest.mark.durus), ("bogus:x", 2), ("directory:", 2),
+    ("sqlite:x?y=1", 2), ("sqlite://anna:pw@x/y", 2), ("mysql://[", 2), ("directory:/proc/version", 2)])
 def test_the_same_cause_is_the_same_code_everywhere(command: tuple[str, ...], url: str, code: int,
                                                     called: Called) -> None:
     assert called(command[0], url, *command[1:], code=code)[1]
@@ -654,7 +654,7 @@ def test_stores_between_which_records_lose_their_meaning_are_refused(options: st
     begun(store)
     done = session2("copy", url, f"sqlite:{tmp_path}/other?{options}", code=2)
     assert options.partition("=")[0] in done.stderr
-    assert session2("list", f"sqlite:{tmp_path}/other").stdout == ""
+    assert not (tmp_path / "other").exists()
     assert copied(f"{url}?{options}", f"sqlite:{tmp_path}/other?{options}") == {"copied": 1, "verified": 1}
 
 
