@@ -351,6 +351,7 @@ def test_stats(url: str, store: SessionStore) -> None:
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
     store = from_url(f"sqlite:{tmp_path}/s")
+    store.setup()
     for number in range(2000):
         store.write(key_of(number), record_at(NOW), None)
     store.close()
@@ -666,6 +667,7 @@ def test_copy_between_servers(tmp_path: Path, mariadb: MariaServer, postgres: Po
                postgres.url + "?table=cli_copy", f"sqlite:{tmp_path}/last"]
         session2("setup", way[0])
         first, last = from_url(way[0]), from_url(way[-1])
+        last.setup()
         for number, user in enumerate(["anna", None, "", "\N{SNOWMAN}" * 10, "O'Hara"]):
             first.write(key_of(number), record_at(NOW + number / 7, os.urandom(5000), user=user), None)
         first.write(key_of(9), record_at(NOW, expires=None), None)
