@@ -39,7 +39,7 @@ class Codec:
         assert record is not None
         accessed = record.accessed
         if traces.is_emptied(record):
-            session, accessed = session_class.restore({}), record.modified
+            session, accessed = self._emptied(session_class, record), record.modified
             payload = self.payload(session)
         else:
             payload = self._form.serializer.open(record.data, found.key)
@@ -53,8 +53,12 @@ class Codec:
     def bind_emptied(self, session: Session, origin: Origin, trace: Record) -> None:
         """Bind a session to what it left when it was emptied; it has no id any more, but its place is known."""
         bound = ties(session)
-        nothing = self.payload(type(session).restore({}))
+        nothing = self.payload(self._emptied(type(session), trace))
         bound.id, bound.origin = None, Origin(origin.id, origin.key, trace, nothing)
+
+    def _emptied(self, session_class: type[_S], trace: Record) -> _S:
+        name = traces.emptied_lock(trace)
+        return session_class.restore({} if name is None else {"_lock_name": name})
 
     def loaded(self, session: _S, origin: Origin) -> _S:
         """Return the session as it was loaded or last saved."""

@@ -108,11 +108,7 @@ class SessionManager(SessionMapping[_S]):
             visit.close()
 
     def settle_request(self, exchange: Exchange | None = None, headers_sent: bool = False) -> None:
-        """Store the session and tell the browser now; the request goes on, and may settle again.
-
-        :param headers_sent: no cookie can be sent any more, so a login or a new session is refused, with an error in
-            the log; everything else is stored.
-        """
+        """Store the session and tell the browser now, if `headers_sent` does not rule that out; see `Visit.settle`."""
         if visit := self._exchange(exchange).visit:
             visit.settle(headers_sent)
 
@@ -223,7 +219,9 @@ class SessionManager(SessionMapping[_S]):
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
         """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
-        self._rotate(session, tokens.new_id(), grace=seconds("grace", grace, zero=True))
+        visit, lasts = _visit_of(session), seconds("grace", grace, zero=True)
+        mode, lease = ("merge", None) if visit is None or visit.finished else (visit.concurrency, visit.lease)
+        self._rotate(session, tokens.new_id(), mode, lease, lasts)
 
     def reserve_id(self, session: Session) -> str:
         """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
@@ -257,6 +255,8 @@ class SessionManager(SessionMapping[_S]):
         if trace := left_behind(session, bound.accessed):
             home.forget(trace)
         outcome = written(partial(home.save, session), mode, lease)
+        if outcome is Outcome.REVIVED and (visit := _visit_of(session)):
+            visit.cookie = None  # the browser may have been told to forget it
         if outcome is Outcome.UNCHANGED:
             if bound.ends_early or self.clocks.touch_is_due(before[0], bound.accessed):
                 home.touch(session)
@@ -350,3 +350,9 @@ class SessionManager(SessionMapping[_S]):
         from session2_quixote import current_exchange  # Quixote's Publisher calls a manager without arguments
 
         return cast(Exchange, current_exchange())
+
+
+def _visit_of(session: Session) -> Visit | None:
+    """Return the stay of a session's request, None outside of requests."""
+    request = ties(session).exchange
+    return None if request is None else cast("Visit | None", request.visit)

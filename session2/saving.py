@@ -58,7 +58,8 @@ class Saving:
         except Conflict:
             raise SessionConflict("a session with this id is stored already; load that one") from None
         except BaseException:  # nobody will ever ask for it
-            self.take_back(key, payload)
+            with suppress(StoreUnavailable):
+                self.take_back(key, payload)
             raise
         self.filing.tell("created", key)
         return Outcome.SAVED
@@ -76,6 +77,8 @@ class Saving:
             if outcome is not None:
                 return outcome
             origin = _origin_of(session)
+            if traces.is_emptied(origin.record) and not session.has_info():
+                return Outcome.GONE
             payload = self.codec.payload(session)
             if self.codec.is_unchanged(session, origin, payload):  # somebody stored the same
                 return Outcome.UNCHANGED
@@ -99,8 +102,8 @@ class Saving:
         return None
 
     def take_back(self, key: str, payload: bytes) -> None:
-        """Remove what was stored under a new id, if it can be done."""
-        with suppress(StoreUnavailable, Conflict):
+        """Remove what was stored under a new id."""
+        with suppress(Conflict):
             found = self.filing.records.read(key)
             if found is not None and self.codec.holds(found, key, payload):
                 self.filing.records.remove(key, found.version)

@@ -109,6 +109,7 @@ class Sessions:
         if ties.origin is None and not instead_of:
             ties.id = new_id
             return self.saving.insert(session, self.codec.payload(session))
+        is_reserved = ties.id == new_id
         for _ in attempts(MERGE_PATIENCE):
             origin = ties.origin
             try:
@@ -120,10 +121,12 @@ class Sessions:
             outcome = self.saving.catch_up(session, origin)
             if outcome is not None:
                 return outcome
-            if traces.is_emptied(cast(Origin, ties.origin).record) and not self.is_changed(session):
+            if traces.is_emptied(cast(Origin, ties.origin).record) and not session.has_info():
                 return Outcome.GONE
             if ties.key != origin.key:  # another request renewed the id at the same moment
                 return self.save(session) if grace else self.rotate(session, new_id, 0.0, True, instead_of)
+            if not is_reserved:  # what was stored under the last one may still be there, or what is left of it
+                new_id = tokens.new_id()
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
 
     def _move(self, session: Session, new_id: str, grace: float, instead_of: Sequence[Session]) -> Outcome:
@@ -138,24 +141,37 @@ class Sessions:
             self._retire_old(before, new_id, grace, instead_of)
         except (Conflict, SessionConflict, StoreUnavailable):
             ties.origin, ties.id = before, None if before is None else before.id
-            self.saving.take_back(key, payload)
+            self.saving.take_back(key, payload)  # if this fails, another attempt would find it in its place
             raise
         finally:
             ties.expires = expires
         self.tell("created" if before is None else "renewed" if grace else "rotated", key,
                   "" if before is None else f"was {before.key[:8]}")
-        return self._let_live(session, payload)
+        return self._let_live(session, payload, leads_on=grace > 0)
 
-    def _let_live(self, session: Session, payload: bytes) -> Outcome:
-        """Give the record under a new id the time it shall live, unless others went on from it already."""
+    def _let_live(self, session: Session, payload: bytes, leads_on: bool) -> Outcome:
+        """Give the record under a new id the time it shall live, unless others went on from it already.
+
+        :param leads_on: whether the old id leads here, so that the browser need not be told the new one.
+        """
         origin = cast(Origin, session._ties.origin)
         try:
             self.filing.write(session, origin.id, origin.key, payload, origin.record.version)
         except Conflict:
-            return self.saving.catch_up(session, origin) or Outcome.SAVED
+            return self._go_on(session, origin)
         except StoreUnavailable as error:  # the next request does it
             log.warning("session %.8s lives for %g s only, until it is used again: %s", origin.key, PROVISIONAL, error)
+            if leads_on:  # others may have gone on from it, to an id that is newer than this: that is to be asked
+                return Outcome.UNCHANGED
         return Outcome.SAVED
+
+    def _go_on(self, session: Session, origin: Origin) -> Outcome:
+        """Take in what became of a session since it was moved; it is stored, whatever becomes of this."""
+        try:
+            outcome = self.saving.catch_up(session, origin) or Outcome.SAVED
+        except StoreUnavailable:
+            return Outcome.UNCHANGED
+        return outcome if session.has_info() else Outcome.GONE
 
     def _retire_old(self, origin: Origin | None, new_id: str, grace: float, instead_of: Sequence[Session]) -> None:
         for other in instead_of:
@@ -240,8 +256,11 @@ class Sessions:
         """
         origin = session._ties.origin
         assert origin is not None, "nothing is stored of this session"
+        if traces.is_emptied(origin.record):  # by somebody else
+            return Outcome.GONE
         try:
-            trace = self.filing.retire(origin.key, origin.record, traces.emptied(), self._trace_life(origin.record))
+            trace = self.filing.retire(origin.key, origin.record, traces.emptied(lock_name(session)),
+                                       self._trace_life(origin.record))
         except Conflict:
             if not merge:
                 raise SessionConflict(CHANGED) from None

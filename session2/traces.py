@@ -33,9 +33,14 @@ def rotated() -> bytes:
     return _ROTATED + secrets.token_bytes(16)
 
 
-def emptied() -> bytes:
-    """Return the trace of a session in which nothing was left: who changes it goes on from there."""
-    return _EMPTIED
+def emptied(lock_name: str | None) -> bytes:
+    """Return the trace of a session in which nothing was left: who changes it goes on from there, under its lock."""
+    return _EMPTIED + (lock_name or "").encode()
+
+
+def emptied_lock(trace: Record) -> str | None:
+    """Return what the lock of a session was called that was emptied."""
+    return trace.data[len(_EMPTIED):].decode() or None
 
 
 def ended(reason: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import tokens
 from .concurrency import Concurrency, written
 from .cookies import CookiePolicy
-from .errors import ReadOnlySession
+from .errors import ReadOnlySession, StoreUnavailable
 from .exchange import Exchange
 from .found import Absence, Found
 from .notes import lock_name
@@ -108,7 +108,7 @@ class Visit:
     def maintain(self, session: Session) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         if not self.finished and session.has_info():
-            self._keep(session, [])
+            self._keep(session, [], may_send=self.manager.needs_new_id(session))
 
     # -- the lock --------------------------------------------------------------------------------------------------
 
@@ -125,6 +125,7 @@ class Visit:
         self.lease = self.manager.lock(session)
         try:
             self.sessions.merge_in(session)
+            self.lease.check_time()
         except BaseException:
             self.unlock()
             raise
@@ -150,6 +151,7 @@ class Visit:
         if found.session is not None and self.concurrency == "lock":
             self.lease = self.manager.lock(found.session)
             found = self.manager.find(self.cookie, self.sessions)
+            self.lease.check_time()
         self.absence = found.absence
         if found.session is None:
             self._tell_absence(found)
@@ -241,24 +243,33 @@ class Visit:
         else:
             self.manager.save_in_place(session, self.concurrency, self.lease)
 
-    def _keep(self, session: Session, ended: list[Session]) -> None:
+    def _keep(self, session: Session, ended: list[Session], may_send: bool = True) -> None:
+        """Store the session and send the cookie, or have it sent at the end, when the store is asked once more."""
         if not ended and self._comes_late(session):
             self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
         ties = session._ties
         seen = ties.accessed
         outcome = self.manager.save(session, self.concurrency, self.lease, ended)
-        if outcome in (Outcome.GONE, Outcome.REPLACED) or ties.id is None:
-            return
-        if ties.id != self.cookie or outcome is Outcome.REVIVED or self._cookie_is_due(session, seen, outcome):
+        if outcome not in (Outcome.GONE, Outcome.REPLACED) and self._cookie_is_due(session, seen, outcome):
+            if not may_send:
+                self.cookie = None
+                return
             self._send_cookie(ties.id)
-        self.cookie = ties.id
+        self.cookie = ties.id  # also if it is dead: it is not to be sent by a later settle
 
     def _cookie_is_due(self, session: Session, seen: float, outcome: Outcome) -> bool:
-        """Tell whether the browser may keep the cookie longer; not without the store's word that it leads somewhere."""
-        if self.policy.max_age is None or session._ties.accessed == seen:
+        """Tell whether the browser needs the cookie; not without the store's word that it leads somewhere."""
+        ties = session._ties
+        may_live_longer = self.policy.max_age is not None and ties.accessed != seen
+        if ties.id is None or (ties.id == self.cookie and outcome is not Outcome.REVIVED and not may_live_longer):
             return False
-        return outcome is Outcome.SAVED or self.sessions.stands(session)
+        if outcome is not Outcome.UNCHANGED:
+            return True
+        try:
+            return self.sessions.stands(session)
+        except StoreUnavailable:  # all is stored; the id that the browser has leads on
+            return False
 
     def _comes_late(self, session: Session) -> bool:
         """Whether this would begin a session for a browser that was given another one at a login a moment ago.

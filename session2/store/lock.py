@@ -59,7 +59,7 @@ class Lease:
     """A lock somebody holds.  A context manager: leaving it releases the lock."""
 
     def __init__(self, store: Records, key: str, owner: bytes, version: Version, seconds: float,
-                 taken_over: bool) -> None:
+                 until: float, taken_over: bool) -> None:
         self.key = key
         self.owner = owner
         self.seconds = seconds
@@ -68,6 +68,12 @@ class Lease:
         self._store = store
         self._version: Version | None = version
         self._birthplace = Birthplace()
+        self._until = until
+
+    def check_time(self) -> None:
+        """Raise `LockLost` if the lease is over by the clock: what was loaded since may have been loaded too late."""
+        if self._store.clock() >= self._until:
+            raise LockLost("the lock's lease ran out before the session was loaded; try again")
 
     def renew(self) -> None:
         """Start the lease anew; `LockLost` if it was released or another holder has the lock meanwhile."""
@@ -77,6 +83,7 @@ class Lease:
         for version in (self._version, None):
             try:
                 self._version = self._store.write(lock_key(self.key), record, version or self._known_version())
+                self._until = record.modified
                 return
             except Conflict:  # perhaps with ourselves: the answer to the last renewal was lost
                 continue
@@ -221,13 +228,15 @@ def _take(store: Records, key: str, owner: bytes, end: float, seconds: float, fr
 def _try(store: Records, key: str, owner: bytes, seconds: float) -> Lease | None:
     record = _record(store, owner, seconds)
     try:
-        return Lease(store, key, owner, store.write(lock_key(key), record, None), seconds, taken_over=False)
+        version = store.write(lock_key(key), record, None)
+        return Lease(store, key, owner, version, seconds, record.modified, taken_over=False)
     except Conflict:
         holder = store.read(lock_key(key))
     if holder is None or holder.modified > store.clock():
         return None
     try:
-        return Lease(store, key, owner, store.write(lock_key(key), record, holder.version), seconds, taken_over=True)
+        version = store.write(lock_key(key), record, holder.version)
+        return Lease(store, key, owner, version, seconds, record.modified, taken_over=True)
     except Conflict:
         return None
 
