@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from .cookies import CookiePolicy
 from .session import Session
@@ -97,3 +97,12 @@ def joined(present: str | None, value: str) -> str:
 
 def _sets(header: tuple[str, str], cookie: str) -> bool:
     return header[0].lower() == "set-cookie" and header[1].startswith(f"{cookie}=")
+
+
+def in_progress(exchange: Exchange | None) -> Exchange:
+    """Return the exchange, or that of the request Quixote is processing: its Publisher calls a manager without any."""
+    if exchange is not None:
+        return exchange
+    from session2_quixote import current_exchange
+
+    return cast(Exchange, current_exchange())

@@ -13,7 +13,7 @@ from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
-from .exchange import Exchange
+from .exchange import Exchange, in_progress
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, note_new_id, unnote
@@ -22,7 +22,7 @@ from .session import Session, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
-from .visit import Visit, policy_of, send_cookie
+from .visit import Visit, policy_of, send_cookie, visit_of
 
 log = logging.getLogger("session2")
 
@@ -88,7 +88,7 @@ class SessionManager(SessionMapping[_S]):
 
     def start_request(self, exchange: Exchange | None = None, concurrency: Concurrency | None = None) -> None:
         """Load the session the cookie names, or begin a new one, into ``exchange.session``."""
-        exchange = self._exchange(exchange)
+        exchange = in_progress(exchange)
         if exchange.visit is not None:
             exchange.visit.close()
         self.sessions.release_left()
@@ -99,32 +99,32 @@ class SessionManager(SessionMapping[_S]):
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.finish()
 
     def finish_failed_request(self, exchange: Exchange | None = None) -> None:
         """Forget what the request did to its session, a logout included."""
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.close()
 
     def settle_request(self, exchange: Exchange | None = None, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now, if `headers_sent` does not rule that out; see `Visit.settle`."""
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.settle(headers_sent)
 
     def lock_request(self, exchange: Exchange | None = None) -> None:
         """Lock the session of a request under way, and take in what others stored since it was loaded."""
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.lock()
 
     def unlock_request(self, exchange: Exchange | None = None) -> None:
         """Release the lock of a request under way; what it changes from here on is merged."""
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.unlock()
 
     def renew_lock(self, exchange: Exchange | None = None) -> None:
         """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.renew_lock()
 
     def expire_session(self, exchange: Exchange | None = None, clear_site_data: bool = False) -> None:
@@ -132,34 +132,34 @@ class SessionManager(SessionMapping[_S]):
 
         :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
         """
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.expire(clear_site_data)
 
     def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         ties(session)
-        if visit := self._exchange(exchange).visit:
+        if visit := in_progress(exchange).visit:
             visit.maintain(session)
 
     def get_session(self, exchange: Exchange | None = None) -> Session | None:
         """Return the session of the current request."""
-        return self._exchange(exchange).session
+        return in_progress(exchange).session
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
     def set_session_cookie(self, session_id: str, exchange: Exchange | None = None) -> None:
         """Send the session cookie."""
-        exchange = self._exchange(exchange)
+        exchange = in_progress(exchange)
         send_cookie(exchange, policy_of(self, exchange), session_id)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
-        exchange = self._exchange(exchange)
+        exchange = in_progress(exchange)
         send_cookie(exchange, policy_of(self, exchange), None)
 
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
-        exchange = self._exchange(exchange)
+        exchange = in_progress(exchange)
         values = exchange.get_cookies(policy_of(self, exchange).name)
         return any(map(self.has_session, values) if must_exist else values)
 
@@ -219,7 +219,7 @@ class SessionManager(SessionMapping[_S]):
 
     def rotate(self, session: Session, grace: Seconds = 0.0) -> None:
         """Give the session a new id; the old one is dead at once, or after `grace`, unless the user has changed."""
-        visit, lasts = _visit_of(session), seconds("grace", grace, zero=True)
+        visit, lasts = visit_of(session), seconds("grace", grace, zero=True)
         mode, lease = ("merge", None) if visit is None or visit.finished else (visit.concurrency, visit.lease)
         self._rotate(session, tokens.new_id(), mode, lease, lasts)
 
@@ -255,7 +255,7 @@ class SessionManager(SessionMapping[_S]):
         if trace := left_behind(session, bound.accessed):
             home.forget(trace)
         outcome = written(partial(home.save, session), mode, lease)
-        if outcome is Outcome.REVIVED and (visit := _visit_of(session)):
+        if outcome is Outcome.REVIVED and (visit := visit_of(session)):
             visit.cookie = None  # the browser may have been told to forget it
         if outcome is Outcome.UNCHANGED:
             if bound.ends_early or self.clocks.touch_is_due(before[0], bound.accessed):
@@ -290,8 +290,8 @@ class SessionManager(SessionMapping[_S]):
 
     def _home(self, session: Session | str) -> Sessions:
         """Return where a session is kept: some stores keep those of a request with the request."""
-        request = None if isinstance(session, str) else ties(session).exchange
-        return self.sessions if request is None or request.visit is None else cast(Sessions, request.visit.sessions)
+        visit = None if isinstance(session, str) else visit_of(session)
+        return self.sessions if visit is None else visit.sessions
 
     def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
                 grace: float = 0.0, instead_of: Sequence[Session] = ()) -> Outcome:
@@ -343,16 +343,3 @@ class SessionManager(SessionMapping[_S]):
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
         return ties(session).exchange is not None \
             and self.clocks.renewal_is_due(issued_at(session), self.sessions.clock())
-
-    def _exchange(self, exchange: Exchange | None) -> Exchange:
-        if exchange is not None:
-            return exchange
-        from session2_quixote import current_exchange  # Quixote's Publisher calls a manager without arguments
-
-        return cast(Exchange, current_exchange())
-
-
-def _visit_of(session: Session) -> Visit | None:
-    """Return the stay of a session's request, None outside of requests."""
-    request = ties(session).exchange
-    return None if request is None else cast("Visit | None", request.visit)

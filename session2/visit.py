@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from . import tokens
 from .concurrency import Concurrency, written
@@ -282,6 +282,12 @@ class Visit:
 
     def _send_cookie(self, session_id: str | None) -> None:
         send_cookie(self.exchange, self.policy, session_id)
+
+
+def visit_of(session: Session) -> Visit | None:
+    """Return the stay of a session's request, None outside of requests."""
+    request = session._ties.exchange
+    return None if request is None else cast("Visit | None", request.visit)
 
 
 def policy_of(manager: SessionManager[Any], exchange: Exchange) -> CookiePolicy:

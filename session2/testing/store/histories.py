@@ -36,6 +36,8 @@ class Known:
     accessed: float
     over: bool = False
     """Logged out, revoked or replaced by another id."""
+    first: str | None = None
+    """The id it had before any login."""
 
     def is_live(self, now: float) -> bool:
         return not self.over and min(self.accessed + IDLE, self.created + LIFETIME) > now
@@ -131,7 +133,8 @@ class History(RuleBasedStateMachine):
         known.accessed = self.clock()
         if changes:
             known.over = True
-            self.known[str(copy.session.id)] = Known(known.data, user, known.created, self.clock())
+            first = known.first or copy.id
+            self.known[str(copy.session.id)] = Known(known.data, user, known.created, self.clock(), first=first)
         assert (copy.session.id != copy.id) is changes
 
     @precondition(lambda self: self.known)
@@ -153,14 +156,17 @@ class History(RuleBasedStateMachine):
     @rule(pick=PICK)
     def lock(self, pick: int) -> None:
         id = self._pick(pick)
-        held = id in self.locks and self.locks[id][1] > self.clock()
+        known = self.known[id]
+        # The lock is that of the session under whatever id; of what is over nothing but the id is known.
+        name = known.first if known.first is not None and known.is_live(self.clock()) else id
+        held = name in self.locks and self.locks[name][1] > self.clock()
         try:
             lease = self.manager.lock(id)
         except LockTimeout:
             assert held
         else:
             assert not held
-            self.locks[id] = lease, self.clock() + LEASE
+            self.locks[name] = lease, self.clock() + LEASE
 
     @precondition(lambda self: self.locks)
     @rule(pick=PICK)
