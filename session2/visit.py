@@ -14,7 +14,7 @@ from .exchange import Exchange
 from .found import Absence, Found
 from .notes import lock_name
 from .record import Outcome
-from .session import Session
+from .session import Session, ties
 from .store.lock import Lease
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class Visit:
 
 def visit_of(session: Session) -> Visit | None:
     """Return the stay of a session's request, None outside of requests."""
-    request = session._ties.exchange
+    request = ties(session).exchange
     return None if request is None else cast("Visit | None", request.visit)
 
 
