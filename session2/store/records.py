@@ -60,10 +60,10 @@ class RecordStore(ABC):
         """
 
     @abstractmethod
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
-        """Move the idle clock without rewriting the state.
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
+        """Move the idle clock without rewriting the state; tell whether a live record stands there.
 
-        Does nothing unless `accessed` is later than what is stored; never re-creates a record and does not change its
+        Moves nothing unless `accessed` is later than what is stored; never re-creates a record and does not change its
         version.
         """
 
@@ -83,8 +83,11 @@ class RecordStore(ABC):
                                  "be found without their ids, or use a store that can list them")
 
     @abstractmethod
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         """Delete the records expired at `now` (default: the clock's time), `batch` at a time; return their number.
+
+        With `unused_since` also those of sessions (no locks, no traces: `session2.traces.is_session`) whose `accessed`
+        is earlier.  A record that is touched or written meanwhile is never deleted.
 
         A store that cannot list leaves this to the system behind it and returns 0.
         """

@@ -1,0 +1,42 @@
+"""The scenarios that `make test` and `make explore` run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations_with_replacement
+from typing import Final
+
+from ...cookies import CookiePolicy
+from .course import Scenario
+from .programs import (
+    ADD, COUNT, DELETE, EMPTY, FAIL, FAIL_LOG_IN, FAIL_LOG_OUT, LOCK_EMPTY, LOCK_LATE, LOCK_LOG_IN, LOCK_LOG_OUT,
+    LOCK_LOOK, LOCK_RENEW, LOCK_SETTLE, LOG_IN, LOG_IN_SET, LOG_OUT, LOG_OUT_IN, LOG_OUT_SET, LOOK, MAINTAIN, RENEW,
+    REVOKE, SAVE, SET, SETTLE, SETTLE_ADD,
+)
+
+LASTING: Final = ("cookie", CookiePolicy(max_age=86400.0))
+"""A cookie that is sent again now and then."""
+
+RENEWING: Final = ("renew_after", 500.0)
+
+USUAL: Final = (LOOK, SET, ADD, EMPTY, LOG_IN, LOG_IN_SET, LOG_OUT, LOG_OUT_IN, LOG_OUT_SET, FAIL, FAIL_LOG_IN,
+                FAIL_LOG_OUT, DELETE)
+
+MIDWAY: Final = (SETTLE, SETTLE_ADD, MAINTAIN, SAVE, RENEW)
+
+LOCKED: Final = (COUNT, LOCK_LATE, LOCK_LOOK, LOCK_LOG_IN, LOCK_LOG_OUT, LOCK_RENEW, LOCK_SETTLE, LOCK_EMPTY)
+
+
+def pairs() -> Iterator[Scenario]:
+    """Return what two programs do to each other."""
+    for two in combinations_with_replacement((*USUAL, *MIDWAY), 2):
+        yield Scenario(two)
+        yield Scenario(two, None, 1000.0, (LASTING,))
+        yield Scenario(two, None, 1000.0, (LASTING, RENEWING))
+        yield Scenario(two, None, None)
+    for program in (*USUAL, *MIDWAY):
+        yield Scenario((program, REVOKE), "ann")
+        yield Scenario((program, REVOKE), "ann", 1000.0, (LASTING, RENEWING))
+    for two in combinations_with_replacement(LOCKED, 2):
+        yield Scenario(two)
+        yield Scenario(two, None, 1000.0, (LASTING, RENEWING))
