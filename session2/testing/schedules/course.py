@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ...manager import SessionManager
 from .baton import Baton, Op
@@ -14,6 +14,10 @@ from .world import NOON, Fault, SteppedStore, World, enter
 Sleepers = tuple[tuple[int, tuple[Op, ...]], ...]
 """Programs whose next step was tried at an earlier place already, and what that step was: until something is done that
 it matters to, to go on with them would be the same schedule in another guise."""
+
+
+LEASE: Final = 20.0
+"""Of locks: shorter than what is provisional lives."""
 
 
 class Choice(NamedTuple):
@@ -110,7 +114,7 @@ class Course:
 
     def _request(self, program: Program, number: int, alone: bool = False) -> Request:
         store = SteppedStore(self.world, number, (lambda _number, _op: "") if alone else self._step)
-        manager = SessionManager(store, Shop, lock_timeout=1e9, **dict(self.scenario.options))
+        manager = SessionManager(store, Shop, lock_timeout=1e9, lock_lease=LEASE, **dict(self.scenario.options))
         return Request(program, number, self.world, store, manager, self.browser)
 
     def alone(self, program: Program) -> Request:
@@ -178,6 +182,6 @@ class Course:
         if self._waits > 3:
             self.world.complaints.append("a lock that nobody holds is free: all wait for ever")
             return ()
-        self.world.now += 61.0
-        self.world.tell(None, "all wait for a lock, and a minute passes")
+        self.world.now += LEASE + 1
+        self.world.tell(None, "all wait for a lock, and its lease ends")
         return tuple(pending)

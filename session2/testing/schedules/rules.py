@@ -39,9 +39,8 @@ class End:
         self.first = NOON - (course.scenario.age or 0)
         """When the session began that was there at the beginning."""
         self.cookie = self.browser.cookie
-        old = self.world.back.read(tokens.hash_id(self.world.ids[0])) if self.world.ids else None
-        self.was_rotated = old is not None and traces.absence_of(old)[0] is Absence.ROTATED
-        """Whether a login has taken the place of the session of the beginning."""
+        self.was_rotated = self._leads_to_a_login()
+        """Whether a login has taken the place of the session that a cookie of the browser stood for."""
         self.locks: list[str] = []
         self.before = self._sessions()
         """As all were over."""
@@ -70,15 +69,20 @@ class End:
 
     def reach(self, id: str | None) -> str | None:
         """Return the key of the session that an id leads to, None if there is none."""
+        key, record = self._follow(id)
+        return key if record is not None and not traces.is_trace(record) else None
+
+    def _follow(self, id: str | None) -> tuple[str, Record | None]:
+        key, record = "", None
         while id is not None:
             key = tokens.hash_id(id)
             record = self.world.live(key)
-            if record is None:
-                return None
-            if not traces.is_trace(record):
-                return key
-            id = traces.where_moved(record, id)
-        return None
+            id = None if record is None else traces.where_moved(record, id)
+        return key, record
+
+    def _leads_to_a_login(self) -> bool:
+        records = [self._follow(id)[1] for id, _ in self.browser.given]
+        return any(record is not None and traces.absence_of(record)[0] is Absence.ROTATED for record in records)
 
     def of(self, session: float) -> list[Kept]:
         """Return what lives of a session."""
@@ -95,9 +99,9 @@ class End:
 
     @cached_property
     def possible(self) -> list[tuple[Request, Deed]]:
-        """What was done, and what may be."""
-        return [*self.certain, *((request, deed) for request in self.requests if request.is_uncertain
-                                 for deed in request.done)]
+        """What was done, and what may be; what is called from outside may be half done."""
+        return [*self.certain, *((request, deed) for request in self.requests
+                                 if request.is_uncertain or request.program.outside for deed in request.done)]
 
     def may_have_ended(self, session: float) -> bool:
         """Tell whether somebody may have ended a session."""
@@ -125,6 +129,8 @@ def nothing_acknowledged_is_lost(end: End) -> Iterator[str]:
             continue
         lives = end.of(deed.session)
         if not lives and (end.may_have_ended(deed.session) or _comes_late(request, deed)):
+            continue
+        if not lives and _lost_in_a_crash(end):
             continue
         if not any(deed.name in kept.items for kept in lives) and not _was_replaced(end, request, deed):
             yield f"nothing acknowledged is lost: {request.program.name!r} was told that {deed.name!r} is stored"
@@ -239,10 +245,19 @@ def a_failed_request_leaves_all_as_it_was(end: End) -> Iterator[str]:
 
 def nothing_is_out_of_reach(end: End) -> Iterator[str]:
     given = {tokens.hash_id(id) for id, _ in end.browser.given}
-    excused = {0, *(request.number for request in end.requests if request.is_unanswered)}
+    excused = {0, *(request.number for request in end.requests if request.is_unanswered or _was_untold(request))}
     for kept in end.sessions:
         if kept.key not in given and kept.key not in end.reachable and end.world.makers[kept.key] not in excused:
             yield f"no record that nobody can reach: {end.world.name_of(kept.key)}"
+
+
+_UNTOLD: Final = ("insert", "touch")
+"""The last steps of a new session: who is interrupted right after them cannot be told."""
+
+
+def _was_untold(request: Request) -> bool:
+    cut_off = request.store.fault in ("crash", "interrupt after") and request.store.faulty in _UNTOLD
+    return cut_off or (request.status != "answered" and bool(request.acknowledged))  # stored in mid-request
 
 
 def what_lives_is_not_provisional(end: End) -> Iterator[str]:

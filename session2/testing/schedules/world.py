@@ -24,9 +24,6 @@ it is done and the store says it was not; an exception from outside comes before
 
 NOON: Final = 1_000_000.0
 
-LEASE: Final = 60.0
-
-
 class Crash(BaseException):
     """Where a process stopped for ever, this keeps the rest of its program from doing anything."""
 
@@ -119,6 +116,8 @@ class SteppedStore(SessionStore):
         self._step = step
         self.crashed = False
         self.fault: Fault = ""
+        self.faulty = ""
+        """The primitive at which it went wrong."""
         self.steps = 0
         self.wrote = -1
         """When this process stored something last, and not provisionally: how long the story was."""
@@ -155,7 +154,8 @@ class SteppedStore(SessionStore):
             self.world.complaints.append("every request comes to its end: this one goes on and on")
             raise Crash
         fault = self._step(self.number, op)
-        self.fault = self.fault or fault
+        if fault:
+            self.fault, self.faulty = fault, op.name
         if fault == "error":
             self.world.tell(self.number, op.name, op.key, "the store is not available")
             raise StoreUnavailable("not available")
