@@ -1,8 +1,11 @@
-# make demo    the demonstration application, at http://localhost:8080/
-# make test    everything that must hold, in one pytest run
-# make bench   how fast the stores are
-# make docs    the documentation as HTML, in build/docs
-# make soak    ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
+# make demo         the demonstration application, at http://localhost:8080/
+#                   STORE=sqlite (or a URL)  FRAMEWORK=cherrypy  PORT=8081  HOST=0.0.0.0
+# make test         everything that must hold, in one pytest run; JOBS=4 processes
+# make test-lowest  the same with the lowest version of everything that setup.py allows
+# make bench        how fast the stores are
+# make docs         the documentation as HTML, in build/docs
+# make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
+# make help         this
 #
 # Nothing but make and Python 3.10 or later need be there before; all else goes into .venv.
 
@@ -16,27 +19,42 @@ PORT ?= 8080
 # How many processes share the tests; each starts the servers it needs.
 JOBS ?= 2
 
-# The extra that the store of the demonstration needs, if it needs one: the core runs from here, with nothing installed.
-SCHEME := $(firstword $(subst :, ,$(STORE)))
-STORE_EXTRA := $(shell $(PYTHON) -c 'from session2.urls import extra_of; print(extra_of("$(SCHEME)"))' 2>/dev/null)
-
 # Quixote is built by a C compiler.
-CAN_QUIXOTE := $(or $(wildcard .venv/with-quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
-SERVED_BY := $(if $(CAN_QUIXOTE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
+CAN_QUIXOTE = $(or $(wildcard .venv/with-quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
+SERVED_BY = $(if $(CAN_QUIXOTE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
+
+# The extra that the store of the demonstration needs, if it needs one: the core runs from here, with nothing installed.
+STORE_EXTRA = $(shell $(PYTHON) -c 'from session2.urls import extra_of; print(extra_of("$(firstword $(subst :, ,$(STORE)))"))')
+
+# Stores of other distributions are known where those are installed.
+KNOWING = $(or $(wildcard .venv/bin/python),$(PYTHON))
 
 ARGS ?=
 
-.PHONY: demo test bench soak docs
+.PHONY: demo known python help test test-lowest bench soak docs
 .DEFAULT_GOAL := demo
 
-demo: .venv/with-$(SERVED_BY) $(STORE_EXTRA:%=.venv/with-%)
-ifneq ($(SERVED_BY),$(FRAMEWORK))
-	@echo "Quixote needs a C compiler and the headers of Python, which are not here: CherryPy serves the demo instead."
+demo: known
+	@$(MAKE) --silent --no-print-directory .venv/with-$(SERVED_BY) $(STORE_EXTRA:%=.venv/with-%)
+ifeq ($(FRAMEWORK),quixote)
+	@test $(SERVED_BY) = quixote || echo "Quixote needs a C compiler and the headers of Python, which are not here:" \
+		"CherryPy serves the demo instead."
 endif
 	@.venv/bin/python -m demo '$(STORE)' --framework $(SERVED_BY) --host $(HOST) --port $(PORT)
 
+# Before anything is installed for what does not exist.
+known: | python
+	@$(KNOWING) -m demo '$(STORE)' --framework '$(FRAMEWORK)' --check
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
 test: .venv/with-all,dev
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
+
+test-lowest: .venv-lowest/constraints.txt | .venv/system-packages
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]' -c $<
+	.venv-lowest/bin/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 bench: .venv/with-all,dev
 	.venv/bin/python test/bench $(ARGS)
@@ -49,15 +67,21 @@ soak: .venv/with-all,dev
 
 # -- how the environment is made; what is up to date is not made again ------------------------------------------------
 
-.venv/bin/python:
+python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "session2 needs Python 3.10 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+
+%/bin/python: | python
 	@sh test/system-packages.sh venv $(PYTHON)
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $*
 
 .venv/with-%: setup.py | .venv/bin/python
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@echo "Installing into .venv for session2[$*]: $$($(PYTHON) test/requirements.py $*)"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
 	@touch '$@'
+
+.venv-lowest/constraints.txt: setup.py test/requirements.py | .venv-lowest/bin/python
+	.venv-lowest/bin/python test/requirements.py --lowest all dev >$@
 
 .venv/with-all,dev: | .venv/system-packages
 

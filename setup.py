@@ -14,13 +14,16 @@ ADAPTERS = find_packages("adapters")
 
 DRIVERS = {
     "quixote": ["Quixote>=3.8"],
-    "cherrypy": ["CherryPy>=18.2"],
+    # What can be imported: on Python 3.11 from 18.7 on, on 3.13 from 18.10 on.
+    "cherrypy": ["CherryPy>=18.2; python_version < '3.11'",
+                 "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
+                 "CherryPy>=18.10; python_version >= '3.13'"],
     "postgres": ["psycopg[binary]>=3.2"],
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
-    "msgpack": ["msgspec>=0.18"],
+    "msgpack": ["msgspec>=0.22"],  # earlier ones let a TypeError out of what is damaged
     "encrypted": ["cryptography>=42"],
-    "cli": ["typer>=0.15.4", "rich>=13"],
+    "cli": ["typer>=0.15.4", "rich>=14.3"],  # earlier ones write an empty line where there is no terminal
 }
 
 TESTING = ["pytest>=8", "hypothesis>=6", *DRIVERS["encrypted"]]
@@ -36,6 +39,7 @@ DEVELOPMENT = [
     "mirakuru",
     "mypy>=1.11",
     "myst-parser",
+    "packaging",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
     "pytest-timeout",
@@ -73,6 +77,7 @@ setup(
         "Environment :: Web Environment",
         "Intended Audience :: Developers",
         "Programming Language :: Python :: 3 :: Only",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 15)),
         "Topic :: Internet :: WWW/HTTP :: Session",
         "Typing :: Typed",
     ],

@@ -7,29 +7,22 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from types import FrameType
-from typing import Final
 
-from session2 import SessionError, from_url, urls
-from session2.store.base import SessionStore
+from session2 import SessionError
 
+from .choices import FRAMEWORKS, STORES, check, opened, unusable
 from .pages import make_manager
-
-DATA: Final = Path("demo-data")
-
-# Those that need no server, by the names of their schemes.
-STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.STORES.items()
-                 if "{}" in store.example or scheme == "volatile"}
-
-FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        store = _open(options.store)
+        check(options.store, options.framework)
+        if options.check:
+            return 0
+        store = opened(options.store)
         serve = import_module(f"demo.on_{options.framework}").serve
     except (SessionError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -43,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nThe demo ends.", flush=True)
     except (OSError, OverflowError) as error:
-        print(f"demo: {options.host}:{options.port} cannot be listened to: {error}", file=sys.stderr)
+        print(f"demo: {unusable(options.host, options.port, error)}", file=sys.stderr)
         return 2
     finally:
         store.close()
@@ -54,18 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description="Try session2 by hand.")
     parser.add_argument("store", nargs="?", default="directory", metavar="STORE",
                         help=f"{', '.join(STORES)}, or the URL of a store; default: directory")
-    parser.add_argument("--framework", choices=FRAMEWORKS, default="quixote")
+    parser.add_argument("--framework", default="quixote", metavar="FRAMEWORK", help=" or ".join(FRAMEWORKS))
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from elsewhere")
     parser.add_argument("--port", type=int, default=8080, help="0: any that is free; default: 8080")
+    parser.add_argument("--check", action="store_true", help="only tell whether there is such a store and framework")
     return parser
-
-
-def _open(name: str) -> SessionStore:
-    if name in STORES:
-        DATA.mkdir(exist_ok=True)
-    store = from_url(STORES.get(name, name))
-    store.setup()
-    return store
 
 
 def _announce(options: argparse.Namespace) -> Callable[[int], None]:

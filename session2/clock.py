@@ -6,40 +6,54 @@ import time
 from collections.abc import Callable
 
 RATE = 0.1
-"""Seconds of a step of the wall clock that are made up for in each second."""
+"""Seconds of a small step of the wall clock that are made up for in each second."""
 
 TOLERANCE = 0.01
 """Seconds of difference that are no step."""
 
+SMALL = 60.0
+"""Seconds of the largest step that is absorbed little by little."""
 
-def _elapsed() -> float:
-    """Return seconds that nobody can set; where the system tells, those of a suspended machine count too."""
+PATIENCE = 60.0
+"""Seconds for which the wall clock must stand by a larger step before it is believed."""
+
+
+def elapsed() -> float:
+    """Return seconds since about the machine's start, that nobody can set; time it was suspended counts too."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 class SteadyClock:
-    """Seconds since the epoch as the wall clock has them, except that a step of it is absorbed little by little.
+    """Seconds since the epoch as the wall clock has them, except that no passing whim of it counts.
 
-    If the wall clock is set by hours, then a running process neither finds all its sessions expired nor sees expired
-    ones come back: its time always moves forward, at most a tenth faster or slower, until it agrees with the wall
-    clock again.  A process that is started after the step goes by the new time at once.
+    A step of a minute or less is absorbed: time goes a tenth faster or slower until it agrees with the wall clock
+    again, ten minutes later at most, and always forward.  A larger step, as when the clock of a machine that has just
+    been started is put right, is ignored for a minute and then believed as a whole, so that no two processes disagree
+    for longer than that.  A process that is started after the step goes by the new time at once.
     """
 
-    def __init__(self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = _elapsed) -> None:
+    def __init__(self, wall: Callable[[], float] = time.time, elapsed: Callable[[], float] = elapsed) -> None:
         self._wall = wall
         self._elapsed = elapsed
         start = elapsed()
-        # Replaced as a whole, so that threads overwrite each other's correction and never add to it.
-        self._state = start, wall() - start
+        # Replaced as a whole, so that threads overwrite each other's correction and never add to it: when it was last
+        # looked at, what to add to the seconds elapsed, and since when there is a step that is not yet believed.
+        self._state: tuple[float, float, float | None] = start, wall() - start, None
 
     def __call__(self) -> float:
         """Return the time."""
-        last, offset = self._state
+        last, offset, doubted = self._state
         elapsed = self._elapsed()
         error = self._wall() - elapsed - offset
-        if not -TOLERANCE < error < TOLERANCE:
-            limit = max(elapsed - last, 0.0) * RATE
-            offset += max(-limit, min(limit, error))
-        self._state = elapsed, offset
+        if abs(error) > SMALL:
+            doubted = elapsed if doubted is None else doubted
+            if elapsed - doubted >= PATIENCE:
+                offset, doubted = offset + error, None
+        else:
+            doubted = None
+            if abs(error) >= TOLERANCE:
+                limit = max(elapsed - last, 0.0) * RATE
+                offset += max(-limit, min(limit, error))
+        self._state = elapsed, offset, doubted
         return elapsed + offset

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote
 
 from .errors import ConfigurationError
 
 SameSite = Literal["Lax", "Strict", "None"]
+
+_TOKEN: Final = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATH: Final = re.compile(r"/[!$-:=@-\[\]-_a-z|~]*")
+_LABEL: Final = re.compile("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+
+# RFC 6265bis: a browser ignores a longer attribute, and a longer cookie.
+_MOST_BYTES_OF_ATTRIBUTE: Final = 1024
+_MOST_BYTES: Final = 4096 - 256
+"""What is left for the name, the path and the domain beside the id and all other attributes."""
 
 
 class Place(Protocol):
@@ -25,9 +35,9 @@ class Place(Protocol):
 class CookiePolicy:
     """How the session cookie is named and sent.  Impossible combinations are refused when the policy is made.
 
-    :param name: a ``__Host-`` or ``__Secure-`` prefix is enforced by browsers, and here.
-    :param path: default: where the application is mounted.
-    :param domain: default: the host that set it, without its subdomains.
+    :param name: a prefix such as ``__Host-`` or ``__Secure-`` is enforced by browsers, and here.
+    :param path: as it stands in URLs; default: where the application is mounted.
+    :param domain: a host that is to get the cookie with all its subdomains; default: the host that set it alone.
     :param secure: default (None): when the request is.
     :param samesite: "None" needs ``secure=True``.
     :param max_age: seconds or timedelta for which the browser keeps the cookie; default: until it is closed.
@@ -45,20 +55,42 @@ class CookiePolicy:
     partitioned: bool = False
 
     def __post_init__(self) -> None:
-        _check_text("name", self.name, forbidden='()<>@,;:\\"/[]?={} \t')
-        _check_text("path", self.path, forbidden=";")
-        _check_text("domain", self.domain, forbidden="; ,")
-        seconds = self._max_age()
-        if seconds is not None and seconds <= 0:
-            raise ConfigurationError(f"max_age must be a positive number of seconds, not {self.max_age!r}")
-        if self.samesite not in ("Lax", "Strict", "None", None):
-            raise ConfigurationError(f"samesite must be 'Lax', 'Strict', 'None' or None, not {self.samesite!r}")
+        self._check_attributes()
+        self._check_combinations()
+
+    def _check_attributes(self) -> None:
+        _demand("name", self.name, isinstance(self.name, str) and _TOKEN.fullmatch(self.name),
+                "letters, digits and a few signs, but no blank and none of ()<>@,;:\\\"/[]?={}, in ASCII")
+        _demand("path", self.path, self.path is None or is_path(self.path),
+                "a path as it stands in URLs: it begins with /, has no blank, no part . or .., none of \"#;<>?`{}\\ "
+                "and at most 1024 characters")
+        _demand("domain", self.domain, self.domain is None or _is_domain(self.domain),
+                "the bare name of a host: no scheme, port, path or wildcard, and no IP address (for one leave it out); "
+                "what is not ASCII is written as in the DNS, xn--...")
+        _demand("samesite", self.samesite, self.samesite in ("Lax", "Strict", "None", None),
+                "'Lax', 'Strict', 'None' or None")
+        _demand("max_age", self.max_age, self.max_age is None or _is_age(self.max_age),
+                "a number of seconds, or a timedelta, from one second to 68 years, or None")
+        _demand("secure", self.secure, self.secure is None or isinstance(self.secure, bool), "True, False or None")
+        _demand("httponly", self.httponly, isinstance(self.httponly, bool), "True or False")
+        _demand("partitioned", self.partitioned, isinstance(self.partitioned, bool), "True or False")
+
+    def _check_combinations(self) -> None:
+        prefixed = self.name.lower().startswith(("__host-", "__secure-", "__http-"))  # browsers do not mind the case
         for needs, what in ((self.samesite == "None", 'samesite="None"'), (self.partitioned, "partitioned"),
-                            (self.name.startswith(("__Host-", "__Secure-")), "a cookie prefix")):
+                            (prefixed, "a cookie prefix")):
             if needs and self.secure is not True:
                 raise ConfigurationError(f"{what} needs secure=True")
-        if self.name.startswith("__Host-") and (self.domain is not None or self.path not in (None, "/")):
+        if self.name.lower().startswith(("__http-", "__host-http-")) and not self.httponly:
+            raise ConfigurationError("a __Http- cookie needs httponly=True")
+        if self._is_of_host() and (self.domain is not None or self.path not in (None, "/")):
             raise ConfigurationError('a __Host- cookie has path="/" and no domain')
+        if sum(map(len, (self.name, self.path or "", self.domain or ""))) > _MOST_BYTES:
+            raise ConfigurationError("the name, path and domain of the cookie are too long: browsers ignore a cookie "
+                                     "of more than 4096 bytes")
+
+    def _is_of_host(self) -> bool:
+        return self.name.lower().startswith("__host-")
 
     def attributes(self, request: Place) -> dict[str, Any]:
         """Return the attributes a cookie of this policy is sent with in answer to this request."""
@@ -76,7 +108,7 @@ class CookiePolicy:
     def _path(self, script_name: str) -> str:
         if self.path is not None:
             return self.path
-        if self.name.startswith("__Host-"):
+        if self._is_of_host():
             return "/"
         # As browsers write it, or they would not find it in the URL; and nothing in it can end the attribute.
         return quote(script_name.rstrip("/") + "/", "/!$&'()*+,=:@[]|", "latin-1", "replace")
@@ -86,8 +118,39 @@ class CookiePolicy:
         return None if seconds is None else int(seconds)  # browsers ignore a fraction, and all of the attribute with it
 
 
-def _check_text(what: str, text: str | None, forbidden: str) -> None:
-    if text is None:
-        return
-    if not text or any(char in forbidden or not " " <= char <= "~" for char in text):
-        raise ConfigurationError(f"a cookie {what} cannot be {text!r}")
+def values_of(header: str | None, name: str) -> list[str]:
+    """Return the values of all cookies called `name` in a ``Cookie`` header, the most specific first, as browsers send.
+
+    Only a semicolon ends a cookie: what others put into theirs, a quote that is never closed say, hides none of ours.
+    """
+    pairs = (part.partition("=") for part in (header or "").split(";"))
+    return [_unquoted(value.strip()) for found, equals, value in pairs if equals and found.strip() == name]
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+
+
+def is_path(text: object) -> bool:
+    """Tell whether a browser would find this path in a URL, and so ever send a cookie with it."""
+    return (isinstance(text, str) and len(text) <= _MOST_BYTES_OF_ATTRIBUTE and _PATH.fullmatch(text) is not None
+            and not any(part.lower().replace("%2e", ".") in (".", "..") for part in text.split("/")))
+
+
+def _is_domain(text: object) -> bool:
+    if not isinstance(text, str):
+        return False
+    labels = text.removeprefix(".").split(".")  # which browsers ignore, so it does no harm
+    return len(text) <= 254 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+
+
+def _is_age(age: object) -> bool:
+    seconds = age.total_seconds() if isinstance(age, timedelta) else age
+    return isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 1 <= seconds < 2 ** 31
+
+
+def _demand(what: str, value: object, holds: object, wanted: str) -> None:
+    if not holds:
+        text = repr(value)
+        shown = text if len(text) < 100 else text[:60] + "..."
+        raise ConfigurationError(f"the {what} of a cookie must be {wanted}; not {shown}")

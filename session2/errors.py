@@ -27,6 +27,20 @@ class StoreUnavailable(SessionError):
     public = "Sessions are not available at the moment."
 
 
+class StoreMissing(StoreUnavailable):
+    """There is no store at the place named; only `setup`, and a copy to there, creates one.
+
+    ``what`` says what is missing and no more, for those who tell in other words what to do, such as the command line.
+    """
+
+    def __init__(self, what: str, how: str = "store.setup()") -> None:
+        super().__init__(what, how)
+        self.what, self.how = what, how
+
+    def __str__(self) -> str:
+        return f"{self.what}: set it up once with {self.how}, or in a shell with: session2 setup URL"
+
+
 class Conflict(SessionError):
     """A record's version is not the one a primitive was told to expect."""
 

@@ -32,6 +32,15 @@ class Exchange(ABC):
     def get_cookie(self, name: str) -> str | None:
         """Return the value of the request's cookie `name`, None if there is none."""
 
+    def get_cookies(self, name: str) -> list[str]:
+        """Return the values of all cookies of this name in the order they were sent: browsers may hold several.
+
+        An adapter that can get at the raw header gives it to `session2.cookies.values_of`; by default there is the one
+        that `get_cookie` knows.
+        """
+        value = self.get_cookie(name)
+        return [] if value is None else [value]
+
     @property
     @abstractmethod
     def remote_address(self) -> str | None:

@@ -47,7 +47,7 @@ class Filing:
             key = self.codec.key(session_id)
             record = self.records.read(key)
             if record is None:
-                return Found(session_id, key, absence=Absence.UNKNOWN)
+                return Found(session_id, key, absence=self._why_missing(key))
             if not traces.is_trace(record):
                 return Found(session_id, key, record)
             new_id = traces.where_moved(record, session_id)
@@ -55,6 +55,11 @@ class Filing:
                 return _trace_of(session_id, key, record)
             session_id = new_id
         return Found(session_id, key, absence=Absence.UNKNOWN)
+
+    def _why_missing(self, key: str) -> Absence:
+        """Tell what has expired, and was not purged yet, from what is not there."""
+        record = self.records._look_up(key)
+        return Absence.UNKNOWN if record is None or traces.is_trace(record) else Absence.EXPIRED
 
     def locate_key(self, key: str) -> Found[Any]:
         """Return the record of the session filed under this key; its id is known to its visitor only."""

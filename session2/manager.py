@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
-from . import tokens
+from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
-from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable
+from .errors import ConfigurationError, ReadOnlySession, StoreUnavailable
 from .exchange import Exchange
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .record import Outcome
-from .session import Session, begin, has_left, issued_at, left_behind, note_new_id, ties, user_key
+from .session import Session, begin, checked_class, has_left, issued_at, left_behind, note_new_id, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
 from .visit import Visit, policy_of, send_cookie
 
-log = logging.getLogger("session2")
-
 _S = TypeVar("_S", bound=Session)
-
-_LOGIN_LEASE: Final = 10.0  # seconds that the next login of a user waits at most for one that was killed
 
 
 class SessionManager(SessionMapping[_S]):
@@ -46,6 +41,9 @@ class SessionManager(SessionMapping[_S]):
     :param concurrency: what becomes of requests of one session that overlap: ``"merge"``, ``"lock"`` (one at a time),
         ``"strict"`` (`SessionConflict`) or ``"read-only"``; or a function of the exchange that returns one of these.
     :param max_sessions: how many sessions a user may have at once; who logs in once more ends the oldest.
+    :param unreadable: what becomes of a visitor whose record cannot be read here, being damaged or of a class this
+        process does not know: ``"new"`` begins another session, ``"refuse"`` raises `StoreUnavailable` (503) and leaves
+        record and cookie alone, for deployments in which old and new processes run side by side.
     :param lock_timeout: how long ``"lock"`` waits before `LockTimeout`.
     :param lock_lease: after how long another request may take over a lock whose holder does not answer.
     """
@@ -56,11 +54,11 @@ class SessionManager(SessionMapping[_S]):
                  touch_interval: Seconds | None = None,
                  renew_after: Seconds | None = None, renew_grace: Seconds = 60.0,
                  concurrency: Concurrency | Callable[[Exchange], Concurrency] = "merge",
-                 max_sessions: int | None = None,
+                 max_sessions: int | None = None, unreadable: Literal["new", "refuse"] = "new",
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store
         self.sessions: Sessions = store.sessions
-        self.session_class: type[_S] = session_class or cast("type[_S]", Session)
+        self.session_class: type[_S] = checked_class(session_class or cast("type[_S]", Session))
         self.cookie = cookie
         self.clocks = Clocks(
             None if idle_timeout is None else seconds("idle_timeout", idle_timeout),
@@ -71,7 +69,12 @@ class SessionManager(SessionMapping[_S]):
         self.concurrency = concurrency if callable(concurrency) else known_mode(concurrency)
         if max_sessions is not None and max_sessions < 1:
             raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
+        if max_sessions is not None and not getattr(store, "can_list", True):
+            raise ConfigurationError(f"max_sessions needs a store that lists sessions; {type(store).__name__} cannot")
         self.max_sessions = max_sessions
+        if unreadable not in ("new", "refuse"):
+            raise ConfigurationError(f"unreadable must be 'new' or 'refuse', not {unreadable!r}")
+        self.unreadable = unreadable
         self.lock_timeout = seconds("lock_timeout", lock_timeout, zero=True)
         self.lock_lease = seconds("lock_lease", lock_lease)
 
@@ -132,6 +135,7 @@ class SessionManager(SessionMapping[_S]):
 
     def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
+        ties(session)
         if visit := self._exchange(exchange).visit:
             visit.maintain(session)
 
@@ -154,8 +158,8 @@ class SessionManager(SessionMapping[_S]):
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
         exchange = self._exchange(exchange)
-        value = exchange.get_cookie(policy_of(self, exchange).name)
-        return self.has_session(value) if must_exist else bool(value)
+        values = exchange.get_cookies(policy_of(self, exchange).name)
+        return any(map(self.has_session, values) if must_exist else values)
 
     # -- one session, in a request or out of it --------------------------------------------------------------------
 
@@ -169,6 +173,8 @@ class SessionManager(SessionMapping[_S]):
         """Return the session with this id, a private copy, or why there is none (`Found.absence`)."""
         found = (sessions or self.sessions).find(session_id, self.session_class)
         if found.session is None:
+            if found.absence is Absence.UNREADABLE and self.unreadable == "refuse":
+                raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")
             return found
         bound = ties(found.session)
         # By the clocks of this manager too: the record may have been stored under more generous ones.
@@ -216,8 +222,8 @@ class SessionManager(SessionMapping[_S]):
 
     def reserve_id(self, session: Session) -> str:
         """Decide the id the session is stored under when the request ends; an id it has now is dead from then on."""
-        session.id = tokens.new_id()
-        return session.id
+        ties(session).id = session_id = tokens.new_id()
+        return session_id
 
     def lock(self, session: Session | str) -> Lease:
         """Take the lock of a session, given itself or its id; release it with ``with`` or `Lease.release`."""
@@ -279,7 +285,7 @@ class SessionManager(SessionMapping[_S]):
 
     def _home(self, session: Session | str) -> Sessions:
         """Return where a session is kept: some stores keep those of a request with the request."""
-        request = ties(session).exchange if isinstance(session, Session) else None
+        request = None if isinstance(session, str) else ties(session).exchange
         return self.sessions if request is None or request.visit is None else cast(Sessions, request.visit.sessions)
 
     def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
@@ -291,40 +297,21 @@ class SessionManager(SessionMapping[_S]):
         note_new_id(session, self.sessions.clock(), user_changed, grace)
         limit = self.max_sessions if user_changed and session.user_key() is not None else None
         rotate = partial(self._home(session).rotate, session, new_id, grace, instead_of=instead_of)
-        with nullcontext() if limit is None else self._turn_to_log_in(session):
+        with nullcontext() if limit is None else logins.turn(self.sessions, session):
             try:
                 outcome = written(rotate, mode, lease)
             except StoreUnavailable:
                 session.id = None  # something may be there under the new id: who tries again takes another one
                 raise
             if limit is not None:
-                self._limit_sessions(session, limit)
+                logins.limit(self.sessions, session, self.session_class, limit)
         return outcome
-
-    def _turn_to_log_in(self, session: Session) -> Lease:
-        """Return a lock of the user whose sessions are limited.
-
-        Of a login that is submitted twice one comes to nothing, and must not be counted meanwhile.
-        """
-        return self.store.lock(tokens.hash_id(f"logins of {session.user_key()}"), lease=_LOGIN_LEASE)
 
     def _use(self, session: Session) -> None:
         """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
         bound = ties(session)
         bound.accessed = max(self.sessions.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
-
-    def _limit_sessions(self, session: Session, limit: int) -> None:
-        """End the oldest sessions of the user beyond the limit; the login stands, whatever becomes of this."""
-        try:
-            for _ in range(10):
-                found = self.sessions.each(self.session_class, session.user_key())
-                oldest_last = sorted(found, key=lambda each: (each.get_login_time() or 0, str(each.key)), reverse=True)
-                if all(self.sessions.end(extra, "too many sessions of one user", event="revoked")
-                       for extra in oldest_last[limit:]):  # none was renewed meanwhile
-                    return
-        except (StoreUnavailable, SessionConflict) as error:
-            log.warning("a user may have more sessions than allowed until the next login: %s", error)
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

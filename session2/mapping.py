@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import tokens
 from .errors import ConfigurationError
-from .session import Session
+from .session import Session, ties
 
 if TYPE_CHECKING:
     from .record import Outcome
@@ -35,10 +35,11 @@ class SessionMapping(Generic[_S]):
     def __getitem__(self, session_id: str) -> _S:
         session = self.load(session_id) or self._by_key(session_id)
         if session is None:
-            raise KeyError(session_id)
+            raise KeyError(f"{str(session_id)[:8]}...")
         return session
 
     def __setitem__(self, session_id: str, session: _S) -> None:
+        ties(session)
         if session_id not in (session.id, session.key):
             raise ConfigurationError("a session is stored under its own id only")
         self.save(session)

@@ -16,8 +16,8 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import ModuleType
-from typing import Any, ClassVar
+from types import ModuleType, NoneType
+from typing import Any, ClassVar, Final
 from zlib import crc32
 
 from .errors import ConfigurationError, SerializationError
@@ -43,14 +43,14 @@ class Serializer(ABC):
         """Return the state in `payload`, or raise `SerializationError`."""
 
     def seal(self, payload: bytes, key: str) -> bytes:
-        """Return the envelope to store under `key`."""
-        return self._header + b"%08x\n" % crc32(payload) + payload
+        """Return the envelope to store under `key`; it is no envelope under any other."""
+        return self._header + _checksum(payload, key) + b"\n" + payload
 
     def open(self, data: bytes, key: str) -> bytes:
         """Return the payload of the envelope stored under `key`, or raise `SerializationError`."""
         checksum, _, payload = self._body(data).partition(b"\n")
-        if checksum != b"%08x" % crc32(payload):
-            raise SerializationError("the record is damaged")
+        if checksum != _checksum(payload, key):
+            raise SerializationError("the record is damaged, or was stored under another key")
         return payload
 
     def _body(self, data: bytes) -> bytes:
@@ -62,6 +62,12 @@ class Serializer(ABC):
     @property
     def _header(self) -> bytes:
         return b"s2 " + self.tag.encode("ascii") + b" "
+
+
+# What a record raises that is of no use to this process: bytes that are no pickle, a class that is no more or has
+# another shape.  Anything else, such as too little memory, a time limit or an I/O error, says nothing about the record.
+_UNREADABLE: Final = (pickle.UnpicklingError, SerializationError, ArithmeticError, AttributeError, EOFError,
+                      ImportError, LookupError, RecursionError, TypeError, ValueError)
 
 
 class PickleSerializer(Serializer):
@@ -86,20 +92,24 @@ class PickleSerializer(Serializer):
     def loads(self, payload: bytes) -> State:
         try:
             return _checked(pickle.loads(payload))
-        except Exception as error:  # a damaged pickle can raise anything
+        except _UNREADABLE as error:
             raise SerializationError(f"the record cannot be unpickled: {error}") from error
 
 
 class JSONSerializer(Serializer):
-    """Keeps what JSON can keep: any language can read it and no record can run code.  Tuples come back as lists."""
+    """Keeps None, bool, int, finite float, str, and lists and dicts (with keys of str) of these, and nothing else.
+
+    Any language can read it and no record can run code.  What JSON would turn into something else, such as a tuple
+    into a list or NaN into what is no JSON, is refused.
+    """
 
     tag = "json"
 
     def dumps(self, state: State) -> bytes:
         try:
-            return _encode_json_strictly(state)
+            return _encode_json(state)
         except (TypeError, ValueError, RecursionError) as error:
-            where = _culprit(state, _encode_json_strictly)
+            where = _culprit(state, _encode_json)
             raise SerializationError(f"{where} cannot be written as JSON: {error}", where) from error
 
     def loads(self, payload: bytes) -> State:
@@ -110,8 +120,9 @@ class JSONSerializer(Serializer):
 
 
 class MsgpackSerializer(Serializer):
-    """Keeps what MessagePack can keep, smaller and faster than JSON; dates and UUIDs come back as text.
+    """Keeps what JSON does, all floats, bytes, and keys that are no str, smaller and faster.
 
+    What MessagePack would turn into something else, such as dates and UUIDs into text, is refused.
     Needs ``pip install session2[msgpack]``.
     """
 
@@ -119,13 +130,13 @@ class MsgpackSerializer(Serializer):
 
     def __init__(self) -> None:
         msgpack = _driver("msgspec.msgpack", "msgpack")
-        self._encode: Callable[[Any], bytes] = msgpack.Encoder().encode
+        self._encode_anything: Callable[[Any], bytes] = msgpack.Encoder().encode
         self._decode: Callable[[bytes], Any] = msgpack.Decoder().decode
 
     def dumps(self, state: State) -> bytes:
         try:
             return self._encode(state)
-        except Exception as error:  # an encoder lets through whatever a value raises
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             where = _culprit(state, self._encode)
             raise SerializationError(f"{where} cannot be written as MessagePack: {error}", where) from error
 
@@ -134,6 +145,10 @@ class MsgpackSerializer(Serializer):
             return _checked(self._decode(payload))
         except (ValueError, RecursionError, SerializationError) as error:
             raise SerializationError(f"the record is not MessagePack: {error}") from error
+
+    def _encode(self, value: Any) -> bytes:
+        _refuse_others(value, _IN_MSGPACK, _IN_MSGPACK)
+        return self._encode_anything(value)
 
 
 class _Sealing(Serializer):
@@ -260,21 +275,39 @@ def _driver(module: str, extra: str) -> ModuleType:
         raise ConfigurationError(f"this needs another package: pip install session2[{extra}]") from None
 
 
-def _encode_json_strictly(value: Any) -> bytes:
-    _refuse_other_keys(value)
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+def _checksum(payload: bytes, key: str) -> bytes:
+    return b"%08x" % crc32(payload, crc32(key.encode()))
 
 
-def _refuse_other_keys(value: Any) -> None:
-    """JSON would turn the key 1 into "1" without a word, and the session would not come back as it was."""
-    if isinstance(value, dict):
+# -- what a format keeps as it is -------------------------------------------------------------------------------------
+
+
+_IN_JSON: Final = frozenset({NoneType, bool, int, float, str})
+_IN_MSGPACK: Final = _IN_JSON | {bytes}
+
+
+def _encode_json(value: Any) -> bytes:
+    _refuse_others(value, _IN_JSON, frozenset({str}))
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+def _refuse_others(value: Any, kinds: frozenset[type], key_kinds: frozenset[type]) -> None:
+    """Raise TypeError for what would come back as something else, without a word: a tuple, an Enum, the key 1."""
+    kind = type(value)  # a subclass comes back as its base
+    if kind is dict:
         for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"keys must be str, not {type(key).__name__}")
-            _refuse_other_keys(item)
-    elif isinstance(value, (list, tuple)):
+            if type(key) not in key_kinds:
+                raise TypeError(f"keys must be {_names(key_kinds)}, not {type(key).__name__}")
+            _refuse_others(item, kinds, key_kinds)
+    elif kind is list:
         for item in value:
-            _refuse_other_keys(item)
+            _refuse_others(item, kinds, key_kinds)
+    elif kind not in kinds:
+        raise TypeError(f"a {kind.__name__} would not come back as one; turn it into {_names(kinds)}, list or dict")
+
+
+def _names(kinds: frozenset[type]) -> str:
+    return ", ".join(sorted(kind.__name__ for kind in kinds - {NoneType}))
 
 
 def _checked(state: Any) -> State:

@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import attrgetter
-from typing import Any, ClassVar, TextIO, TypeVar
+from typing import Any, ClassVar, Final, TextIO, TypeVar
 from uuid import UUID
 
 from . import merge
+from .defaults import refuse_shared
 from .errors import SerializationError
+from .forms import spend
 from .ties import Ties
 
 _S = TypeVar("_S", bound="Session")
@@ -50,6 +52,7 @@ class Session:
     user: Any = None
     _remote_address: str | None = None
     _form_tokens: list[str] | tuple[str, ...] = ()
+    _spent_tokens: list[str] | tuple[str, ...] = ()
     _csrf_token: str | None = None
     _issued: float | None = None
     _lock_name: str | None = None
@@ -65,6 +68,11 @@ class Session:
     expires = _Shown("expires")
     origin = _Shown("origin")
     exchange = _Shown("exchange")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a default that all sessions would share: one visitor would see what another one put there."""
+        super().__init_subclass__(**options)
+        refuse_shared(cls)
 
     def __init__(self, id: str | None = None) -> None:
         now = time.time()
@@ -112,7 +120,7 @@ class Session:
         self.set_state(merge.merge(base, self.get_state(), theirs, self._all_merge_rules()))
 
     def _all_merge_rules(self) -> dict[str, Any]:
-        return {"_form_tokens": merge.union, "_csrf_token": merge.first, **self.merge_rules}
+        return {"_form_tokens": merge.union, "_spent_tokens": spend, "_csrf_token": merge.first, **self.merge_rules}
 
     def has_info(self) -> bool:
         """Tell whether there is anything worth storing; until then there is no record and no cookie."""
@@ -195,10 +203,14 @@ class Session:
         return token in self._form_tokens
 
     def remove_form_token(self, token: str) -> None:
-        """Strike `token` off; ValueError if it is not outstanding."""
+        """Strike `token` off; ValueError if it is not outstanding.
+
+        Of two requests that do so at once the second fails with `SessionConflict` when it is stored.
+        """
         tokens = list(self._form_tokens)
         tokens.remove(token)
         self._form_tokens = tokens
+        self._spent_tokens = [*self._spent_tokens, token][-self.MAX_FORM_TOKENS:]
 
     def get_csrf_token(self) -> str:
         """Return the token that every form of this session carries; made at the first call."""
@@ -266,8 +278,25 @@ class DictSession(Session, MutableMapping[str, Any]):
 
 
 def ties(session: Session) -> Ties:
-    """Return what binds a session to its record and its request."""
+    """Return what binds a session to its record and its request; TypeError for a session of somebody else's."""
+    if not isinstance(session, Session):
+        raise TypeError(f"{_full_name(type(session))} is no session of session2: {_DERIVE}")
     return session._ties
+
+
+def checked_class(session_class: type[_S]) -> type[_S]:
+    """Return the class; TypeError if its sessions could not be stored."""
+    if not (isinstance(session_class, type) and issubclass(session_class, Session)):
+        raise TypeError(f"{_full_name(session_class)} is no session class of session2: {_DERIVE}")
+    return session_class
+
+
+_DERIVE: Final = ("derive your class from session2.Session or session2.DictSession, which have what Quixote's own has, "
+                  "and name it as the manager's session_class; sessions are then made by manager.new_session()")
+
+
+def _full_name(thing: Any) -> str:
+    return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else repr(thing)
 
 
 def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:

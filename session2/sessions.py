@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar, cast
 
 from . import tokens, traces
 from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
@@ -17,6 +18,8 @@ from .saving import CHANGED, MERGE_PATIENCE, Saving
 from .session import Session, lock_name
 from .store.lock import Lease
 from .ties import Origin
+
+log = logging.getLogger("session2")
 
 Event = Literal["ended", "revoked"]
 
@@ -116,6 +119,8 @@ class Sessions:
             outcome = self.saving.catch_up(session, origin)
             if outcome is not None:
                 return outcome
+            if traces.is_emptied(cast(Origin, ties.origin).record) and not self.is_changed(session):
+                return Outcome.GONE
             if ties.key != origin.key:  # another request renewed the id at the same moment
                 return self.save(session) if grace else self.rotate(session, new_id, 0.0, True, instead_of)
         raise SessionConflict("the session kept changing while its id was to be replaced; try again")
@@ -123,9 +128,9 @@ class Sessions:
     def _move(self, session: Session, new_id: str, grace: float, instead_of: Sequence[Session]) -> Outcome:
         """Store the session under its new id for a moment, retire the old one, and let the new one live."""
         ties, key = session._ties, self.codec.key(new_id)
-        before, accessed, expires = ties.origin, ties.accessed, ties.expires
+        before, expires = ties.origin, ties.expires
         soon = self.clock() + PROVISIONAL
-        ties.accessed, ties.expires = accessed - 1.0, soon if expires is None else min(soon, expires)
+        ties.expires = soon if expires is None else min(soon, expires)
         payload = self.codec.payload(session)
         try:
             self.filing.write(session, new_id, key, payload, None)
@@ -135,13 +140,20 @@ class Sessions:
             self.saving.take_back(key, payload)
             raise
         finally:
-            ties.accessed, ties.expires = accessed, expires
+            ties.expires = expires
         self.tell("created" if before is None else "renewed" if grace else "rotated", key,
                   "" if before is None else f"was {before.key[:8]}")
+        return self._let_live(session, payload)
+
+    def _let_live(self, session: Session, payload: bytes) -> Outcome:
+        """Give the record under a new id the time it shall live, unless others went on from it already."""
+        origin = cast(Origin, session._ties.origin)
         try:
-            self.touch(session)
+            self.filing.write(session, origin.id, origin.key, payload, origin.record.version)
+        except Conflict:
+            return self.saving.catch_up(session, origin) or Outcome.SAVED
         except StoreUnavailable as error:  # the next request does it
-            self.tell("conflict", key, f"lives for {PROVISIONAL:g} s only, until it is used again: {error}")
+            log.warning("session %.8s lives for %g s only, until it is used again: %s", origin.key, PROVISIONAL, error)
         return Outcome.SAVED
 
     def _retire_old(self, origin: Origin | None, new_id: str, grace: float, instead_of: Sequence[Session]) -> None:

@@ -87,3 +87,10 @@ def is_trace(record: Record) -> bool:
 def is_session(key: str, record: Record) -> bool:
     """Tell sessions from locks and traces."""
     return not is_lock(key) and not is_trace(record)
+
+
+def is_over(key: str, record: Record, now: float, unused_since: float | None) -> bool:
+    """Tell whether a purge deletes the record: it expired, or is a session that nobody used since."""
+    if not record.is_live(now):
+        return True
+    return unused_since is not None and record.accessed < unused_since and is_session(key, record)

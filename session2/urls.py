@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StoreMissing
 from .serializers import Encrypted, JSONSerializer, MsgpackSerializer, PickleSerializer, Serializer, Signed
 from .store.base import SessionStore
 
@@ -32,19 +32,21 @@ class Store(NamedTuple):
     """A URL; ``{}`` stands for a folder, in those that need no server."""
     extra: str = ""
     """What to install besides: ``session2[extra]``."""
+    takes_login: bool = False
+    """Whether a URL may hold a user and a password."""
 
 
 STORES: Final = {
     "volatile": Store("volatile", "VolatileSessionStore", "volatile:"),
     "directory": Store("directory", "DirectorySessionStore", "directory:{}/sessions?create=true"),
-    "shelve": Store("shelve", "ShelveSessionStore", "shelve:{}/sessions.shelf"),
+    "shelve": Store("shelve", "ShelveSessionStore", "shelve:{}/sessions.shelf?create=true"),
     "sqlite": Store("sqlite", "SQLiteSessionStore", "sqlite:{}/sessions.sqlite"),
-    "durus": Store("durus", "DurusSessionStore", "durus:{}/sessions.durus", "durus"),
+    "durus": Store("durus", "DurusSessionStore", "durus:{}/sessions.durus?create=true", "durus"),
     "durus+unix": Store("durus", "DurusSessionStore", "durus+unix:/run/durus.socket", "durus"),
-    "postgresql": Store("postgres", "PostgresSessionStore", "postgresql://user@localhost/sessions", "postgres"),
-    "postgres": Store("postgres", "PostgresSessionStore", "postgres://user@localhost/sessions", "postgres"),
-    "mysql": Store("mysql", "MySQLSessionStore", "mysql://user@localhost/sessions", "mysql"),
-    "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql"),
+    "postgresql": Store("postgres", "PostgresSessionStore", "postgresql://user@localhost/sessions", "postgres", True),
+    "postgres": Store("postgres", "PostgresSessionStore", "postgres://user@localhost/sessions", "postgres", True),
+    "mysql": Store("mysql", "MySQLSessionStore", "mysql://user@localhost/sessions", "mysql", True),
+    "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 
@@ -57,6 +59,12 @@ _SEALS: Final = {"signed": Signed, "encrypted": Encrypted}
 
 # One @, behind a user and a password of which no part can be taken for a host, a path or a query, and be shown as such.
 _LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
+
+# What looks like a login before the first slash, or for a port is none.
+_NO_PLACE: Final = re.compile(r"[^:]*:(//[^/]*@|//\[?[^/\]]*\]?:(?!\d+(/|$))|/?[^/]*:[^/]*@)")
+
+_APART: Final = ("the URL cannot be taken apart: in a user or password write %40 for @, and likewise for / ? # % and "
+                 "blanks")
 
 SECRETS: Final = "SESSION2_SECRETS"
 """The environment variable with the secrets for URLs that ask for a seal, separated by blanks, the newest first."""
@@ -76,7 +84,12 @@ def from_url(url: str, **options: Any) -> SessionStore:
     twice = arguments.keys() & options.keys()
     if twice:
         raise ConfigurationError(f"given in the URL and as an argument: {', '.join(sorted(twice))}")
-    return store.from_location(location, **arguments, **options)
+    try:
+        return store.from_location(location, **arguments, **options)
+    except StoreMissing as missing:
+        raise StoreMissing(missing.what, "?create=true in the URL") from None
+    except ValueError:  # it may repeat the URL
+        raise ConfigurationError(_APART) from None
 
 
 def extra_of(url: str) -> str:
@@ -85,11 +98,22 @@ def extra_of(url: str) -> str:
     return store.extra if store else ""
 
 
+def check(url: str) -> None:
+    """Raise what `from_url` would, as far as that can be told with nothing installed."""
+    check_login(url)
+    scheme = url.partition(":")[0]
+    if scheme not in STORES:
+        _class_of(scheme)
+
+
 def check_login(url: str) -> None:
-    """Refuse a URL whose password would end up elsewhere, such as in an error about the host."""
+    """Refuse a URL whose password would end up elsewhere, such as in an error about the host, or the path of a file."""
     if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
-        raise ConfigurationError("the URL cannot be taken apart: in a user or password write %40 for @, and likewise "
-                                 "for / ? # % and blanks")
+        raise ConfigurationError(_APART)
+    scheme = url.partition(":")[0]
+    if scheme in STORES and not STORES[scheme].takes_login and _NO_PLACE.match(url.partition("?")[0]):
+        raise ConfigurationError(f"the URL of this store has no user and no password; write for example "
+                                 f"{STORES[scheme].example.format('/var/lib')!r}, and ./ before a path with : and @")
 
 
 # -- the class for a scheme -------------------------------------------------------------------------------------------
@@ -104,8 +128,10 @@ def _class_of(scheme: str) -> type[SessionStore]:
     if scheme in offered:
         return _loaded(offered[scheme])
     known = [*STORES, *offered]
-    near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(scheme, known, 1))
-    raise ConfigurationError(f"no store is called {scheme!r}{near or '.'}  There are: {', '.join(known)}")
+    name = re.split("[^A-Za-z0-9+.-]", scheme, maxsplit=1)[0]  # what follows may be a password
+    shown = f"is called {name!r}" if name == scheme else "is called so; write its name and a colon"
+    near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(name, known, 1))
+    raise ConfigurationError(f"no store {shown}{near or '.'}  There are: {', '.join(known)}")
 
 
 def _offered() -> dict[str, EntryPoint]:
@@ -136,8 +162,8 @@ def _shown(point: EntryPoint) -> str:
 def _arguments(store: type[SessionStore], query: str) -> dict[str, Any]:
     try:
         arguments = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
-    except ValueError as error:
-        raise ConfigurationError(f"the query of the store URL cannot be read: {error}") from None
+    except ValueError:  # it repeats what may be anything
+        raise ConfigurationError("the query of the store URL cannot be read: write ?NAME=VALUE&NAME=VALUE") from None
     defaults = _defaults(store)
     return {name: _convert(store, name, text, defaults) for name, text in arguments.items()}
 
@@ -157,14 +183,14 @@ def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any
     default = defaults[name]
     if isinstance(default, bool):
         if text.lower() not in ("true", "false", "1", "0"):
-            raise ConfigurationError(f"{name} must be true or false, not {text!r}")
+            raise ConfigurationError(f"{name} must be true or false")
         return text.lower() in ("true", "1")
     if not isinstance(default, (int, float)):
         return text
     try:
         return type(default)(text)
     except ValueError:
-        raise ConfigurationError(f"{name} must be a number, not {text!r}") from None
+        raise ConfigurationError(f"{name} must be a number") from None
 
 
 def _serializer(text: str) -> Serializer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from . import tokens
 from .concurrency import Concurrency, written
@@ -23,11 +23,14 @@ log = logging.getLogger("session2")
 
 _DEFAULT_POLICY: Final = CookiePolicy()
 
+_CANDIDATES: Final = 5
+"""How many cookies of one name are tried: more than a site has applications mounted in one another."""
+
 
 class Visit:
     """What a manager does for one request."""
 
-    __slots__ = ("_found", "absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished",
+    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished",
                  "lease", "manager", "policy", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
@@ -38,7 +41,6 @@ class Visit:
         self.concurrency: Concurrency = concurrency
         self.cookie: str | None = None
         """The well-formed id the cookie carries."""
-        self._found: Found[Any] | None = None
         self.absence: Absence | None = None
         """Why there was no session when the request began."""
         self.ended: list[Session] = []
@@ -139,30 +141,35 @@ class Visit:
     # -- opening ---------------------------------------------------------------------------------------------------
 
     def _open(self) -> Session | None:
-        value = self.exchange.get_cookie(self.policy.name)
-        if not tokens.is_id(value):
-            self.absence = Absence.MALFORMED if value else Absence.NO_COOKIE
-        else:
-            self.cookie = value
-        session = self._load()
-        if self.concurrency == "lock" and session is not None:
-            self.lease = self.manager.lock(session)
-            session = self._load()
-        if session is None and self.absence is not Absence.NO_COOKIE:
-            self._tell_absence()
-        return session
-
-    def _load(self) -> Session | None:
-        if self.cookie is None:
+        found = self._first_that_lives(self.exchange.get_cookies(self.policy.name))
+        if found is None or self.cookie is None:
+            self._tell_absence(None)
             return None
-        self._found = found = self.manager.find(self.cookie, self.sessions)
+        if found.session is not None and self.concurrency == "lock":
+            self.lease = self.manager.lock(found.session)
+            found = self.manager.find(self.cookie, self.sessions)
         self.absence = found.absence
+        if found.session is None:
+            self._tell_absence(found)
         return found.session
 
-    def _tell_absence(self) -> None:
+    def _first_that_lives(self, values: list[str]) -> Found[Any] | None:
+        """Return what is found by the first cookie that names a live session, or else by the first that could."""
+        first = None
+        for value in [value for value in dict.fromkeys(values) if tokens.is_id(value)][:_CANDIDATES]:
+            found = self.manager.find(value, self.sessions)
+            if first is None or found.absence is None:
+                first, self.cookie = found, value
+            if found.absence is None:
+                return found
+        if first is None:
+            self.absence = Absence.MALFORMED if any(values) else Absence.NO_COOKIE
+        return first
+
+    def _tell_absence(self, found: Found[Any] | None) -> None:
         """Say why there is no session: what visitors notice at a level that is seen, what bots cause at another."""
-        found, absence = self._found, cast(Absence, self.absence)
-        if absence is Absence.UNREADABLE:  # that is told already
+        absence = self.absence
+        if absence is None or absence is Absence.NO_COOKIE or absence is Absence.UNREADABLE:  # the last is told already
             return
         key, reason = ("", "") if found is None else (found.key, found.reason)
         noticed = absence in (Absence.EXPIRED, Absence.ENDED)
@@ -234,6 +241,7 @@ class Visit:
 
     def _keep(self, session: Session, ended: list[Session]) -> None:
         if not ended and self._comes_late(session):
+            self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
         ties = session._ties
         seen = ties.accessed
@@ -255,7 +263,7 @@ class Visit:
 
         A cookie sent now could take the place of the one of the login.
         """
-        if session._ties.origin is not None or session.user is not None or self.ended or self.cookie is None:
+        if self.absence is None or session.user is not None or self.ended or self.cookie is None:
             return False
         return self.absence is Absence.ROTATED or self.sessions.locate(self.cookie).absence is Absence.ROTATED
 

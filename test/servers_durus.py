@@ -38,7 +38,8 @@ class DurusServer:
         self.file = folder / "server.durus"
         self.place: str | tuple[str, int] = str(folder / "socket") if unix else ("127.0.0.1", free_port())
         self.address = f"unix:{self.place}" if isinstance(self.place, str) else f"127.0.0.1:{self.place[1]}"
-        self.url = f"durus+{self.address}" if isinstance(self.place, str) else f"durus://{self.address}"
+        scheme = "durus+" if isinstance(self.place, str) else "durus://"
+        self.url = f"{scheme}{self.address}?create=true"
         self._process: TCPExecutor | None = None
 
     def start(self) -> DurusServer:

@@ -11,14 +11,17 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sql_lost_answers import LostAnswers
 
 from session2 import ConfigurationError, DictSession, StoreUnavailable
-from session2.errors import Conflict
+from session2.errors import Conflict, StoreMissing
+from session2.record import Record
 from session2.session import ties
 from session2.store.sql import pool
 from session2.store.sql import store as sql
 from session2.store.sql.results import Fault, StatementFailed
 from session2.store.sql.store import SQLSessionStore
+from session2.store.sql.tables import comment_of
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import contents, key_of, record_at
 from session2.testing.store.shop import Shop, again, saved
@@ -41,6 +44,7 @@ def connection():
     with store._connections.connection() as lent:
         return store._send(lent, whoami, {}).rows
 
+store.setup()
 store.write(key_of(1), record_at(store.clock()), None)
 mine = connection()
 child = os.fork()
@@ -86,8 +90,11 @@ class Visitor(threading.Thread):
             assert self._served.acquire(timeout=30)
 
 
-class SQLTests:
-    """A test class adds the fixtures `server`, `table`, `scheme` (of its URLs) and `lent` (a connection or a pool)."""
+class SQLTests(LostAnswers):
+    """A test class adds the fixtures `server`, `bare_table`, `scheme` (of its URLs) and `lent`.
+
+    `bare_table` is a name under which there is nothing, `lent` a connection or a pool.
+    """
 
     store_class: type[SQLSessionStore]
     whoami: str
@@ -98,12 +105,25 @@ class SQLTests:
         return Clock()
 
     @pytest.fixture
-    def make(self, server: Any, table: str) -> Callable[..., SQLSessionStore]:
+    def table(self, server: Any, bare_table: str) -> str:
+        """The name of a table that was set up."""
+        store = self.store_class(server.url, bare_table)
+        store.setup()
+        store.close()
+        return bare_table
+
+    @pytest.fixture
+    def make(self, make_bare: Any, table: str) -> Callable[..., SQLSessionStore]:
         """A function that makes another store on the same table."""
+        return make_bare
+
+    @pytest.fixture
+    def make_bare(self, server: Any, bare_table: str) -> Callable[..., SQLSessionStore]:
+        """A function that makes another store on the same table, which is not there yet."""
         stores = []
 
         def make(**options: Any) -> SQLSessionStore:
-            stores.append(self.store_class(server.url, table, **options))
+            stores.append(self.store_class(server.url, bare_table, **options))
             return stores[-1]
 
         yield make
@@ -196,27 +216,6 @@ class SQLTests:
             assert again(store, visitor.session)["n"] >= visitor.acknowledged
         assert any(visitor.failures for visitor in visitors), "the restarts came when nobody looked"
 
-    def test_write_whose_answer_was_lost(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        store = make()
-        version = store.write(KEY, record_at(store.clock(), b"old"), None)
-        send, lost = store._send, []
-
-        def lose_first_answer(connection: Any, text: str, arguments: Any) -> Any:
-            result = send(connection, text, arguments)
-            if not lost:
-                lost.append(text)
-                raise StatementFailed(Fault.BROKEN, "gone")
-            return result
-
-        monkeypatch.setattr(store, "_send", lose_first_answer)
-        version = store.write(KEY, record_at(store.clock(), b"new"), version)
-        assert lost
-        assert store.read(KEY).version == version
-        assert contents(store) == {KEY: b"new"}
-        lost.clear()
-        store.write(key_of(1), record_at(store.clock(), b"first"), None)
-        assert contents(store) == {KEY: b"new", key_of(1): b"first"}
-
     def test_broken_connection_is_tried_again_once_only(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         store, tries = make(), []
 
@@ -302,40 +301,70 @@ class SQLTests:
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(work, range(4)))
         assert again(store, session)["visits"] == 40
-        version = store.write(KEY, record_at(clock.now, user="anna", expires=clock.now + 10), None)
-        assert [key for key, _ in store.records_of("anna")] == [KEY]
+        self.use_everything(store, clock)
+        store.close()
+
+    def use_everything(self, store: SQLSessionStore, clock: Clock) -> None:
+        """Call each primitive, and see that what comes back is of the right type, digit by digit."""
+        store.setup()
+        written = record_at(clock.now, user="anna", expires=clock.now + 10 + 1 / 3)
+        version = store.write(KEY, written, None)
+        written = written._replace(version=version)
+        for key, record in ((KEY, store.read(KEY)), *store.scan(), *store.records_of("anna")):
+            if key == KEY:
+                assert record == written
+                assert [type(value) for value in record] == [type(value) for value in written]
         with pytest.raises(Conflict):
             store.write(KEY, record_at(clock.now), None)
-        store.touch(KEY, clock.now, clock.now + 20)
+        assert store.touch(KEY, clock.now, clock.now + 20)
+        assert not store.touch(key_of(1), clock.now, clock.now + 20)
         clock.advance(20)
         assert store.purge() == 1
         with pytest.raises(Conflict):
             store.write(KEY, record_at(clock.now), version)
-        store.close()
+        for number in range(3):
+            store.write(key_of(number), record_at(clock.now, user="anna"), None)
+        assert store.delete_old_sessions(60)[1] == 3
+        assert len(list(store.sessions.revoke("anna"))) == 3
+        assert list(store.records_of("anna")) == []
+        store.write(KEY, record_at(clock.now), None)
+        clock.advance(20)
+        assert store.purge(unused_since=clock.now) == 1
+        assert list(store.scan()) == []
 
     # -- the table -------------------------------------------------------------------------------------------------
 
-    def test_table_is_made_on_first_use_by_many(self, server: Any, table: str) -> None:
-        stores = [self.store_class(server.url, table) for _ in range(8)]
+    def test_only_setup_makes_the_table(self, server: Any, make_bare: Any, bare_table: str, clock: Clock) -> None:
+        store = make_bare(clock=clock)
+        for call in (lambda: store.read(KEY), lambda: store.write(KEY, record_at(0), None), lambda: contents(store),
+                     lambda: store.write(KEY, record_at(0), 1), lambda: store.touch(KEY, 1, None), store.purge,
+                     lambda: store.remove(KEY), lambda: store.remove(KEY, 1), lambda: store.lock(KEY),
+                     lambda: list(store.records_of("anna")), lambda: store.delete_old_sessions(1)):
+            with pytest.raises(StoreMissing, match=rf"{bare_table}.*store\.setup\(\).*session2 setup"):
+                call()
+        store.setup()
+        assert contents(store) == {}
+
+    def test_table_is_set_up_by_many_at_once(self, make_bare: Any) -> None:
+        stores = [make_bare() for _ in range(8)]
         with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda store: store.setup(), stores))
             list(threads.map(lambda number: stores[number].write(key_of(number), record_at(1e10), None), range(8)))
         assert len(contents(stores[0])) == 8
-        for store in stores:
-            store.close()
 
     @pytest.mark.parametrize("name", ["", "a b", 'a"b', "a`b", "a;b", "1a", "a.b.c", "a-b", "\N{SNOWMAN}", "x" * 64])
     def test_hostile_table_name(self, server: Any, name: str) -> None:
         with pytest.raises(ConfigurationError, match="table"):
             self.store_class(server.url, name)
 
-    def test_foreign_table_is_left_alone(self, server: Any, make: Any, table: str) -> None:
-        store = make()
+    def test_foreign_table_is_left_alone(self, server: Any, make_bare: Any, bare_table: str) -> None:
+        store = make_bare()
         self.execute(server, f"CREATE TABLE {store._table} (id VARCHAR(255) NOT NULL PRIMARY KEY, "
                              "pickle TEXT NOT NULL, modify_time TIMESTAMP)")
         self.execute(server, f"INSERT INTO {store._table} (id, pickle) VALUES ('an id', 'a pickle')")
         for call in (store.setup, lambda: store.setup(drop=True), lambda: store.read(KEY), store.purge,
                      lambda: store.write(KEY, record_at(0), None)):
-            with pytest.raises(ConfigurationError, match=table):
+            with pytest.raises(ConfigurationError, match=bare_table):
                 call()
         assert [row[:2] for row in self.execute(server, f"SELECT * FROM {store._table}")] == [("an id", "a pickle")]
 
@@ -347,19 +376,52 @@ class SQLTests:
             with pytest.raises(ConfigurationError, match="newer"):
                 store.setup(drop)
 
-    @pytest.mark.parametrize("trigger", [lambda store: store.setup(), lambda store: store.purge()])
-    def test_older_table_is_upgraded(self, server: Any, make: Any, clock: Clock, trigger: Any) -> None:
-        store = make(clock=clock)
-        self.make_schema_1(server, store)
-        written = record_at(clock.now, user="anna")
-        version = store.write(KEY, written, None)
-        store.write(key_of(1), record_at(clock.now, expires=clock.now + 5), None)
-        trigger(store)
-        assert store.read(KEY) == written._replace(version=version)
+    @pytest.mark.parametrize("schema", [1, 2])
+    def test_older_table_is_upgraded_by_setup(self, server: Any, make_bare: Any, clock: Clock, schema: int) -> None:
+        store = make_bare(clock=clock)
+        self.make_schema(server, store, schema)
+        columns = f"{self.quoted('key')}, data, version, created, modified, accessed, expires"
+        for key, expires in ((KEY, clock.now + 9), (key_of(1), clock.now + 5)):
+            self.execute(server, f"INSERT INTO {store._table} ({columns}) "
+                                 f"VALUES ('{key}', '', 1, 1, 1, {clock.now}, {expires})")
+        with pytest.raises(StoreMissing, match="earlier session2"):
+            store.write(key_of(2), record_at(clock.now), None)
+        store.setup()
+        found = store.read(KEY)
+        assert found == Record(b"", 1, 1, clock.now, clock.now + 9, None, 1)
         clock.advance(5)
         assert store.purge() == 1
+        store.write(KEY, found, found.version)
+        assert contents(store) == {KEY: b""}
+        assert self.indexes(server, store) == self.indexes_of_a_new_table(server, make_bare)
+
+    @pytest.mark.parametrize("schema", [1, 2, 3])
+    def test_table_that_lost_its_comment_is_adopted(self, server: Any, make_bare: Any, clock: Clock,
+                                                    schema: int) -> None:
+        """As ``pg_dump --no-comments`` loses it."""
+        store = make_bare(clock=clock)
+        self.make_schema(server, store, schema)
+        self.comment(server, store, "")
+        store.setup()
+        assert self.comment_of(server, store) == comment_of(3)
+        store.write(KEY, record_at(clock.now), None)
+        self.comment(server, store, "")
+        store.setup()
         assert contents(store) == {KEY: b"state"}
-        assert self.indexes(server, store) == self.indexes_of_a_new_table(server, make)
+        self.comment(server, store, "")
+        store.setup(drop=True)
+        assert contents(store) == {}
+
+    def test_table_with_columns_besides_ours_says_how_to_adopt_it(self, server: Any, make: Any) -> None:
+        store = make()
+        store.write(KEY, record_at(store.clock()), None)
+        self.comment(server, store, "")
+        self.execute(server, f"ALTER TABLE {store._table} ADD COLUMN note integer")
+        with pytest.raises(ConfigurationError, match="adopt it with: ") as caught:
+            store.setup(drop=True)
+        self.execute(server, str(caught.value).rpartition("adopt it with: ")[2])
+        store.setup()
+        assert contents(store) == {KEY: b"state"}
 
     def indexes_of_a_new_table(self, server: Any, make: Any) -> Any:
         store = make()
@@ -392,15 +454,55 @@ class SQLTests:
     def test_delete_old_sessions_by_strides(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make(clock=clock)
         monkeypatch.setattr(sql, "_STRIDE", 3)
+        self.store_by_age(store, clock)
+        with store.lock(KEY):
+            assert store.delete_old_sessions(9.5) == (10, 10)
+        assert sorted(session["n"] for session in store.sessions.each(DictSession)) == list(range(10))
+
+    def store_by_age(self, store: SQLSessionStore, clock: Clock) -> None:
+        """Store 20 sessions last used 0 to 19 minutes ago, and a trace."""
         for minutes in range(20):
             session = Shop(new_id())
             session["n"] = minutes
             ties(session).accessed = clock.now - minutes * 60
             store.sessions.save(session)
         store.sessions.rotate(session, new_id(), grace=30)
+
+    def test_purge_of_the_unused_goes_by_batches(self, make: Any, clock: Clock) -> None:
+        store = make(clock=clock)
+        self.store_by_age(store, clock)
+        store.write(key_of(1), record_at(clock.now - 9000, expires=clock.now), None)
         with store.lock(KEY):
-            assert store.delete_old_sessions(9.5) == (10, 10)
+            assert store.purge(batch=3, unused_since=clock.now - 9.5 * 60) == 11
+            assert store.read("lock-" + KEY)
         assert sorted(session["n"] for session in store.sessions.each(DictSession)) == list(range(10))
+
+    def test_purge_of_the_unused_spares_what_is_touched_meanwhile(self, make: Any, clock: Clock,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+        store = make(clock=clock)
+        for number in range(10):
+            store.write(key_of(number), record_at(clock.now), None)
+        send = store._send
+
+        def touch_first(connection: Any, text: str, arguments: Any) -> Any:
+            if text == store._sql["delete_unused"]:
+                monkeypatch.undo()
+                assert store.touch(key_of(5), clock.now + 60, None)
+                store.write(key_of(6), record_at(clock.now + 60), store.read(key_of(6)).version)
+            return send(connection, text, arguments)
+
+        monkeypatch.setattr(store, "_send", touch_first)
+        assert store.purge(unused_since=clock.now + 1) == 8
+        assert set(contents(store)) == {key_of(5), key_of(6)}
+
+    def test_touch_tells_whether_a_record_stands_there(self, make: Any, clock: Clock) -> None:
+        store = make(clock=clock)
+        assert not store.touch(KEY, clock.now, None)
+        store.write(KEY, record_at(clock.now, expires=clock.now + 10), None)
+        assert store.touch(KEY, clock.now + 5, clock.now + 10)
+        assert store.touch(KEY, clock.now + 3, clock.now + 20), "an earlier touch moves nothing"
+        clock.advance(10)
+        assert not store.touch(KEY, clock.now, clock.now + 10)
 
     def test_iteration_over_several_pages(self, make: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make(clock=clock)

@@ -20,8 +20,8 @@ from session2 import ConfigurationError
 from session2.forks import Birthplace, PerProcess
 from session2.store.base import SessionStore
 from session2.store.durus import DurusSessionStore
+from session2.store.durus.sources import SingleSource
 from session2.store.lock import Queues
-from session2.store.shelve import ShelveSessionStore
 from session2.store.sql.pool import Borrowed, Kind, Pool, one_at_a_time
 from session2.store.sqlite import SQLiteSessionStore
 
@@ -343,28 +343,11 @@ def test_sqlite_in_a_grandchild_and_another_store(tmp_path: Path) -> None:
         os.close(end)
 
 
-@on_all_forks
-def test_shelve(fork: Fork, tmp_path: Path) -> None:
-    path = tmp_path / "shelf"
-    store = ShelveSessionStore(path, flavour="dumb", timeout=2.0, clock=lambda: NOW)
-    version = saved(store, b"parent")
-    store.compact()
-
-    def work() -> None:
-        saved(store, b"child", version)
-        assert open_files(Path(f"{path}.journal")) == [f"{path}.journal"], "its own only, with a lock of its own"
-
-    with held(store._file()._mutex):
-        in_child(fork, work)
-    assert data_of(store) == b"child"
-    store.close()
-
-
 @pytest.mark.durus
 @on_all_forks
 def test_a_durus_server(fork: Fork, tmp_path: Path) -> None:
     with DurusServer(tmp_path) as server:
-        store = DurusSessionStore(server.place, clock=lambda: NOW)
+        store = DurusSessionStore(server.place, True, clock=lambda: NOW)
         version = saved(store, b"parent")
         [link] = store._source._own().idle  # type: ignore[attr-defined]
         mine = link.connection.storage.s.getsockname(), link.connection.storage.s.getpeername()
@@ -380,12 +363,32 @@ def test_a_durus_server(fork: Fork, tmp_path: Path) -> None:
         store.close()
 
 
+class Turn:
+    """The turn at a connection, as a context manager."""
+
+    def __init__(self, source: SingleSource) -> None:
+        self._source, self._entered, self._leave = source, threading.Event(), threading.Event()
+
+    def __enter__(self) -> None:
+        self._thread = threading.Thread(target=lambda: self._source.turn(self._stay))
+        self._thread.start()
+        assert self._entered.wait(60)
+
+    def _stay(self) -> None:
+        self._entered.set()
+        self._leave.wait(60)
+
+    def __exit__(self, *_: object) -> None:
+        self._leave.set()
+        self._thread.join()
+
+
 @pytest.mark.durus
 @on_all_forks
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_durus_file_belongs_to_one_process(fork: Fork, is_open: bool, tmp_path: Path) -> None:
     """The child is told so at once, however busy the parent was; before it is opened, it is anybody's."""
-    store = DurusSessionStore(str(tmp_path / "durus"), timeout=60.0, clock=lambda: NOW)
+    store = DurusSessionStore(str(tmp_path / "durus"), True, timeout=60.0, clock=lambda: NOW)
     if is_open:
         saved(store, b"parent")
 
@@ -396,7 +399,7 @@ def test_a_durus_file_belongs_to_one_process(fork: Fork, is_open: bool, tmp_path
         else:
             saved(store, b"child")
 
-    with held(store._source._mutex()):  # type: ignore[attr-defined]
+    with held(Turn(store._source)):  # type: ignore[arg-type]
         in_child(fork, work)
     assert data_of(store) == (b"parent" if is_open else b"child")
     store.close()

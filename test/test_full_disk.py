@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from servers_durus import marked
 
-STORES = {"directory": "directory:{}/sessions?create=true", "shelve": "shelve:{}/sessions",
-          "sqlite": "sqlite:{}/sessions.db", "durus": "durus:{}/sessions.durus"}
+STORES = {"directory": "directory:{}/sessions?create=true", "shelve": "shelve:{}/sessions?create=true",
+          "sqlite": "sqlite:{}/sessions.db", "durus": "durus:{}/sessions.durus?create=true"}
 URLS = pytest.mark.parametrize("url", marked(STORES.values()), ids=STORES)
 
 FILL = """

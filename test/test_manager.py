@@ -650,7 +650,7 @@ def test_a_user_that_cannot_be_pickled_is_named(site: Site) -> None:
 def test_a_user_that_is_stored_in_another_shape_is_no_other_user(site: Site) -> None:
     site.store.serializer = JSONSerializer()
     role = "one object, pickled once"
-    site.visit(login({"roles": [role, role], "rights": (1, 2)}))
+    site.visit(login({"roles": [role, role], "rights": [1, 2]}))
     old = site.id
     site.visit(put("a"))
     assert site.id == old

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from session2.urls import STORES
 
@@ -138,11 +139,24 @@ def test_every_module_can_be_imported_without_anything_optional(python, tmp_path
     assert not Path(file).is_relative_to(ROOT)
 
 
-def test_the_extras_of_the_stores_exist(wheel):
+def metadata_of(wheel):
     name = next(name for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".dist-info/METADATA"))
-    metadata = zipfile.ZipFile(wheel).read(name).decode()
-    extras = set(re.findall("^Provides-Extra: (.*)$", metadata, re.MULTILINE))
+    return zipfile.ZipFile(wheel).read(name).decode()
+
+
+def test_the_extras_of_the_stores_exist(wheel):
+    extras = set(re.findall("^Provides-Extra: (.*)$", metadata_of(wheel), re.MULTILINE))
     assert {store.extra for store in STORES.values() if store.extra} - extras == set()
+
+
+@pytest.mark.parametrize(("python_version", "floor"), [
+    ("3.10", "18.2"), ("3.11", "18.7"), ("3.12", "18.7"), ("3.13", "18.10"), ("3.14", "18.10")])
+def test_no_cherrypy_is_chosen_that_cannot_be_imported(wheel, python_version, floor):
+    """Up to 18.6 it needs inspect.getargspec, which is gone since Python 3.11, and up to 18.9 cgi, since 3.13."""
+    lines = re.findall("^Requires-Dist: (CherryPy.*)$", metadata_of(wheel), re.MULTILINE)
+    applying = [found for found in map(Requirement, lines)
+                if found.marker.evaluate({"python_version": python_version, "extra": "cherrypy"})]
+    assert {str(found.specifier) for found in applying} == {f">={floor}"}
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme, store in STORES.items() if not store.extra])

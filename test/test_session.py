@@ -3,12 +3,12 @@
 import io
 import pickle
 from collections.abc import Callable, MutableMapping
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
 
-from session2 import DictSession, Session, SessionManager
+from session2 import ConfigurationError, DictSession, Session, SessionManager, merge
 from session2.session import ties, user_key
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
@@ -165,3 +165,19 @@ def test_an_attribute_of_the_application_may_have_any_public_name(name: str, whe
     visit(lambda session: session.valid_csrf_token())
     assert [getattr(session, name) for session in manager] == ["the application's"]
     assert manager.revoke_user("joe") == 1
+
+
+@pytest.mark.parametrize("default", [[], {}, set(), bytearray()])
+def test_a_default_that_all_visitors_would_share_is_refused(default: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"Shop.cart .* one object for all visitors.*cart = None"):
+        type("Shop", (Session,), {"cart": default})
+
+
+def test_what_is_shared_on_purpose_is_said_so() -> None:
+    class Shop(DictSession):
+        merge_rules = {"visits": merge.add}
+        KINDS: ClassVar[list[str]] = ["book", "record"]
+        cart = None
+        sizes = (1, 2)
+
+    assert Shop().KINDS == ["book", "record"]

@@ -3,15 +3,17 @@
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, JSONSerializer, from_url, get_secret
-from session2.errors import SerializationError
+from session2 import ConfigurationError, JSONSerializer, SessionError, from_url, get_secret, urls
+from session2.errors import SerializationError, StoreMissing
 from session2.store.postgres import PostgresSessionStore
 from session2.store.volatile import VolatileSessionStore
+from session2.urls import STORES
 
 
 def test_a_scheme_names_a_store() -> None:
@@ -48,6 +50,7 @@ def test_options_are_passed_on() -> None:
 @pytest.mark.parametrize(("url", "message"), [
     ("nowhere:", "no store is called 'nowhere'.*There are: volatile, directory, "), ("", "no store"),
     ("sqlit:x", "did you mean 'sqlite'"), ("postgresq://x/y", "did you mean 'postgresql'"),
+    ("mysql//x/y", "did you mean 'mysql'"),
     ("directory:", "names no path"),
     ("directory", "'directory:/var/lib/sessions'"),
     ("volatile:x", "has no place"), ("volatile:?colour=red", "no argument 'colour'"),
@@ -68,6 +71,41 @@ def test_no_part_of_a_password_is_taken_for_something_else_and_told(scheme: str,
         from_url(f"{scheme}://anna:{password}@localhost/shop?table=sessions")
     assert "write %40 for @" in str(caught.value)
     assert "cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@contextmanager
+def telling_no(secret: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        assert secret not in "".join(traceback.format_exception(error))  # noqa: PT017
+        raise
+
+
+@pytest.mark.parametrize("url", [
+    *(f"{scheme}:{place}" for scheme in [*STORES, "nowhere", "mysq"] for place in [
+        "//anna:s3cret@h/x", "//anna:s3cret@h:2/x", "anna:s3cret@h/x", "/anna:s3cret@h/x", "//s3cret@h/x",
+        "//anna:s3cret@[h/x", "//h:s3cret", "//h:s3cret/x", "//h/x?s3cret", "//h/x?timeout=s3cret",
+        "//h/x?hash_ids=s3cret", "//h/x?passwd=s3cret"]),
+    "s3cret@h/d", "anna:s3cret@h/d", "//anna:s3cret@h/x", "mysql//s3cret@h/x", "volatile:s3cret", "durus://h:s3cret"])
+def test_no_error_repeats_a_password(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither when the store is made nor at its first use; and no file is made of that name."""
+    monkeypatch.chdir(tmp_path)
+    with suppress(SessionError, OSError), telling_no("cret"):
+        from_url(url).read("0" * 64)
+    assert not list(tmp_path.rglob("*cret*"))
+
+
+@pytest.mark.parametrize("path", ["shop@example.com", "/srv/a:b@c/x", "./a:b@c", "a:b", "//srv/x", "///srv/x"])
+@pytest.mark.parametrize("scheme", ["directory", "sqlite", "shelve"])
+def test_a_path_may_hold_what_a_login_does_not_look_like(scheme: str, path: str) -> None:
+    urls.check_login(f"{scheme}:{path}")
+
+
+@pytest.mark.parametrize("scheme", ["directory"])
+def test_what_is_missing_is_told_in_the_words_of_a_url(scheme: str, tmp_path: Path) -> None:
+    with pytest.raises(StoreMissing, match=r"with \?create=true in the URL, or in a shell with: session2 setup URL"):
+        from_url(f"{scheme}:{tmp_path}/nowhere")
 
 
 @pytest.mark.parametrize("conninfo", ["host=localhost password=s3 cret"])

@@ -1,5 +1,8 @@
 """session2 for CherryPy: name `StoreSession` as ``tools.sessions.storage_class``."""
 
+from . import checks
 from .session import StoreSession
 
 __all__ = ["StoreSession"]
+
+checks.install()

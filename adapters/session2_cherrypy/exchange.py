@@ -8,6 +8,8 @@ from http.cookies import Morsel
 from typing import Any
 
 from session2 import Exchange
+from session2.cookies import values_of
+from session2.exchange import joined
 
 EPOCH = format_datetime(datetime.fromtimestamp(0, timezone.utc), usegmt=True)
 
@@ -34,10 +36,15 @@ class CherryPyExchange(Exchange):
         self.headers += earlier.headers
 
     def get_cookie(self, name: str) -> str | None:
+        return next(iter(self.get_cookies(name)), None)
+
+    def get_cookies(self, name: str) -> list[str]:
         if name in self.cookies:
-            return self.cookies[name][0]
-        morsel = self.request.cookie.get(name)
-        return None if morsel is None else morsel.value
+            return [self.cookies[name][0]]
+        # The headers as they came: Python's parser, which CherryPy's cookies are read with, gives up at what it does
+        # not expect, and with a name that is there twice it keeps the last.
+        lines = [value for header, value in self.request.header_list if header.title() == "Cookie"]
+        return values_of("; ".join(lines), name)
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         self.cookies[name] = value, attributes
@@ -69,13 +76,7 @@ class CherryPyExchange(Exchange):
         for name, (value, attributes) in self.cookies.items():
             self.response.cookie[name] = _morsel(name, value, attributes, self.sends_expires)
         for name, value in self.headers:
-            self._add_to_response(name, value)
-
-    def _add_to_response(self, name: str, value: str) -> None:
-        there = [part.strip() for part in str(self.response.headers.get(name, "")).split(",") if part.strip()]
-        known = {part.lower() for part in there}
-        new = [part for part in value.split(", ") if part.lower() not in known]
-        self.response.headers[name] = ", ".join([*there, *new])
+            self.response.headers[name] = joined(self.response.headers.get(name), value)
 
 
 class _Morsel(Morsel):  # type: ignore[type-arg]

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, ValuesView
 from functools import cached_property
-from typing import Any, Literal
+from inspect import GEN_CREATED, getgeneratorstate
+from typing import Any, Final, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import CookiePolicy, DictSession, SessionManager
+from session2 import CookiePolicy, DictSession, SessionManager, traces
+from session2.found import Absence
 from session2.lazy import LazySession
 
 from . import proxy
 from .answers import as_http_errors
 from .cleaning import clean, keep_clean
 from .exchange import CherryPyExchange
-from .settings import cookie_policy, find_manager, tool_settings
+from .settings import cookie_path, cookie_policy, find_manager, tool_settings
+
+_ANSWERS: Final = (cherrypy.HTTPError, cherrypy.HTTPRedirect, cherrypy.InternalRedirect)
+"""The exceptions that are answers, not crashes."""
 
 
 class StoreSession(LazySession):
@@ -47,13 +53,17 @@ class StoreSession(LazySession):
         proxy.install()
         self.timeout = timeout
         self.clean_freq = clean_freq
-        self.originalid = id
+        self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
+        self._settled = False
+        self._error_of_server = sys.exc_info()[1]
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
+        cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
         super().__init__(CherryPyExchange(self._request, self._response), self._begin_request)
+        self.originalid = self._exchange.get_cookie(self._cookie_name) or id
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
         self._hook_is_due = locking in (None, "implicit")
@@ -65,10 +75,13 @@ class StoreSession(LazySession):
             self._exchange.carry_on(earlier)
         self._request.session2_exchange = self._exchange
         attach = self._request.hooks.attach
+        # Before what CherryPy caches by the headers; and once more behind all others, for what they changed.
         attach("before_finalize", self._before_headers, failsafe=True, priority=90)
+        attach("before_finalize", self._before_headers, failsafe=True, priority=sys.maxsize)
         attach("before_error_response", self._give_up, failsafe=True)
         attach("after_error_response", self._emit, failsafe=True)
         attach("on_end_resource", self._before_internal_redirect, failsafe=True)
+        attach("on_end_request", self._at_the_end, failsafe=True, priority=sys.maxsize)
 
     # -- the session -----------------------------------------------------------------------------------------------
 
@@ -76,6 +89,14 @@ class StoreSession(LazySession):
     def manager(self) -> SessionManager[DictSession]:
         """The manager this request is served by."""
         return find_manager(self._settings, self.timeout)
+
+    @cached_property
+    def cookie_policy(self) -> CookiePolicy:
+        """What the tool's settings make of the cookie, for a manager that was made without a policy."""
+        clocks = self.manager.clocks
+        max_age = clocks.lifetime if clocks.idle is None else clocks.idle
+        return cookie_policy(self._settings, self._request.headers, self._settings.get("samesite", self.samesite),
+                             max_age)
 
     @property
     def id(self) -> str:
@@ -88,7 +109,7 @@ class StoreSession(LazySession):
     def missing(self) -> bool:
         """Whether the request named a session that does not exist."""
         self.load()
-        return self.originalid is not None and self.session.key is None
+        return self._exchange.visit.absence not in (None, Absence.NO_COOKIE)
 
     # -- CherryPy's session API ------------------------------------------------------------------------------------
 
@@ -102,9 +123,7 @@ class StoreSession(LazySession):
 
     def _start(self) -> None:
         manager, exchange = self.manager, self._exchange
-        max_age = manager.clocks.lifetime if manager.clocks.idle is None else manager.clocks.idle
-        samesite = self._settings.get("samesite", self.samesite)
-        exchange.cookie_policy = cookie_policy(self._settings, self._request.headers, samesite, max_age)
+        exchange.cookie_policy = self.cookie_policy
         exchange.sends_expires = manager.cookie is None
         manager.start_request(exchange, self._concurrency(manager))
         self.locked = exchange.visit.concurrency == "lock"
@@ -168,13 +187,36 @@ class StoreSession(LazySession):
 
     # -- the mapping -----------------------------------------------------------------------------------------------
 
+    def keys(self) -> KeysView[str]:
+        """Return a view of the keys of this session."""
+        return self.session.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values of this session."""
+        return self.session.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of the items of this session."""
+        return self.session.items()
+
     @property
     def _data(self) -> dict[str, Any]:
         return self.session.data
 
+    def __iter__(self) -> Iterator[str]:
+        steps = (key for key in self.session)
+        self._begun = weakref.ref(steps)
+        return steps
+
     def __len__(self) -> int:
-        """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items."""
-        return sum(1 for _ in self.manager)
+        """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items.
+
+        ``list(session)`` and its like ask for the length when they have begun to iterate: they get that of the session.
+        """
+        begun = self._begun()
+        if begun is not None and getgeneratorstate(begun) == GEN_CREATED:
+            return len(self.session)
+        return sum(traces.is_session(key, record) for key, record in self.manager.store.scan())
 
     def __bool__(self) -> bool:
         return True
@@ -194,7 +236,8 @@ class StoreSession(LazySession):
         self.delete()
 
     def _before_headers(self) -> None:
-        if self._response.stream:  # the last moment to send a cookie; the lock is kept until the body is out
+        """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
+        if not self._is_crashing():
             self._settle()
         self._emit()
 
@@ -202,18 +245,45 @@ class StoreSession(LazySession):
         if isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
             self.save()
 
+    def _at_the_end(self) -> None:
+        """Store what the last hooks changed, and let go of the session."""
+        try:
+            if self._response.header_list is not None or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
+                self._settle()
+        except Exception:
+            cherrypy.log("What was changed in a session after the answer was made could not be stored.",
+                         context="TOOLS.SESSIONS", severity=40, traceback=True)
+        finally:
+            if self._opened:
+                self._give_up()
+
+    def _is_crashing(self) -> bool:
+        """Whether the hook that asks runs only for the sake of cleaning up, since another one has crashed."""
+        error = sys.exc_info()[1]
+        return error is not None and error is not self._error_of_server and not isinstance(error, _ANSWERS)
+
     def _settle(self) -> None:
         self._expire_if_asked()
-        if not self._opened:
+        if not self._opened or not self._has_news():
             return
+        late = self._response.header_list is not None
         try:
             with as_http_errors():
-                self.manager.settle_request(self._exchange, headers_sent=self._response.header_list is not None)
+                self.manager.settle_request(self._exchange, headers_sent=late)
         except cherrypy.HTTPError as error:
             # If this response is a redirection or an error already, CherryPy would make a 500 of a second one.
             self._request.error_response = error.set_response
             self._give_up()
             raise
+        self._settled = True
+        if late and self.session.has_info() and self.manager.needs_new_id(self.session):
+            self._give_up()  # it was refused, and will be however often it is tried
+
+    def _has_news(self) -> bool:
+        """Whether there is anything to settle: once that was done, only if something was changed since."""
+        visit = self._exchange.visit
+        return not self._settled or visit.ended or self.manager.needs_new_id(self.session) \
+            or visit.sessions.is_changed(self.session)
 
     def _give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""

@@ -3,22 +3,79 @@
 from __future__ import annotations
 
 import copy
+import functools
+import inspect
 import math
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
+from http.cookies import CookieError, SimpleCookie
+from types import NoneType
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, from_url
+from session2.cookies import is_path
 
 Manager = SessionManager[DictSession]
 
 _by_url: Final[dict[str, Manager]] = {}
 _variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, Manager]]] = WeakKeyDictionary()
 _making: Final = threading.Lock()
+
+
+OF_THE_TOOL: Final = ("on", "priority", "storage_class", "storage_type", "debug")
+OF_THE_COOKIE: Final = ("name", "path", "path_header", "domain", "secure", "httponly", "persistent")
+OF_THE_CLASS: Final = ("manager", "store_url", "timeout", "clean_freq", "locking", "samesite")
+OF_OTHER_CLASSES: Final = ("storage_path", "lock_timeout", "servers")
+"""What CherryPy's own classes take: left over, perhaps, and of no effect."""
+
+
+def check(settings: Mapping[str, Any], storage_class: Any) -> None:
+    """Raise `ConfigurationError` for settings that can be seen to be wrong without opening a store."""
+    _check_names(settings, storage_class)
+    _check_types(settings)
+    cookie_policy(settings, {}, settings.get("samesite", storage_class.samesite), None)
+
+
+def _check_names(settings: Mapping[str, Any], storage_class: Any) -> None:
+    own = [name for base in storage_class.__mro__ if "__init__" in vars(base)
+           for name in inspect.signature(base.__init__).parameters]
+    known = [*OF_THE_TOOL, *OF_THE_COOKIE, *OF_THE_CLASS, *OF_OTHER_CLASSES, *own]
+    for name in settings:
+        if name not in known:
+            near = "".join(f"; did you mean {found!r}?" for found in get_close_matches(name, known, 1))
+            raise ConfigurationError(f"there is no setting tools.sessions.{name}{near}")
+        if name in OF_OTHER_CLASSES and name not in own:
+            cherrypy.log(f"tools.sessions.{name} is a setting of another session class and has no effect.",
+                         context="TOOLS.SESSIONS", severity=30)
+
+
+def _check_types(settings: Mapping[str, Any]) -> None:
+    for name in ("name", "path", "path_header", "domain", "locking", "store_url"):
+        if not isinstance(settings.get(name), (str, NoneType)):
+            raise ConfigurationError(f"tools.sessions.{name} must be text, not {settings[name]!r}")
+    for name in ("secure", "httponly", "persistent"):
+        if settings.get(name) not in (True, False, None):
+            raise ConfigurationError(f"tools.sessions.{name} must be True or False, not {settings[name]!r}")
+    _minutes("timeout", settings.get("timeout", 60))
+    if settings.get("clean_freq") is not None:
+        _number("clean_freq", settings["clean_freq"])
+
+
+def _minutes(name: str, value: Any) -> float:
+    if not _number(name, value) > 0 or isinstance(value, bool):
+        raise ConfigurationError(f"tools.sessions.{name} must be a positive number of minutes, not {value!r}")
+    return float(value)
+
+
+def _number(name: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ConfigurationError(f"tools.sessions.{name} must be a positive number of minutes, not {value!r}")
+    return float(value)
 
 
 def tool_settings(request: Any) -> Mapping[str, Any]:
@@ -33,7 +90,7 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
 
     :param timeout: minutes; CherryPy's default if nothing is configured.
     """
-    given = settings.get("manager")
+    given, timeout = settings.get("manager"), _minutes("timeout", timeout)
     if given is None:
         return _variant(_made(settings.get("store_url")), timeout * 60)
     if not isinstance(given, SessionManager):
@@ -47,23 +104,34 @@ def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], sames
 
     :param max_age: seconds a persistent cookie lives; None: until the browser is closed.
     """
-    persistent = settings.get("persistent", True) and max_age is not None
-    return CookiePolicy(
+    persistent, secure = settings.get("persistent", True), settings.get("secure")
+    return _policy(
         name=settings.get("name", "session_id"),
-        path=_path(settings, headers),
+        path=cookie_path(settings, headers),
         domain=settings.get("domain") or None,
-        secure=settings.get("secure"),
-        httponly=bool(settings.get("httponly", True)),
+        secure=None if secure is None else bool(secure),
+        httponly=bool(settings.get("httponly", CookiePolicy.httponly)),
         samesite=samesite,
-        max_age=math.ceil(cast(float, max_age)) if persistent else None,
+        max_age=None if max_age is None or not persistent else math.ceil(max_age),
     )
 
 
-def _path(settings: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+@functools.lru_cache(maxsize=64)
+def _policy(name: str, **attributes: Any) -> CookiePolicy:
+    policy = CookiePolicy(name, **attributes)
+    try:
+        SimpleCookie()[name] = ""
+    except CookieError as error:
+        raise ConfigurationError(f"CherryPy cannot send a cookie called {name!r}: {error}") from error
+    return policy
+
+
+def cookie_path(settings: Mapping[str, Any], headers: Mapping[str, str]) -> str:
+    """Return the path of the cookie; HTTPError 400 if the header that names it holds none."""
     if settings.get("path"):
         return str(settings["path"])
     sent = headers.get(settings.get("path_header") or "", "") or "/"
-    if ";" in sent or not all(" " <= char <= "~" for char in sent):
+    if not is_path(sent):
         raise cherrypy.HTTPError(400, "The header that names the path of the session cookie is malformed.")
     return sent
 
@@ -92,8 +160,6 @@ def _variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manage
 
 
 def _made_variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
-    if idle_timeout is not None and not idle_timeout > 0:
-        raise ConfigurationError("tools.sessions.timeout must be a positive number of minutes")
     variant: Manager = copy.copy(manager)
     variant.session_class = _mapping_class(manager.session_class)
     variant.clocks = replace(manager.clocks, idle=idle_timeout)

@@ -11,6 +11,9 @@ import weakref
 from typing import Any
 
 from session2 import ConfigurationError, CookiePolicy, Exchange, Session
+from session2.cookies import values_of
+from session2.exchange import joined
+from session2.session import ties
 
 try:
     from quixote import get_publisher  # type: ignore[import-untyped, unused-ignore]
@@ -43,6 +46,8 @@ class QuixoteExchange(Exchange):
     @property
     def session(self) -> Session | None:
         session: Session | None = self.request.session
+        if session is not None:
+            ties(session)  # who has put a session of Quixote's own there is told what to do
         return session
 
     @session.setter
@@ -52,8 +57,11 @@ class QuixoteExchange(Exchange):
             self.request.environ["REMOTE_USER"] = str(session.user)
 
     def get_cookie(self, name: str) -> str | None:
-        value: str | None = self.request.get_cookie(name)
-        return value
+        return next(iter(self.get_cookies(name)), None)
+
+    def get_cookies(self, name: str) -> list[str]:
+        # The header as it came: of a name that is there twice Quixote keeps the last.
+        return values_of(self.request.get_environ("HTTP_COOKIE"), name)
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         # Quixote would keep the attributes of a cookie set earlier in the request: a max_age=0 among them.
@@ -73,9 +81,7 @@ class QuixoteExchange(Exchange):
 
     def add_header(self, name: str, value: str) -> None:
         response = self.request.response
-        present = response.get_header(name) or ""
-        if value.lower() not in [part.strip().lower() for part in present.split(",")]:
-            response.set_header(name, f"{present}, {value}" if present else value)
+        response.set_header(name, joined(response.get_header(name), value))
 
     @property
     def remote_address(self) -> str | None:

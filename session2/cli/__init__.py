@@ -1,7 +1,7 @@
 """The `session2` command, and what `setup-store.py` does.
 
-Exit codes: 0 done; 1 nothing was found, or not everything succeeded; 2 the arguments, a URL or the configuration cannot
-work; 3 the store is unavailable; 130 interrupted.
+Exit codes: 0 done; 1 the session or user named is not there, or not everything succeeded; 2 the arguments, a URL or the
+configuration cannot work; 3 the store is missing or unavailable; 130 interrupted.
 """
 
 from __future__ import annotations

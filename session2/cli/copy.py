@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from .. import traces
 from ..errors import ConfigurationError, Conflict, SessionError, StoreUnavailable
@@ -25,6 +26,10 @@ class Fate(enum.Enum):
     """Read back, it is what the source holds, or newer."""
     DIFFERENT = "different"
     """Read back, it is not what the source holds by now."""
+
+
+PLANNED: Final = (Fate.COPIED, Fate.EQUAL, Fate.KEPT)
+"""What `plan` can tell."""
 
 
 def check(source: SessionStore, target: SessionStore) -> None:
@@ -52,6 +57,15 @@ def copy(source: SessionStore, target: SessionStore, overwrite: bool,
         except (SessionError, ValueError) as error:
             complain(key, str(error))
             yield Fate.FAILED
+
+
+def plan(source: SessionStore, target: SessionStore | None, overwrite: bool) -> Iterator[Fate]:
+    """Yield what would become of each record; nothing is written.
+
+    :param target: None: it is not there yet.
+    """
+    for key, record in _records(source):
+        yield _fate(None if target is None else _read(target, key), record, overwrite)
 
 
 def verify(source: SessionStore, target: SessionStore, complain: Callable[[str, str], object]) -> Iterator[Fate]:
@@ -82,16 +96,21 @@ def _read(store: SessionStore, key: str) -> Record | None:
 def _copy_one(target: SessionStore, key: str, record: Record, overwrite: bool) -> Fate:
     for _ in range(10):
         found = target.read(key)
-        if found is not None and _same(found, record):
-            return Fate.EQUAL
-        if found is not None and _is_newer(found, record) and not overwrite:
-            return Fate.KEPT
+        fate = _fate(found, record, overwrite)
+        if fate is not Fate.COPIED:
+            return fate
         try:
             _put(target, key, record, found, overwrite)
         except Conflict:  # the target is in use
             continue
-        return Fate.COPIED
+        return fate
     raise SessionError("it kept changing in the target")
+
+
+def _fate(found: Record | None, record: Record, overwrite: bool) -> Fate:
+    if found is not None and _same(found, record):
+        return Fate.EQUAL
+    return Fate.KEPT if found is not None and _is_newer(found, record) and not overwrite else Fate.COPIED
 
 
 def _put(target: SessionStore, key: str, record: Record, found: Record | None, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from ..errors import ConfigurationError, SessionError, StoreUnavailable
+from ..errors import ConfigurationError, SessionError, StoreMissing, StoreUnavailable
 from ..store.base import SessionStore
 from ..urls import check_login, from_url
 
@@ -53,8 +53,8 @@ def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
     check_login(url)
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise ConfigurationError(f"{url}: {error}") from None
+    except ValueError:
+        raise ConfigurationError("the URL cannot be taken apart") from None
     user, at, host = parts.netloc.rpartition("@")
     if not at or ":" in user:
         return url
@@ -81,7 +81,8 @@ def _answer(question: str) -> str:
 
 def shown(text: str) -> str:
     """Return a text that may hold URLs, without their passwords."""
-    return re.sub(r"(://[^:/?#@\s]*:)[^/?#\s]*@", r"\1***@", text)
+    text = re.sub(r"(://[^:/?#@\s]*:)[^/?#\s]*@", r"\1***@", text)
+    return re.sub(r"([?&]\w*(pass|secret)\w*=)[^&\s]*", r"\1***", text)
 
 
 # -- the arguments of session2 0.6 ------------------------------------------------------------------------------------
@@ -150,6 +151,8 @@ def reporting() -> Iterator[None]:
         _end("interrupted", 130)
     except ConfigurationError as error:
         _end(error, 2)
+    except StoreMissing as error:
+        _end(f"{error.what}; set it up with: session2 setup URL", 3)
     except (StoreUnavailable, OSError) as error:
         _end(error, 3)
     except SessionError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import tokens, traces
 from ..clock import SteadyClock
 from ..codec import Codec
-from ..errors import ConfigurationError, Conflict
+from ..errors import ConfigurationError
 from ..events import Observer
 from ..filing import Filing
 from ..serializers import PickleSerializer, Serializer
@@ -77,17 +77,5 @@ class SessionStore(RecordStore):
 
     def delete_old_sessions(self, minutes: float) -> tuple[int, int]:
         """Delete the sessions nobody used for so many minutes; return how many are deleted and how many remain."""
-        deleted, remaining = self.purge(), 0
-        limit = self.clock() - minutes * 60
-        for key, record in self.scan():
-            if not traces.is_session(key, record):
-                continue
-            if record.accessed >= limit:
-                remaining += 1
-                continue
-            try:
-                self.remove(key, record.version)
-                deleted += 1
-            except Conflict:  # in use after all
-                remaining += 1
-        return deleted, remaining
+        deleted = self.purge(unused_since=self.clock() - minutes * 60)
+        return deleted, sum(traces.is_session(key, record) for key, record in self.scan())

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from .. import traces
 from ..errors import ConfigurationError, Conflict
 from ..record import Record, Version
 from .base import SessionStore
@@ -28,8 +29,11 @@ class VolatileSessionStore(SessionStore):
     def from_location(cls, location: str, **options: Any) -> VolatileSessionStore:
         """Make a store from ``volatile:``."""
         if location != "volatile:":
-            raise ConfigurationError(f"a volatile store has no place: write 'volatile:', not {location!r}")
+            raise ConfigurationError("a volatile store has no place: write 'volatile:' and nothing more")
         return cls(**options)
+
+    def _look_up(self, key: str) -> Record | None:
+        return self._records.get(checked_key(key))
 
     def read(self, key: str) -> Record | None:
         record = self._records.get(checked_key(key))
@@ -42,11 +46,12 @@ class VolatileSessionStore(SessionStore):
             self._records[key] = record._replace(version=version)
             return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         with self._mutex:
             record = self.read(key)
             if record is not None and accessed > record.accessed:
                 self._records[key] = record._replace(accessed=accessed, expires=expires)
+            return record is not None
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         with self._mutex:
@@ -60,13 +65,13 @@ class VolatileSessionStore(SessionStore):
             records = list(self._records.items())
         return ((key, record) for key, record in records if record.is_live(now))
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         now = self.clock() if now is None else now
         with self._mutex:
-            expired = [key for key, record in self._records.items() if not record.is_live(now)]
-            for key in expired:
+            over = [key for key, record in self._records.items() if traces.is_over(key, record, now, unused_since)]
+            for key in over:
                 del self._records[key]
-        return len(expired)
+        return len(over)
 
     def _compare(self, key: str, expected: Version | None) -> None:
         record = self.read(key)

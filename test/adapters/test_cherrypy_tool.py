@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, MutableMapping
+from http.cookies import CookieError, Morsel
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,13 @@ class CountingStore(VolatileSessionStore):
         del self.calls[len(self.calls) - self.calls[::-1].index("(") - 1:]  # how it looks at itself does not count
         return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         self._note("touch", key)
-        super().touch(key, accessed, expires)
+        return super().touch(key, accessed, expires)
+
+    def scan(self) -> Any:
+        self._note("scan", "")
+        return super().scan()
 
     def remove(self, key: str, expected: Any = None) -> None:
         self._note("remove", key)
@@ -177,6 +182,22 @@ def test_path_header_cannot_add_attributes(serve: Serve, manager: Any, path: str
     assert site.get("/visit", headers={"X-Path": path}, status=400).all("Set-Cookie") == []
 
 
+def test_path_header_is_checked_before_python_does(serve: Serve, manager: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer Pythons refuse control characters in the cookie that the tool drafts for every request."""
+    original = Morsel.__setitem__
+
+    def checked(morsel: Any, key: str, value: Any) -> None:
+        if any(char < " " or char == "\x7f" for char in str(value)):
+            raise CookieError("control characters are not allowed in cookies")
+        original(morsel, key, value)
+
+    monkeypatch.setattr(Morsel, "__setitem__", checked)
+    site = serve({"visit": visit, "index": hello}, manager=manager, path_header="X-Path")
+    for page in ("/", "/visit"):
+        assert site.get(page, headers={"X-Path": "/\x7f"}, status=400).all("Set-Cookie") == []
+        assert site.get(page, headers={"X-Path": "/shop"}).text in ("hello", "1")
+
+
 def test_cookie_is_secure_behind_a_proxy_with_tls(serve: Serve, manager: Any) -> None:
     site = serve({"visit": visit}, {"tools.proxy.on": True}, manager=manager)
     assert "Secure" in attributes(site, headers={"X-Forwarded-Proto": "https"})
@@ -306,6 +327,35 @@ def test_length_is_the_number_of_sessions(serve: Serve, manager: Any) -> None:
     assert site.get("/count", site.cookie("/visit")).text == "2"
 
 
+@pytest.mark.parametrize("ask", [
+    list, tuple, sorted, dict, set, repr, bool, lambda session: [*session], lambda session: {**session},
+    lambda session: list(session.keys()), lambda session: list(session.values()), lambda session: len(session.keys()),
+    lambda session: list(session.items()), lambda _: list(cherrypy.serving.session), lambda session: session.clear(),
+])
+def test_who_wants_the_items_leaves_the_other_sessions_alone(serve: Serve, manager: Any, store: Any, ask: Any) -> None:
+    """Python's list() asks for the length first."""
+    site = serve({"page": lambda: str(ask(cherrypy.session)), "visit": visit}, manager=manager)
+    cookie = site.cookie("/visit")
+    site.get("/visit")
+    store.calls.clear()
+    site.get("/page", cookie)
+    assert "scan" not in store.calls
+
+
+def test_sessions_are_counted_without_being_decoded(serve: Serve, manager: Any, monkeypatch: Any) -> None:
+    def count() -> str:
+        decoded.clear()
+        return f"{len(cherrypy.session)} {[*cherrypy.session]} {len(cherrypy.session)} {len(decoded)}"
+
+    decoded: list[Any] = []
+    restore = DictSession.restore.__func__
+    monkeypatch.setattr(DictSession, "restore", classmethod(lambda *given: decoded.append(1) or restore(*given)))
+    site = serve({"count": count, "visit": visit}, manager=manager, locking="merge")
+    cookies = [site.cookie("/visit") for _ in range(3)]
+    assert site.get("/count", cookies[0]).text == "3 ['n'] 3 1"
+    assert decoded
+
+
 def test_attributes_of_the_session(serve: Serve, store: Any) -> None:
     class Shopper(DictSession):
         greeting = "hello"
@@ -347,6 +397,8 @@ def test_what_the_request_brought(serve: Serve, manager: Any) -> None:
     assert site.get("/page").text == "None False False True"
     assert site.get("/page", cookie).text == f"{cookie.partition('=')[2]} False False True"
     assert site.get("/page", "session_id=made-up").text == "made-up False True True"
+    assert site.get("/page", "session_id=" + "x" * 43).text == "x" * 43 + " False True True"
+    assert site.get("/page", f"session_id=; a={{}}; {cookie}").text.endswith(" False False True")
 
 
 def test_user(serve: Serve, manager: Any) -> None:
@@ -363,6 +415,29 @@ def test_user(serve: Serve, manager: Any) -> None:
     bob = site.cookie("/switch", ada)
     assert (site.get("/who", ada).text, site.get("/who", bob).text) == ("None", "bob")
     assert [session.user for session in manager.sessions_of("bob")] == ["bob"]
+
+
+def test_session_auth_as_the_page_has_it(serve: Serve, manager: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs/cherrypy.md").read_text("utf-8")
+    recipe: dict[str, Any] = {}
+    exec(page.partition("tools.session_auth`")[2].partition("```python\n")[2].partition("```")[0], recipe)
+    site = serve({"index": lambda: str(cherrypy.session.user), "do_login": hello, "do_logout": hello},
+                 recipe["members_only"], manager=manager)
+
+    def post(path: str, cookie: str, form: bytes = b"") -> str:
+        sent = {"Content-Type": "application/x-www-form-urlencoded"}
+        return str(site.cookie(path, cookie, method="POST", body=form, status=303, headers=sent))
+
+    planted = site.cookie("/")
+    assert "Password" in site.get("/", planted).text
+    ada = post("/do_login", planted, b"username=ada&password=sesame&from_page=/")
+    assert site.get("/", ada).text == "ada"
+    assert ada != planted
+    assert "Password" in site.get("/", planted).text
+    left = post("/do_logout", ada, b"from_page=/")
+    for cookie in (ada, planted, left):
+        assert "Password" in site.get("/", cookie).text
+    assert list(manager.sessions_of("ada")) == []
 
 
 def test_csrf_token_of_a_form(serve: Serve, manager: Any) -> None:
@@ -412,21 +487,163 @@ def test_crash_undoes_everything(serve: Serve, manager: Any, store: Any, end: st
     assert site.get("/look", cookie).text == "1"
 
 
-@pytest.mark.parametrize("point", ["on_end_resource", "on_end_request"])
-def test_look_when_all_is_over_leaves_no_lock(serve: Serve, manager: Any, store: Any, point: str) -> None:
+def late(point: str, change: Callable[[], Any], priority: int = 50) -> dict[str, Any]:
+    """Return configuration that has `change` done at a hook point."""
+    return {f"hooks.{point}": cherrypy._cprequest.Hook(change, priority=priority)}
+
+
+LATE = [("before_finalize", 40), ("before_finalize", 60), ("before_finalize", 95), ("before_finalize", 10 ** 6),
+        ("on_end_resource", 50), ("on_end_resource", 99), ("on_end_request", 10), ("on_end_request", 95),
+        ("on_end_request", 10 ** 6)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("locking", ["implicit", "merge"])
+@pytest.mark.parametrize(("point", "priority"), LATE)
+def test_what_late_hooks_change_is_stored(serve: Serve, manager: Any, store: Any, point: str, priority: int,
+                                          locking: str, stream: bool) -> None:
     seen: list[str] = []
 
-    def late_look() -> None:
+    def change() -> None:
         seen.append(look())
-        cherrypy.session["n"] = 100
+        cherrypy.session["late"] = cherrypy.session.get("late", 0) + 1
 
-    site = serve({"index": hello, "visit": visit, "look": look}, {f"hooks.{point}": late_look}, manager=manager)
+    begun = serve({"visit": visit}, manager=manager).cookie("/visit")
+    for number, page in enumerate([hello, look, visit], 1):
+        site = serve({"page": page}, {**late(point, change, priority), "response.stream": stream}, manager=manager,
+                     locking=locking)
+        answer = site.get("/page", begun)
+        site.server.stop()  # the last hooks run when the browser has its answer already
+        assert answer.all("Set-Cookie") == []
+        assert [session["late"] for session in manager] == [number]
+    assert [session["n"] for session in manager] == [2]
+    assert seen == ["1", "1", "2"]
+    assert [key for key, _ in store.scan()] == [session.key for session in manager], "no lock is left"
+
+
+@pytest.mark.parametrize("end", [cherrypy.HTTPError(402), cherrypy.HTTPRedirect("/look"), cherrypy.NotFound()])
+@pytest.mark.parametrize(("point", "priority"), LATE)
+def test_late_hooks_of_answers_that_are_exceptions(serve: Serve, manager: Any, point: str, priority: int,
+                                                   end: Exception) -> None:
+    def page() -> None:
+        raise end
+
+    def change() -> None:
+        cherrypy.session["late"] = 1
+
+    site = serve({"visit": visit, "page": page}, manager=manager)
     cookie = site.cookie("/visit")
-    assert site.get("/", cookie).text == "hello"
-    assert seen[-1] == "1"
-    site.server.stop()  # the last hooks run when the browser has its answer already
-    assert [key for key, _ in store.scan()] == [session.key for session in manager]
-    assert [session["n"] for session in manager] == [1]
+    site.app.merge({"/page": late(point, change, priority)})
+    site.get("/page", cookie, status={"HTTPError": 402, "HTTPRedirect": 303, "NotFound": 404}[type(end).__name__])
+    site.server.stop()
+    assert [session["late"] for session in manager] == [1]
+
+
+@pytest.mark.parametrize("priority", [40, 60, 95, 10 ** 6])
+@pytest.mark.parametrize("change", ["begin", "login", "delete", "regenerate"])
+def test_late_hooks_can_still_send_a_cookie_before_the_headers_are_out(serve: Serve, manager: Any, change: str,
+                                                                       priority: int) -> None:
+    def do() -> None:
+        {"begin": visit, "login": lambda: cherrypy.session.set_user("ada"), "delete": cherrypy.session.delete,
+         "regenerate": cherrypy.session.regenerate}[change]()
+
+    site = serve({"visit": visit, "page": hello, "look": lambda: f"{look()} {cherrypy.session.user}"}, manager=manager)
+    old = None if change == "begin" else site.cookie("/visit")
+    site.app.merge({"/page": late("before_finalize", do, priority)})
+    answer = site.get("/page", old)
+    assert (answer.all("Cache-Control"), answer.all("Vary")) == (["no-store"], ["Cookie"])
+    new = answer.all("Set-Cookie")[0].partition(";")[0]
+    assert site.get("/look", new).text == {"begin": "1 None", "login": "1 ada", "delete": "None None",
+                                           "regenerate": "1 None"}[change]
+    assert site.get("/look", old).text == "None None"
+
+
+@pytest.mark.parametrize("point", ["on_end_resource", "on_end_request"])
+@pytest.mark.parametrize("change", ["begin", "login", "regenerate", "no value"])
+def test_late_change_that_cannot_be_stored_is_logged(serve: Serve, manager: Any, store: Any, point: str, change: str,
+                                                     caplog: pytest.LogCaptureFixture) -> None:
+    def do() -> None:
+        {"begin": visit, "login": lambda: cherrypy.session.set_user("ada"), "regenerate": cherrypy.session.regenerate,
+         "no value": lambda: cherrypy.session.update(key=lambda: None)}[change]()
+
+    site = serve({"visit": visit, "page": hello}, manager=manager)
+    cookie = site.cookie("/visit")
+    before = list(store.scan())
+    site.app.merge({"/page": late(point, do)})
+    assert site.get("/page", None if change == "begin" else cookie).all("Set-Cookie") == []
+    site.server.stop()
+    assert ("no cookie could be sent any more" if change != "no value" else "'key'") in caplog.text
+    assert list(store.scan()) == before
+
+
+@pytest.mark.parametrize("point", ["on_end_resource", "on_end_request"])
+def test_late_change_that_the_store_refuses_is_logged(serve: Serve, manager: Any, store: Any, point: str,
+                                                      caplog: pytest.LogCaptureFixture) -> None:
+    def change() -> None:
+        cherrypy.session["late"] = 1
+        store.down = True
+
+    site = serve({"visit": visit, "page": look}, manager=manager, locking="merge")
+    cookie = site.cookie("/visit")
+    site.app.merge({"/page": late(point, change)})
+    assert site.get("/page", cookie).text == "1"
+    site.server.stop()
+    assert "after the answer was made" in caplog.text
+    assert "the plug was pulled" in caplog.text
+
+
+@pytest.mark.parametrize("point", ["on_end_resource", "on_end_request"])
+def test_late_logout_ends_the_session(serve: Serve, manager: Any, point: str) -> None:
+    site = serve({"visit": visit, "page": hello}, manager=manager)
+    cookie = site.cookie("/visit")
+    site.app.merge({"/page": late(point, lambda: cherrypy.session.delete())})
+    site.get("/page", cookie)
+    site.server.stop()
+    assert list(manager) == []
+
+
+@pytest.mark.parametrize(("point", "priority"), [("on_end_resource", 50), ("on_end_request", 10),
+                                                 ("on_end_request", 10 ** 6), ("before_error_response", 10)])
+def test_late_hooks_do_not_store_what_a_crash_undid(serve: Serve, manager: Any, store: Any, point: str,
+                                                    priority: int) -> None:
+    def crash() -> None:
+        visit()
+        raise RuntimeError("on purpose")
+
+    def change() -> None:
+        cherrypy.session["late"] = 1
+
+    site = serve({"visit": visit, "crash": crash}, manager=manager)
+    cookie = site.cookie("/visit")
+    before = list(store.scan())
+    site.app.merge({"/crash": late(point, change, priority)})
+    site.get("/crash", cookie, status=500)
+    site.server.stop()
+    assert list(store.scan()) == before
+
+
+@pytest.mark.parametrize("priority", [60, 95, 10 ** 6])
+def test_hook_that_crashes_stores_nothing_of_its_own(serve: Serve, manager: Any, store: Any, priority: int) -> None:
+    def crash() -> None:
+        visit()
+        raise RuntimeError("on purpose")
+
+    site = serve({"visit": visit, "page": look}, manager=manager)
+    cookie = site.cookie("/visit")
+    before = list(store.scan())
+    site.app.merge({"/page": late("before_finalize", crash, priority)})
+    assert site.get("/page", cookie, status=500).all("Set-Cookie") == []
+    assert list(store.scan()) == before
+
+
+def test_settling_again_costs_nothing(serve: Serve, store: Any) -> None:
+    manager = SessionManager(store, DictSession, touch_interval=0)
+    site = serve({"look": look, "visit": visit}, manager=manager, locking="merge")
+    cookie = site.cookie("/visit")
+    store.calls.clear()
+    site.get("/look", cookie)
+    site.server.stop()
+    assert store.calls.count("touch") == 1
 
 
 def test_requests_that_never_reach_the_tool(serve: Serve, manager: Any) -> None:

@@ -165,7 +165,7 @@ def shelf(folder: Path) -> list[Case]:
             file["k"] = data
 
     save(pickle.dumps(STATE))
-    return [raw("dbm, opened each time", load, save), *ours("shelve", f"shelve:{folder}/ours.shelf")]
+    return [raw("dbm, opened each time", load, save), *ours("shelve", f"shelve:{folder}/ours.shelf?create=true")]
 
 
 def memory(folder: Path) -> list[Case]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from servers_durus import DurusServer
 from servers_sql import PASSWORD, MariaServer, PostgresServer
 
-from session2 import DictSession, SessionManager, from_url
+from session2 import ConfigurationError, DictSession, SessionManager, from_url
+from session2.cli import main
+from session2.cli import setup_store as main_of_setup_store
 from session2.cli.copy import Fate, copy, verify
 from session2.record import Record
 from session2.store.base import SessionStore
@@ -27,6 +31,8 @@ from session2.tokens import new_id
 from session2.traces import is_session
 
 ROOT = Path(__file__).parents[2]
+Called: TypeAlias = Callable[..., tuple[str, str]]
+DAY = 86400.0
 NOW = 2_000_000_000.0  # a day in 2033: records made at it have not expired
 
 
@@ -70,6 +76,21 @@ def store(url: str) -> Iterator[SessionStore]:
     store.close()
 
 
+@pytest.fixture
+def called(capsys: pytest.CaptureFixture[str]) -> Called:
+    """Run a command in this process: as `session2` does, and faster."""
+    def call(*arguments: str, code: int = 0, main: Callable[[Sequence[str]], None] = main) -> tuple[str, str]:
+        ended = 0
+        try:
+            main(arguments)
+        except SystemExit as end:
+            ended = int(end.code or 0)
+        out, err = capsys.readouterr()
+        assert ended == code, out + err
+        return out, err
+    return call
+
+
 def begun(store: SessionStore, user: Any = None, **values: Any) -> DictSession:
     """Return a session that is stored."""
     session = DictSession()
@@ -86,11 +107,11 @@ def keys(store: SessionStore) -> set[str]:
 # -- all commands -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["setup", "purge", "list", "show", "revoke", "copy"])
-def test_every_command_has_help_and_refuses_nonsense(command: str) -> None:
-    assert "Usage: session2 " + command in session2(command, "--help").stdout
-    session2(command, code=2)
-    session2(command, "volatile:", "--colour", "red", code=2)
+@pytest.mark.parametrize("command", ["setup", "purge", "list", "stats", "show", "revoke", "copy"])
+def test_every_command_has_help_and_refuses_nonsense(command: str, called: Called) -> None:
+    assert "Usage: session2 " + command in called(command, "--help")[0]
+    called(command, code=2)
+    called(command, "volatile:", "--colour", "red", code=2)
 
 
 def test_the_version_is_that_of_the_package() -> None:
@@ -102,20 +123,23 @@ def test_the_version_is_that_of_the_package() -> None:
 @pytest.mark.parametrize("arguments", [("list", "bogus:x"), ("list", "volatile:?colour=red"), ("setup", "no url"),
                                        ("list", "mysql://["), ("setup", "mysql", "host", "user"),
                                        ("setup", "oracle", "host", "user", "password", "database"),
-                                       ("purge", "volatile:", "--batch", "0"), ("show", "volatile:", "short"),
+                                       ("purge", "volatile:", "--batch", "0"),
+                                       ("purge", "volatile:", "--older-than", "nan"),
+                                       ("purge", "volatile:", "--older-than", "inf"),
+                                       ("purge", "volatile:", "--older-than=-1"), ("show", "volatile:", "short"),
                                        ("show", "volatile:", "../../etc/passwd"), ("revoke", "volatile:"),
                                        ("revoke", "volatile:", "--all", "--user", "anna"),
                                        ("copy", "volatile:", "volatile:")])
-def test_usage_errors_are_code_2(arguments: tuple[str, ...]) -> None:
-    done = session2(*arguments, code=2)
-    assert done.stderr
-    assert done.stdout == ""
+def test_usage_errors_are_code_2(arguments: tuple[str, ...], called: Called) -> None:
+    out, err = called(*arguments, code=2)
+    assert err
+    assert out == ""
 
 
 @pytest.mark.parametrize(("command", "url"), [
     (("list",), "mysql://anna:s3cret@127.0.0.1:1/sessions"),
     (("purge",), "postgresql://anna:s3cret@127.0.0.1:1/sessions"),
-    pytest.param(("revoke", "--all"), "durus+unix:/nowhere/socket", marks=pytest.mark.durus),
+    pytest.param(("revoke", "--all", "--yes"), "durus+unix:/nowhere/socket", marks=pytest.mark.durus),
     pytest.param(("show", "12345678"), "durus://127.0.0.1:1", marks=pytest.mark.durus),
     (("setup",), "mysql://anna:s3cret@127.0.0.1:1/sessions"),
     pytest.param(("copy", "volatile:"), "durus://127.0.0.1:1", marks=pytest.mark.durus),
@@ -172,8 +196,8 @@ def test_setup_store_tells_how_it_is_used(word: str) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("mysql",), ("psycopg", "", "u", "p"), ("oracle", "", "u", "p", "d"),
                                        ("mysql", "", "u", "p", "d", "t", "x"), ("bogus:x",)])
-def test_setup_store_refuses_nonsense(arguments: tuple[str, ...]) -> None:
-    assert setup_store(*arguments, code=2).stderr
+def test_setup_store_refuses_nonsense(arguments: tuple[str, ...], called: Called) -> None:
+    assert called(*arguments, code=2, main=main_of_setup_store)[1]
 
 
 @pytest.mark.parametrize("scheme", ["directory", "sqlite"])
@@ -252,11 +276,11 @@ def test_the_password_need_not_be_in_the_process_list(which: int, given: str, ma
 TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
-def on_a_terminal(*arguments: str, answer: str | None = None) -> str:
+def on_a_terminal(*arguments: str, answer: str | None = None, columns: int = 120, code: int = 0) -> str:
     """Run the command where there is a terminal, answering its prompt; return all that is to be seen."""
     command = [sys.executable, "-c", TERMINAL, sys.executable, "-W", "error", "-m", "session2", *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120"}) as process:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": str(columns)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         seen = b""
@@ -266,7 +290,7 @@ def on_a_terminal(*arguments: str, answer: str | None = None) -> str:
             process.stdin.write(answer.encode() + b"\n")
             process.stdin.flush()
         seen += process.stdout.read()
-    assert process.returncode == 0, seen
+    assert process.returncode == code, seen
     return seen.decode()
 
 
@@ -283,7 +307,7 @@ def test_list(url: str, store: SessionStore) -> None:
     anna = session2("list", url, "--user", "anna", "--json").stdout.splitlines()
     assert {json.loads(line)["key"] for line in anna} == {session.key for session in sessions[:2]}
     assert len(session2("list", url, "--limit", "3").stdout.splitlines()) == 3
-    assert session2("list", url, "--user", "carl").stdout == ""
+    assert session2("list", url, "--user", "carl", code=1).stdout == ""
 
 
 def test_list_is_a_table_on_a_terminal(url: str, store: SessionStore) -> None:
@@ -292,6 +316,38 @@ def test_list_is_a_table_on_a_terminal(url: str, store: SessionStore) -> None:
     assert "accessed" in seen
     assert f"{session.key:.16}" in seen
     assert "\x1b[2J" not in seen
+
+
+def test_list_fits_80_columns(url: str, store: SessionStore) -> None:
+    now = time.time()
+    for number, (user, age, end, size) in enumerate([
+            ("a" * 200, 5.0, None, 5), ("\N{SNOWMAN}" * 30, 999.5 * DAY, 999.5 * DAY, 12_345_678),
+            ("bert", 59.5 * 60, 90 * 60, 5), (None, 25 * 3600, 90, 5)]):
+        store.write(key_of(number), record_at(now, b"x" * size, user=user, created=now - age, accessed=now - age,
+                                              expires=end and now + end), None)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", on_a_terminal("list", url, columns=80)).splitlines()
+    assert len(lines) == 5
+    assert max(map(len, lines)) <= 80
+    told = {line[:16]: " ".join(line[16:].split()) for line in lines}
+    assert re.fullmatch(r"a{17}… \d+ s ago \d+ s ago never 5", told[key_of(0)[:16]])
+    assert told[key_of(1)[:16]].endswith("999 d ago 999 d ago in 999 d 12345678")
+    assert told[key_of(2)[:16]] == "bert 59 m ago 59 m ago in 1 h 5"
+    assert told[key_of(3)[:16]] == "- 1 d ago 1 d ago in 1 m 5"
+
+
+def test_stats(url: str, store: SessionStore) -> None:
+    assert json.loads(session2("stats", url, "--json").stdout) == {
+        "sessions": 0, "users": 0, "oldest": None, "next_to_expire": None, "bytes": 0}
+    for number, (user, expires) in enumerate([("anna", 500.0), ("anna", None), ("bert", 400.0), (None, 900.0)]):
+        store.write(key_of(number), record_at(NOW, b"12345", user=user, created=NOW - 10 * number,
+                                              expires=expires and NOW + expires), None)
+    with store.lock(key_of(0)):
+        assert json.loads(session2("stats", url, "--json").stdout) == {
+            "sessions": 4, "users": 2, "oldest": NOW - 30, "next_to_expire": NOW + 400, "bytes": 20}
+    assert session2("stats", url).stdout == ("sessions: 4\nusers: 2\noldest: 2033-05-18T03:32:50Z\n"
+                                             "next to expire: 2033-05-18T03:40:00Z\nbytes: 20\n")
+    assert session2("stats", url, "--user", "anna").stdout.startswith("sessions: 2\nusers: 1\n")
+    session2("stats", url, "--user", "carl", code=1)
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
@@ -369,15 +425,102 @@ def test_revoke(url: str, store: SessionStore) -> None:
     session2("revoke", url, "--key", str(sessions[2].key))
     assert keys(store) == {session.key for session in sessions[3:]}
     session2("revoke", url, "--key", str(sessions[2].key), code=1)
-    assert session2("revoke", url, "--all").stdout == "2 revoked\n"
+    assert session2("revoke", url, "--all", "--yes").stdout == "2 revoked\n"
     assert keys(store) == set()
-    session2("revoke", url, "--all")
+    session2("revoke", url, "--all", "--yes")
+
+
+@pytest.mark.parametrize("command", [("revoke", "--all"), ("purge", "--older-than", "0"),
+                                     ("purge", "--older-than", "0.5"), ("setup", "--drop")])
+def test_what_ends_sessions_in_use_is_asked_for(command: tuple[str, ...], url: str, store: SessionStore) -> None:
+    begun(store)
+    name, *options = command
+    done = session2(name, url, *options, code=2)
+    assert "--yes" in done.stderr
+    assert on_a_terminal(name, url, *options, answer="n", code=1)
+    assert "interrupted" in on_a_terminal(name, url, *options, answer="\x03", code=130)
+    assert len(keys(store)) == 1
+    if "0.5" in options:
+        store.touch(*keys(store), time.time() + 50, None)
+    else:
+        time.sleep(0.01)  # so that it was not used at this very moment
+        assert on_a_terminal(name, url, *options, answer="y")
+        assert keys(store) == set()
+        begun(store)
+        time.sleep(0.01)
+        session2(name, url, *options, "--yes")
+        assert keys(store) == set()
+
+
+def test_no_session_is_purged_by_a_clock_that_is_ahead(url: str, store: SessionStore) -> None:
+    now = store.clock()
+    for number in range(3):  # as one sees it three days ahead
+        store.write(key_of(number), record_at(now - 3 * DAY, expires=now - DAY), None)
+    done = session2("purge", url)
+    assert done.stdout == "0 deleted\n"
+    assert "the clock of this machine may be wrong" in done.stderr
+    assert session2("purge", url, "--older-than", "60", "--json").stdout == '{"deleted": 0, "remaining": 0}\n'
+    assert session2("purge", url, "--trust-clock").stdout == "3 deleted\n"
 
 
 def test_progress_is_for_terminals(url: str, store: SessionStore) -> None:
     begun(store)
     assert session2("purge", url).stderr == ""
-    assert "Revoking" in on_a_terminal("revoke", url, "--all")
+    assert "Revoking" in on_a_terminal("revoke", url, "--all", "--yes")
+
+
+# -- what is not there ------------------------------------------------------------------------------------------------
+
+
+MISSING = ["directory", "sqlite", "shelve", pytest.param("durus", marks=pytest.mark.durus), "mariadb", "postgres"]
+
+
+@pytest.fixture(params=MISSING)
+def missing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a store that is not there."""
+    if request.param not in ("mariadb", "postgres"):
+        yield f"{request.param}:{tmp_path}/mistyped"
+        return
+    server = request.getfixturevalue(request.param)
+    yield f"{server.url}?table=mistyped"
+    with closing(server.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS mistyped")
+        connection.commit()
+
+
+@pytest.mark.parametrize("command", [("list",), ("list", "--user", "anna"), ("stats",), ("show", "12345678"),
+                                     ("purge",), ("purge", "--older-than", "5"), ("revoke", "--all", "--yes"),
+                                     ("revoke", "--user", "anna"), ("revoke", "--key", "12345678"),
+                                     ("copy", "TARGET"), ("copy", "TARGET", "--dry-run")], ids=" ".join)
+def test_nothing_is_made_of_a_store_that_is_not_there(command: tuple[str, ...], missing: str, tmp_path: Path,
+                                                      called: Called) -> None:
+    name, *options = (f"sqlite:{tmp_path}/target" if word == "TARGET" else word for word in command)
+    for _ in range(2):
+        out, err = called(name, missing, *options, code=3)
+        assert out == ""
+        assert err.count("\n") == 1
+        assert err.endswith("; set it up with: session2 setup URL\n")
+        assert "mistyped" in err
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_set_up_is_there(missing: str, called: Called) -> None:
+    called("setup", missing)
+    for command in ("list", "purge", "stats"):
+        called(command, missing)
+
+
+@pytest.mark.parametrize("command", [("list",), ("stats",), ("show", "12345678"), ("purge",), ("setup",),
+                                     ("revoke", "--user", "anna"), ("copy", "volatile:")], ids=" ".join)
+@pytest.mark.parametrize(("url", "code"), [
+    ("mysql://a:b@127.0.0.1:1/x", 3), ("postgresql://a:b@127.0.0.1:1/x", 3), ("sqlite:/proc/version", 3),
+    ("directory:/proc/version", 3), ("shelve:/proc/version", 3), ("bogus:x", 2), ("directory:", 2), ("sqlite:x?y=1", 2),
+    ("sqlite://anna:pw@x/y", 2), ("mysql://[", 2)])
+def test_the_same_cause_is_the_same_code_everywhere(command: tuple[str, ...], url: str, code: int,
+                                                    called: Called) -> None:
+    assert called(command[0], url, *command[1:], code=code)[1]
+    if command[0] == "setup":
+        assert called(url, code=code, main=main_of_setup_store)[1]
 
 
 # -- copy -------------------------------------------------------------------------------------------------------------
@@ -420,6 +563,25 @@ def test_copy_is_exact_and_can_be_repeated(url: str, store: SessionStore, target
     store.touch(key_of(6), NOW + 50, NOW + 5000)
     assert copied(url, to) == {"equal": 20, "copied": 2, "verified": 22}
     assert records(target) == records(store)
+
+
+@on_both
+def test_a_dry_run_tells_and_changes_nothing(url: str, store: SessionStore, target: SessionStore,
+                                             tmp_path: Path) -> None:
+    for number in range(5):
+        store.write(key_of(number), record_at(NOW), None)
+    for new in (f"directory:{tmp_path}/new", f"sqlite:{tmp_path}/new", f"shelve:{tmp_path}/new"):
+        assert copied(url, new, "--dry-run") == {"copied": 5}
+        assert not list(tmp_path.glob("new*"))
+    target.write(key_of(0), record_at(NOW), None)
+    target.write(key_of(1), record_at(NOW, modified=NOW + 1), None)
+    target.write(key_of(2), record_at(NOW, modified=NOW - 100), None)
+    before = records(target)
+    to = f"sqlite:{tmp_path}/target"
+    assert session2("copy", url, to, "--dry-run").stdout == "would be: 3 copied, 1 equal, 1 kept\n"
+    assert copied(url, to, "--dry-run", "--overwrite") == {"copied": 4, "equal": 1}
+    assert records(target) == before
+    session2("copy", url, to + "?serializer=json", "--dry-run", code=2)
 
 
 def test_copy_never_overwrites_what_is_newer(url: str, store: SessionStore, target: SessionStore,
@@ -471,17 +633,20 @@ def test_what_changes_during_the_copy_is_told(target: SessionStore) -> None:
                     key_of(2): "differs in the target"}
 
 
-def test_what_the_target_refuses_is_told_and_the_rest_is_copied(tmp_path: Path, postgres: PostgresServer) -> None:
-    source = from_url(f"sqlite:{tmp_path}/source")
-    source.setup()
-    source.write(key_of(0), record_at(NOW, user="u" * 5000), None)
+def test_what_the_target_refuses_is_told_and_the_rest_is_copied() -> None:
+    class Choosy(VolatileSessionStore):
+        def write(self, key: str, record: Record, expected: Any) -> Any:
+            if record.data == b"too large":
+                raise ConfigurationError("it is too large")
+            return super().write(key, record, expected)
+
+    source, target = VolatileSessionStore(), Choosy()
+    source.write(key_of(0), record_at(NOW, b"too large"), None)
     source.write(key_of(1), record_at(NOW), None)
-    source.close()
-    target = f"{postgres.url}?table=cli_refused"
-    session2("setup", target)
-    assert copied(f"sqlite:{tmp_path}/source", target, code=1) == {"copied": 1, "failed": 1, "verified": 1,
-                                                                   "different": 1}
-    session2("setup", target, "--drop", "--yes")
+    told: dict[str, str] = {}
+    assert list(copy(source, target, False, told.__setitem__)) == [Fate.FAILED, Fate.COPIED]
+    assert told == {key_of(0): "it is too large"}
+    assert list(verify(source, target, told.__setitem__)) == [Fate.DIFFERENT, Fate.VERIFIED]
 
 
 @pytest.mark.parametrize("options", ["hash_ids=false", "serializer=json"])

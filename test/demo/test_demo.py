@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.cookies import SimpleCookie
 from pathlib import Path
-from socket import create_connection
+from socket import create_connection, create_server
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -262,14 +263,98 @@ def test_an_interrupt_ends_it_cleanly(framework, signum, tmp_path):
 @pytest.mark.parametrize(("arguments", "words"), [
     (["nonsense:"], "no store is called"),
     (["directory:"], "names no path"),
-    (["directory:nowhere"], "is not a directory"),
+    (["directory:/proc/nowhere"], "/proc/nowhere"),
+    (["sqlite://anna:s3cret@x/y"], "no user and no password"),
+    (["sqlit"], "did you mean 'sqlite'?"),
+    (["postgresql"], "needs a URL, for example postgresql://user@localhost/sessions"),
+    (["volatile", "--framework", "cherripy"], "did you mean 'cherrypy'?"),
     (["volatile", "--host", "203.0.113.1"], "cannot be listened to"),
     (["volatile", "--port", "99999"], "cannot be listened to"),
 ])
 def test_a_mistake_is_one_line(framework, arguments, words, tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")])}
-    command = [sys.executable, "-m", "demo", *arguments, "--framework", framework]
+    command = [sys.executable, "-m", "demo", "--framework", framework, *arguments]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
+    assert "s3cret" not in done.stderr
+
+
+@pytest.mark.parametrize("make", [True, False])
+def test_a_port_in_use_suggests_another(framework, make, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "adapters")]))
+    monkeypatch.setenv("MAKELEVEL", "1") if make else monkeypatch.delenv("MAKELEVEL", raising=False)
+    with create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        command = [sys.executable, "-m", "demo", "volatile", "--framework", framework, "--port", str(port)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    found = re.search(r"try: make demo PORT=(\d+)$" if make else r"try: --port (\d+)$", done.stderr)
+    create_server(("127.0.0.1", int(found[1]))).close()
+
+
+@pytest.mark.parametrize("scheme", marked(["directory", "sqlite", "shelve", "durus"]))
+def test_a_url_of_a_new_place_is_enough(framework, scheme, tmp_path):
+    with demo(tmp_path, f"{scheme}:{tmp_path}/new/deep/path", framework) as running:
+        running.keep()
+    assert list((tmp_path / "new/deep").iterdir())
+
+
+# -- make --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Run make in a copy of what it needs, with a pip that only tells what it was asked for."""
+    for name in ("session2", "demo"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "setup.py", "README.md", "test/requirements.py", "test/system-packages.sh",
+                 "test/system-packages.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    python = tmp_path / "python"
+    python.write_text(f"""#!/bin/sh
+case "$*" in
+*"-m venv"*) mkdir -p .venv/bin; cp "$0" .venv/bin/python ;;
+*"-m pip"*) echo "pip was run: $*" ;;
+*"-m demo"*" --check") exec {sys.executable} "$@" ;;
+*"-m demo"*) echo "the demo was run: $*" ;;
+*) exec {sys.executable} "$@" ;;
+esac
+""")
+    python.chmod(0o755)
+
+    def run(*arguments, code=0):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MAKE"))}
+        done = subprocess.run(["make", f"PYTHON={python}", *arguments], cwd=tmp_path, env=environment,
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout, done.stderr
+    return run
+
+
+@pytest.mark.parametrize(("arguments", "near"), [
+    (["FRAMEWORK=quixot"], "quixote"), (["FRAMEWORK=cherry"], "cherrypy"), (["STORE=sqlit"], "sqlite"),
+    (["STORE=mysq://x/y"], "mysql"), (["STORE=postgresql"], "postgresql://user@localhost/sessions")])
+def test_make_refuses_what_does_not_exist_before_anything_is_installed(make, arguments, near, tmp_path):
+    out, err = make("demo", *arguments, code=2)
+    assert near in err
+    assert "pip was run" not in out
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_make_tells_what_it_installs(make):
+    out, _ = make("demo", "FRAMEWORK=cherrypy", "STORE=durus")
+    assert re.search(r"^Installing into .venv for session2\[cherrypy\]: CherryPy>=", out, re.MULTILINE)
+    assert re.search(r"^Installing into .venv for session2\[durus\]: Durus>=", out, re.MULTILINE)
+    assert out.count("pip was run") == 2
+    assert "the demo was run: -m demo durus --framework cherrypy" in out
+    assert "pip was run" not in make("demo", "FRAMEWORK=cherrypy", "STORE=durus")[0]
+
+
+def test_make_help_names_every_target(make):
+    out, _ = make("help")
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    for target in set(targets) - {"known", "python"}:
+        assert re.search(rf"^make {target}\b", out, re.MULTILINE)

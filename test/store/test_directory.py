@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 import time
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +17,21 @@ from typing import Any
 import pytest
 
 from session2 import tokens
-from session2.errors import ConfigurationError, Conflict, StoreUnavailable
+from session2.errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
+from session2.events import Event
 from session2.record import Record
 from session2.session import DictSession
 from session2.store.directory import DirectorySessionStore, sessionfile
 from session2.store.directory import store as directory
 from session2.testing import StoreSuite
+from session2.testing.fakes import Clock
 from session2.urls import from_url
 
-KEY = "ab" * 32
+KEY, OTHER = "ab" * 32, "cd" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
 LARGE = b"large " * 5000
 TWO_HOURS = 7200.0
+NOTE = re.compile(r"indexed|made-users-..")
 ENTRY = re.compile(r"[^@]+@[0-9a-f]{64}")
 
 
@@ -60,7 +66,7 @@ def file_of(store: DirectorySessionStore, key: str = KEY) -> Path:
 def files(store: DirectorySessionStore) -> list[str]:
     """Return the paths of all files but the entries of users and what tells that they are there."""
     return sorted(str(path.relative_to(store.directory)) for path in Path(store.directory).rglob("*")
-                  if not path.is_dir() and path.name != "indexed" and not ENTRY.fullmatch(path.name))
+                  if not path.is_dir() and not NOTE.fullmatch(path.name) and not ENTRY.fullmatch(path.name))
 
 
 def entries(store: DirectorySessionStore) -> list[Path]:
@@ -82,14 +88,14 @@ def make_old(path: Path) -> None:
 
 class TestNames:
     def test_missing_directory_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError, match="create=True"):
+        with pytest.raises(StoreMissing, match="create=True"):
             DirectorySessionStore(tmp_path / "none")
         assert list(tmp_path.iterdir()) == []
 
     def test_file_is_no_directory(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_bytes(b"")
-        with pytest.raises(FileNotFoundError, match="is not a directory"):
+        with pytest.raises(ConfigurationError, match="is not a directory"):
             DirectorySessionStore(path)
         with pytest.raises(StoreUnavailable):
             DirectorySessionStore(path, True)
@@ -183,7 +189,8 @@ def one_line_for_none(caplog: pytest.LogCaptureFixture) -> Iterator[list[bytes |
     caplog.clear()
     found: list[bytes | None] = []
     yield found
-    assert caplog.messages == ["corrupt record abababab is treated as missing: its file is damaged"] * found.count(None)
+    told = "session abababab corrupt: treated as missing: its file is damaged, or another key's"
+    assert caplog.messages == [told] * found.count(None)
 
 
 class TestDamage:
@@ -252,7 +259,7 @@ class TestDamage:
             store.write(KEY, record(b"next"), version)
             assert data_of(store) == b"next"
 
-    @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"garbage", b"s2 slots", b"s2 pickle\n" + b"x" * 9000],
+    @pytest.mark.parametrize("data", [b"", b"\0" * 5000, b"garbage", b"s2 slot2", b"s2 pickle\n" + b"x" * 9000],
                              ids=["empty", "zeros", "garbage", "magic only", "another format"])
     def test_foreign_content_is_missing_and_replaced(self, store: DirectorySessionStore, data: bytes,
                                                      caplog: pytest.LogCaptureFixture) -> None:
@@ -267,6 +274,58 @@ class TestDamage:
         store.write(KEY, record(NEW), None)
         assert data_of(store) == NEW
         assert len(file_of(store).read_bytes()) == 4096
+
+    @pytest.mark.parametrize("move", [shutil.copy, os.rename], ids=["copied", "renamed"])
+    @pytest.mark.parametrize("data", [b"", OLD, LARGE], ids=["empty", "old", "large"])
+    def test_file_of_another_key_is_no_record_of_this_one(
+            self, store: DirectorySessionStore, caplog: pytest.LogCaptureFixture, data: bytes,
+            move: Callable[[Path, Path], Any]) -> None:
+        """Whatever brings a stranger's file there: a restored backup, a script, a file system that was repaired."""
+        events: list[Event] = []
+        store.observer = events.append
+        version = store.write(OTHER, record(data), store.write(OTHER, record(data), None))
+        file_of(store).parent.mkdir(exist_ok=True)
+        move(file_of(store, OTHER), file_of(store))
+        with one_line_for_none(caplog) as found:
+            found.append(data_of(store))
+        assert [(event.name, event.key) for event in events] == [("corrupt", KEY[:8])]
+        assert KEY not in dict(store.scan())
+        assert store.touch(KEY, 1000.0, None) is False
+        for expected in (version, 5):
+            with pytest.raises(Conflict):
+                store.write(KEY, record(NEW), expected)
+        store.write(KEY, record(NEW), None)
+        assert data_of(store) == NEW
+
+    @pytest.mark.parametrize("half", [2048, 1 << 20, 1 << 31, (1 << 32) - 1])
+    def test_no_file_makes_anything_longer_than_itself(self, store: DirectorySessionStore, half: int) -> None:
+        """96 bytes that told of two halves of a gigabyte each took two gigabytes to look at."""
+        start = b"s2 slot2" + half.to_bytes(4, "little")
+        file_of(store).parent.mkdir()
+        file_of(store).write_bytes((start + zlib.crc32(start).to_bytes(4, "little")).ljust(96, b"\0"))
+        make_old(file_of(store))
+        tracemalloc.start()
+        try:
+            assert (store.read(KEY), list(store.scan()), store.touch(KEY, 1000.0, None)) == (None, [], False)
+            store.write(KEY, record(NEW), None)
+            assert data_of(store) == NEW
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
+        assert file_of(store).stat().st_size <= 4096
+
+    def test_large_file_that_is_no_session_is_not_read(self, store: DirectorySessionStore) -> None:
+        file_of(store).parent.mkdir()
+        with file_of(store).open("wb") as file:
+            file.write(b"something else")
+            file.truncate(1 << 28)
+        make_old(file_of(store))
+        tracemalloc.start()
+        try:
+            assert (store.read(KEY), list(store.scan()), store.purge()) == (None, [], 0)
+            assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        finally:
+            tracemalloc.stop()
 
     def test_both_slots_damaged_are_replaced(self, store: DirectorySessionStore, whole: bytes) -> None:
         newest = (store.read(KEY) or record(b"")).version
@@ -355,11 +414,11 @@ class TestUsers:
         assert store.purge(1600.0) == 1
         assert entries(store) == []
 
-    def test_entry_of_who_was_logged_in_before_goes_with_a_purge(self, store: DirectorySessionStore) -> None:
+    def test_entry_of_who_was_logged_in_before_goes_at_once(self, store: DirectorySessionStore) -> None:
         version = store.write(KEY, record(OLD), None)
         store.write(KEY, record(LARGE)._replace(user="bert"), version)
         assert list(store.records_of("anna")) == []
-        assert len(entries(store)) == 2
+        assert len(entries(store)) == 1
         assert store.purge() == 0
         assert len(entries(store)) == 1
         assert [key for key, _ in store.records_of("bert")] == [KEY]
@@ -414,6 +473,234 @@ class TestUsers:
         assert [key for key, _ in store.records_of("anna")] == [KEY]
         DirectorySessionStore(tmp_path, create=True).write("cd" * 32, record(OLD, expires=None), None)
         assert {key for key, _ in store.records_of("anna")} == {KEY, "cd" * 32}
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def timed(tmp_path: Path, clock: Clock) -> DirectorySessionStore:
+    """A store by the real time, as the times of files are."""
+    return DirectorySessionStore(tmp_path / "timed", create=True, clock=clock)
+
+
+def lasting(clock: Clock, seconds: float | None, user: str | None = "anna") -> Record:
+    return Record(OLD, clock.now, clock.now, clock.now, seconds and clock.now + seconds, user)
+
+
+class TestWhatIsOld:
+    """Entries are an index: they live as long as their sessions, and what is lost of them is noticed."""
+
+    @pytest.mark.parametrize("seconds", [600, 14 * 86400, None])
+    def test_no_entry_looks_old_while_its_session_lives(self, timed: DirectorySessionStore, clock: Clock,
+                                                        seconds: float | None) -> None:
+        timed.write(KEY, lasting(clock, seconds), None)
+        [entry] = entries(timed)
+        for _ in range(20):
+            clock.advance(400)
+            assert timed.touch(KEY, clock.now, seconds and clock.now + seconds)
+            assert entry.stat().st_mtime >= (seconds or 1e8) + clock.now
+            assert entry.stat().st_atime == entry.stat().st_mtime
+
+    def test_saves_renew_the_entry_too(self, timed: DirectorySessionStore, clock: Clock) -> None:
+        version = timed.write(KEY, lasting(clock, 600), None)
+        [entry] = entries(timed)
+        for _ in range(20):
+            clock.advance(400)
+            version = timed.write(KEY, lasting(clock, 600), version)
+            assert entry.stat().st_mtime >= clock.now + 600
+        timed.write(KEY, lasting(clock, 30 * 86400), version)
+        assert entry.stat().st_mtime >= clock.now + 30 * 86400
+
+    @pytest.mark.parametrize("use", ["touch", "save", "purge"])
+    def test_lost_entry_comes_back_when_the_session_is_used(self, timed: DirectorySessionStore, clock: Clock,
+                                                            use: str) -> None:
+        version = timed.write(KEY, lasting(clock, 1000), None)
+        [entry] = entries(timed)
+        entry.unlink()
+        clock.advance(60)
+        if use == "touch":
+            timed.touch(KEY, clock.now, clock.now + 1000)
+        elif use == "save":
+            timed.write(KEY, lasting(clock, 1000), version)
+        else:
+            os.utime(file_of(timed), (0.0, 0.0))
+            assert timed.purge() == 0
+        assert [key for key, _ in timed.records_of("anna")] == [KEY]
+
+    def test_what_removes_old_files_removes_no_session_from_its_user(self, timed: DirectorySessionStore,
+                                                                     clock: Clock) -> None:
+        """As systemd-tmpfiles and tmpwatch do; all was made twenty days ago, and the session is still in use."""
+        timed.write(KEY, lasting(clock, 14 * 86400), None)
+        past = clock.now - 20 * 86400
+        for path in [*entries(timed), Path(timed.directory, "indexed")]:
+            os.utime(path, (past, past))
+        for path in Path(timed.directory).rglob("*"):
+            if path.is_file() and max(path.stat().st_mtime, path.stat().st_atime) < clock.now - 10 * 86400:
+                path.unlink()
+        assert entries(timed) == []
+        assert list(timed.sessions.revoke("anna")) == [KEY]
+
+    def test_nothing_is_older_than_what_tells_that_all_entries_are_there(self, timed: DirectorySessionStore,
+                                                                         clock: Clock) -> None:
+        timed.write(KEY, lasting(clock, 1000), None)
+        os.unlink(Path(timed.directory, "indexed"))
+        assert [key for key, _ in timed.records_of("anna")] == [KEY]
+        assert Path(timed.directory, "indexed").stat().st_mtime == 0.0
+
+    def test_folder_of_entries_that_is_gone_is_noticed(self, timed: DirectorySessionStore, clock: Clock) -> None:
+        timed.write(KEY, lasting(clock, 1000), None)
+        [entry] = entries(timed)
+        shutil.rmtree(entry.parent)
+        assert [key for key, _ in timed.records_of("anna")] == [KEY]
+        shutil.rmtree(entry.parent)
+        timed.write(OTHER, lasting(clock, 1000), None)
+        assert {key for key, _ in timed.records_of("anna")} == {KEY, OTHER}
+
+    def test_no_list_of_a_user_who_never_was_reads_everything(self, timed: DirectorySessionStore, clock: Clock,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+        timed.write(KEY, lasting(clock, 1000), None)
+        monkeypatch.setattr(directory, "look", None)
+        assert all(list(timed.records_of(f"nobody {number}")) == [] for number in range(50))
+
+
+class TestDue:
+    """A purge opens only what can be due."""
+
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        opened: list[str] = []
+        real = sessionfile.open_file
+
+        def open_file(path: str, flags: int) -> int:
+            opened.append(os.path.basename(path).partition("@")[0])
+            return real(path, flags)
+
+        monkeypatch.setattr(sessionfile, "open_file", open_file)
+        return opened
+
+    def test_nothing_that_lives_is_opened(self, timed: DirectorySessionStore, clock: Clock, opened: list[str]) -> None:
+        """Neither what was just made, nor what was saved, touched, read and outgrown since."""
+        for number, user in enumerate(["anna", None] * 20):
+            key = f"{number:064x}"
+            version = timed.write(key, lasting(clock, 1000, user), None)
+            version = timed.write(key, lasting(clock, 1000, user), version)
+            timed.touch(key, clock.now + 1, clock.now + 2000)
+            timed.write(key, lasting(clock, 3000, user)._replace(data=LARGE), version)
+            assert data_of(timed, key) == LARGE
+        opened.clear()
+        assert timed.purge() == 0
+        assert opened == []
+
+    @pytest.mark.parametrize("user", [None, "anna"])
+    def test_what_lives_on_is_opened_once(self, timed: DirectorySessionStore, clock: Clock, opened: list[str],
+                                          user: str | None) -> None:
+        timed.write(KEY, lasting(clock, 1000, user), None)
+        timed.touch(KEY, clock.now + 1, clock.now + 5000)
+        clock.advance(2000)
+        opened.clear()
+        assert timed.purge() == 0
+        assert set(opened) == {KEY}
+        opened.clear()
+        assert timed.purge() == 0
+        clock.advance(2000)
+        assert timed.purge() == 0
+        assert opened == []
+        clock.advance(1000)
+        assert timed.purge() == 1
+        assert entries(timed) == []
+
+    @pytest.mark.parametrize("by", ["save", "touch", "outgrowing save"])
+    def test_sooner_end_counts_at_once(self, timed: DirectorySessionStore, clock: Clock, by: str) -> None:
+        version = timed.write(KEY, lasting(clock, 5000), None)
+        if by == "touch":
+            timed.touch(KEY, clock.now + 1, clock.now + 10)
+        else:
+            data = OLD if by == "save" else LARGE
+            timed.write(KEY, lasting(clock, 10)._replace(data=data), version)
+        clock.advance(10)
+        assert timed.purge() == 1
+
+    def test_file_whose_times_tell_nothing_is_opened(self, timed: DirectorySessionStore, clock: Clock,
+                                                     opened: list[str]) -> None:
+        """A restored backup; or a system that notes each time a file is read."""
+        timed.write(KEY, lasting(clock, 1000), None)
+        os.utime(file_of(timed), ns=(int(clock.now + 2000) * 10**9 + 1, 0))
+        opened.clear()
+        assert timed.purge(clock.now + 1000) == 1
+
+    def test_save_between_the_looks_of_a_purge(self, timed: DirectorySessionStore, clock: Clock,
+                                               monkeypatch: pytest.MonkeyPatch) -> None:
+        version = timed.write(KEY, lasting(clock, 5000), None)
+        os.utime(file_of(timed), (0.0, 0.0))
+        real = timed._folder.postpone
+
+        def postpone(path: str) -> None:
+            timed.write(KEY, lasting(clock, 10), version)
+            real(path)
+
+        monkeypatch.setattr(timed._folder, "postpone", postpone)
+        assert timed.purge() == 0
+        clock.advance(10)
+        assert timed.purge() == 1
+
+
+# -- who may -----------------------------------------------------------------------------------------------------------
+
+
+class TestRights:
+    @pytest.mark.parametrize(("mode", "owner", "reason"), [
+        (0o777, 65534, "another user"), (0o700, 65534, "another user"), (0o777, None, "written by others"),
+        (0o770, None, "written by others"), (0o1777, None, "written by others"), (0o702, None, "written by others")])
+    @pytest.mark.parametrize("create", [True, False])
+    @pytest.mark.parametrize("below", ["", "ab", "users-ab"])
+    def test_what_others_can_write_is_refused(self, tmp_path: Path, mode: int, owner: int | None, reason: str,
+                                              create: bool, below: str) -> None:
+        DirectorySessionStore(tmp_path, create=True)
+        path = tmp_path / below
+        path.mkdir(exist_ok=True)
+        path.chmod(mode)
+        if owner is not None:
+            os.chown(path, owner, owner)
+        with pytest.raises(ConfigurationError, match=f"{path} .*{reason}.*shared=true"):
+            DirectorySessionStore(tmp_path, create=create)
+
+    @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755])
+    def test_what_others_can_look_into_is_not(self, tmp_path: Path, mode: int) -> None:
+        tmp_path.chmod(mode)
+        DirectorySessionStore(tmp_path)
+
+    def test_shared_on_purpose(self, tmp_path: Path) -> None:
+        """Two users of one group; here one of them is root, who leaves nothing behind that the other cannot use."""
+        tmp_path.chmod(0o2770)
+        os.chown(tmp_path, 65534, 65533)
+        store = from_url(f"directory:{tmp_path}?shared=true")
+        version = store.write(KEY, record(OLD, expires=None), None)
+        store.write(KEY, record(LARGE, expires=None), version)
+        for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+            assert (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (65534, 65533, 0o660)
+        tmp_path.chmod(0o2772)
+        with pytest.raises(ConfigurationError, match="written by others"):
+            from_url(f"directory:{tmp_path}?shared=true")
+
+    def test_link_of_somebody_else(self, tmp_path: Path) -> None:
+        DirectorySessionStore(tmp_path / "real", create=True)
+        link = tmp_path / "link"
+        link.symlink_to("real")
+        DirectorySessionStore(link)
+        os.chown(link, 65534, 65534, follow_symlinks=False)
+        with pytest.raises(ConfigurationError, match="symbolic link of another user"):
+            DirectorySessionStore(link)
+
+    def test_file_that_takes_the_place_of_another_keeps_owner_and_mode(self, store: DirectorySessionStore) -> None:
+        version = store.write(KEY, record(OLD), None)
+        os.chown(file_of(store), 65534, 65533)
+        file_of(store).chmod(0o640)
+        store.write(KEY, record(LARGE), version)
+        found = file_of(store).stat()
+        assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o640)
 
 
 # -- slots -------------------------------------------------------------------------------------------------------------

@@ -7,12 +7,14 @@ import random
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pymysql
 import pytest
 from dbutils.pooled_db import PooledDB
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.converters import conversions, encoders
 from pymysql.cursors import DictCursor
 from servers_sql import PASSWORD, MariaServer
 from sql_cases import KEY, SQLTests
@@ -31,9 +33,13 @@ from session2.testing.store.samples import contents, key_of, record_at
 from session2.testing.store.shop import again, saved
 from session2.urls import from_url
 
+CONVERTERS = {**conversions, FIELD_TYPE.DOUBLE: Decimal, FIELD_TYPE.LONGLONG: Decimal,
+              FIELD_TYPE.VAR_STRING: lambda text: text.encode() if isinstance(text, str) else text,
+              FIELD_TYPE.LONG_BLOB: bytearray, str: lambda text, _: f"upper('{text}')", float: lambda *_: "NULL"}
+
 
 @pytest.fixture
-def table(mariadb: MariaServer) -> Iterator[str]:
+def bare_table(mariadb: MariaServer) -> Iterator[str]:
     """A name for a table that nobody else uses."""
     name = f"s_{uuid.uuid4().hex}"
     yield name
@@ -51,8 +57,8 @@ class TestMySQL(StoreSuite):
     largest = 8_000_000  # bytes travel as hexadecimal digits, and max_allowed_packet is 16 MB
 
     @pytest.fixture
-    def recipe(self, mariadb: MariaServer, table: str) -> Recipe:
-        return Recipe(MySQLSessionStore, (mariadb.arguments, table))
+    def recipe(self, mariadb: MariaServer, bare_table: str) -> Recipe:
+        return Recipe(MySQLSessionStore, (mariadb.arguments, bare_table))
 
 
 class TestMySQLMore(SQLTests):
@@ -63,13 +69,16 @@ class TestMySQLMore(SQLTests):
     def scheme(self, request: Any) -> str:
         return request.param
 
-    @pytest.fixture(params=["connection", "autocommit", "odd", "pool"])
+    @pytest.fixture(params=["connection", "autocommit", "odd", "bytes", "no converters", "converters", "pool"])
     def lent(self, request: Any, server: MariaServer) -> Iterator[Any]:
         kinds = {
             "connection": lambda: pymysql.connect(**server.arguments),
             "autocommit": server.connect,
             "odd": lambda: pymysql.connect(**server.arguments, cursorclass=DictCursor, client_flag=CLIENT.FOUND_ROWS,
                                            charset="latin1"),
+            "bytes": lambda: pymysql.connect(**server.arguments, use_unicode=False),
+            "no converters": lambda: pymysql.connect(**server.arguments, conv=encoders),
+            "converters": lambda: pymysql.connect(**server.arguments, autocommit=True, conv=CONVERTERS),
             "pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, **server.arguments),
         }
         lent = kinds[request.param]()
@@ -102,12 +111,23 @@ class TestMySQLMore(SQLTests):
         own = "SELECT id FROM information_schema.processlist WHERE user = 'session2' AND id <> connection_id()"
         for number, in self.execute(server, own):
             self.execute(server, f"KILL {number}")
+        while self.execute(server, own):  # it says so before it has done so
+            pass
 
     def comment(self, server: MariaServer, store: SQLSessionStore, text: str) -> None:
         self.execute(server, f"ALTER TABLE {store._table} COMMENT = '{text}'")
 
-    def make_schema_1(self, server: MariaServer, store: SQLSessionStore) -> None:
-        self.execute(server, _STEPS[0].format(table=store._table, key="`key`", user="`user`", comment=comment_of(1)))
+    def comment_of(self, server: MariaServer, store: SQLSessionStore) -> str:
+        return self.execute(server, "SELECT table_comment FROM information_schema.tables WHERE table_name = "
+                                    f"'{store.table}'")[0][0]
+
+    def quoted(self, name: str) -> str:
+        return f"`{name}`"
+
+    def make_schema(self, server: MariaServer, store: SQLSessionStore, schema: int) -> None:
+        for number, step in enumerate(_STEPS[:schema], 1):
+            self.execute(server, step.format(table=store._table, key="`key`", user="`user`",
+                                             comment=comment_of(number)))
 
     def indexes(self, server: MariaServer, store: SQLSessionStore) -> set[Any]:
         return {(row[2], row[4]) for row in self.execute(server, f"SHOW INDEX FROM {store._table}")}
@@ -213,8 +233,8 @@ class TestMySQLMore(SQLTests):
     def test_table_in_another_database(self, server: MariaServer) -> None:
         self.execute(server, "CREATE DATABASE app")
         store = MySQLSessionStore(server.url, "app.sessions")
-        store.write(KEY, record_at(1e10), None)
         store.setup()
+        store.write(KEY, record_at(1e10), None)
         assert self.execute(server, "SELECT count(*) FROM app.sessions") == [(1,)]
         store.close()
         self.execute(server, "DROP DATABASE app")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
+from psycopg.types.numeric import Float8BinaryLoader
+from psycopg.types.string import TextBinaryLoader
 from psycopg_pool import ConnectionPool
 from servers_sql import PostgresServer
 from sql_cases import KEY, SQLTests
@@ -31,12 +35,29 @@ from session2.urls import from_url
 
 
 @pytest.fixture
-def table(postgres: PostgresServer) -> Iterator[str]:
+def bare_table(postgres: PostgresServer) -> Iterator[str]:
     """A name for a table that nobody else uses."""
     name = f"s_{uuid.uuid4().hex}"
     yield name
     with postgres.connect() as connection:
         connection.execute(f'DROP TABLE IF EXISTS "{name}"')
+
+
+class ToDecimal(Float8BinaryLoader):
+    def load(self, data: Any) -> Any:
+        return Decimal(super().load(data))
+
+
+class ToBytes(TextBinaryLoader):
+    def load(self, data: Any) -> Any:
+        return bytes(data)
+
+
+def with_loaders(connection: psycopg.Connection) -> psycopg.Connection:
+    """Return a connection that an application taught to return other types."""
+    for kind, loader in (("float8", ToDecimal), ("text", ToBytes)):
+        connection.adapters.register_loader(kind, loader)
+    return connection
 
 
 @pytest.fixture
@@ -48,8 +69,8 @@ class TestPostgres(StoreSuite):
     store_class = PostgresSessionStore
 
     @pytest.fixture
-    def recipe(self, postgres: PostgresServer, table: str) -> Recipe:
-        return Recipe(PostgresSessionStore, (postgres.url, table))
+    def recipe(self, postgres: PostgresServer, bare_table: str) -> Recipe:
+        return Recipe(PostgresSessionStore, (postgres.url, bare_table))
 
 
 class TestPostgresMore(SQLTests):
@@ -60,12 +81,14 @@ class TestPostgresMore(SQLTests):
     def scheme(self, request: Any) -> str:
         return request.param
 
-    @pytest.fixture(params=["connection", "autocommit", "dict_row", "pool"])
+    @pytest.fixture(params=["connection", "autocommit", "dict_row", "bytes", "loaders", "pool"])
     def lent(self, request: Any, server: PostgresServer) -> Iterator[Any]:
         kinds = {
             "connection": lambda: psycopg.connect(server.url),
             "autocommit": server.connect,
             "dict_row": lambda: psycopg.connect(server.url, row_factory=dict_row),
+            "bytes": lambda: psycopg.connect(server.url, client_encoding="SQL_ASCII"),
+            "loaders": lambda: with_loaders(psycopg.connect(server.url)),
             "pool": lambda: ConnectionPool(server.url, min_size=1, max_size=4, open=True),
         }
         lent = kinds[request.param]()
@@ -93,14 +116,33 @@ class TestPostgresMore(SQLTests):
     def comment(self, server: PostgresServer, store: SQLSessionStore, text: str) -> None:
         self.execute(server, f"COMMENT ON TABLE {store._table} IS '{text}'")
 
-    def make_schema_1(self, server: PostgresServer, store: SQLSessionStore) -> None:
-        for statement in _STEPS[0]:
+    def comment_of(self, server: PostgresServer, store: SQLSessionStore) -> str:
+        return self.execute(server, f"SELECT obj_description('{store._table}'::regclass)")[0][0]
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
+
+    def make_schema(self, server: PostgresServer, store: SQLSessionStore, schema: int) -> None:
+        for statement in itertools.chain(*_STEPS[:schema]):
             self.execute(server, statement.format(table=store._table, key='"key"', user='"user"'))
-        self.comment(server, store, comment_of(1))
+        self.comment(server, store, comment_of(schema))
 
     def indexes(self, server: PostgresServer, store: SQLSessionStore) -> set[str]:
         rows = self.execute(server, f"SELECT indexdef FROM pg_indexes WHERE tablename = '{store.table}'")
         return {definition for definition, in rows}
+
+    def test_database_without_an_encoding(self, server: PostgresServer, clock: Clock,
+                                          monkeypatch: pytest.MonkeyPatch) -> None:
+        """Text comes back as bytes there, and everywhere if the environment says so."""
+        self.execute(server, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+        monkeypatch.setenv("PGCLIENTENCODING", "SQL_ASCII")
+        for url in (server.url.replace("/postgres", "/ascii"), server.url):
+            store = PostgresSessionStore(url, "s_ascii", clock=clock)
+            store.setup()
+            self.use_everything(store, clock)
+            store.close()
+        self.execute(server, "DROP TABLE s_ascii")
+        self.execute(server, "DROP DATABASE ascii")
 
     @pytest.mark.parametrize("autocommit", [True, False])
     def test_transaction_of_the_application_stays_its_own(self, server: PostgresServer, table: str,
@@ -158,6 +200,7 @@ class TestPostgresMore(SQLTests):
     def test_table_in_a_schema(self, server: PostgresServer) -> None:
         self.execute(server, "CREATE SCHEMA app")
         store = PostgresSessionStore(server.url, "app.sessions")
+        store.setup()
         store.write(KEY, record_at(1e10), None)
         assert self.execute(server, "SELECT count(*) FROM app.sessions") == [(1,)]
         store.close()

@@ -21,6 +21,8 @@ import pytest
 from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
 from session2.store.shelve import ShelveSessionStore, dbmfile
+from session2.store.shelve.file import Shelf
+from session2.store.shelve.journal import locked
 from session2.testing import StoreSuite
 from session2.urls import from_url
 
@@ -34,7 +36,7 @@ class ShelveCase(StoreSuite):
     options: ClassVar[dict[str, Any]] = {}
 
     def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return (tmp_path / "sessions.shelf",), self.options
+        return (tmp_path / "sessions.shelf",), {"create": True, **self.options}
 
 
 class TestShelve(ShelveCase):
@@ -78,7 +80,7 @@ def make(path: Path) -> Iterator[Callable[..., ShelveSessionStore]]:
     made = []
 
     def make(**options: Any) -> ShelveSessionStore:
-        made.append(ShelveSessionStore(path, clock=lambda: 1000.0, **options))
+        made.append(ShelveSessionStore(path, clock=lambda: 1000.0, **{"create": True, **options}))
         return made[-1]
 
     yield make
@@ -391,7 +393,8 @@ def test_fsync(make: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert confirmed == [f"{path}.journal"]
     confirmed.clear()
     store.compact()
-    assert confirmed == [f"{path}.new.dir", f"{path}.new.dat", str(path.parent), f"{path}.journal", str(path.parent),
+    made = f"{path}.build-{os.geteuid()}/sessions.shelf"
+    assert confirmed == [f"{made}.dat", f"{made}.dir", str(path.parent), f"{path}.journal", str(path.parent),
                          f"{path}.journal"]
 
 
@@ -418,7 +421,7 @@ def test_child_shares_no_file_with_its_parent(make: Any, path: Path) -> None:
 def test_stopped_holder_stops_nobody_for_long(make: Any, path: Path) -> None:
     store, other = make(), make(timeout=0.05)
     store.write(KEYS[0], record(), None)
-    with store._file(), pytest.raises(StoreUnavailable, match=r"more than 0\.05 s"):
+    with locked(str(path), False, 1.0, False), pytest.raises(StoreUnavailable, match=r"more than 0\.05 s"):
         other.read(KEYS[0])
     assert data(other, KEYS[0]) == OLD
 
@@ -441,7 +444,7 @@ def test_interrupted_in_memory(make: Any, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store._file(), "_apply", interrupt)
+    monkeypatch.setattr(Shelf, "_apply", interrupt)
     with pytest.raises(KeyboardInterrupt):
         store.write(KEYS[0], record(NEW), version)
     monkeypatch.undo()
@@ -455,7 +458,7 @@ def test_arguments(path: Path) -> None:
         ShelveSessionStore(path, flavour="vanilla")
     with pytest.raises(ConfigurationError, match="name"):
         ShelveSessionStore("")
-    store = from_url(f"shelve:{path}?flavour=dumb&fsync=true&journal_size=0&timeout=1.5")
+    store = from_url(f"shelve:{path}?create=true&flavour=dumb&fsync=true&journal_size=0&timeout=1.5")
     assert isinstance(store, ShelveSessionStore)
     store.write(KEYS[0], Record(b"x", 1.0, 1.0, 1.0), None)
     assert dbm.whichdb(str(path)) == "dbm.dumb"

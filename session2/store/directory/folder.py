@@ -3,6 +3,8 @@
 The sessions of a user are found by their entries: empty files named after session and user, all entries of a user in
 one folder.  A record gets its entry before it is there and loses it after it is gone, under the lock of its file; so
 who is killed leaves an entry too many, never one too few.
+
+The times of files tell when a purge has to look at them: see `status`.
 """
 
 from __future__ import annotations
@@ -11,34 +13,34 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import Final
 
-from ...errors import StoreUnavailable
 from ...record import Record
 from ..records import KEY, checked_key
-from .sessionfile import CHANGE, MAKE, MAKE_ONLY, NoFile, clear, hold, look, open_file, release, write_all
+from .place import Place, exists
+from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
-
-_T = TypeVar("_T")
+from .status import due_time, end_time, give_to, set_due, set_times
 
 _USERS: Final = "users-"
+_INDEXED: Final = "indexed"
+
+# How long an entry is believed to be there, while its session is in use.
+_MINUTE: Final = 60.0
 
 _flush: Final[Callable[[int], None]] = getattr(os, "fdatasync", os.fsync)
 
 
-class Folder:
-    """The files of a store, each found by the key of its record.
+class Folder(Place):
+    """The files of a store, each found by the key of its record."""
 
-    :param directory: where, as an absolute path.
-    :param fsync: wait for the disk at each change.
-    """
-
-    def __init__(self, directory: str, fsync: bool) -> None:
-        self.directory, self.fsync = directory, fsync
-        self._prefix = os.path.join(directory, "")
-        self._indexed = f"{self._prefix}indexed"  # this file tells that every record of a user has its entry
+    def __init__(self, directory: str, fsync: bool, shared: bool) -> None:
+        super().__init__(directory, fsync, shared)
+        # This file tells that every record of a user has its entry.  Its times are older than those of any entry, so
+        # that what removes old files removes it first.
+        self._indexed = self._prefix + _INDEXED
 
     # -- names -----------------------------------------------------------------------------------------------------
 
@@ -69,33 +71,26 @@ class Folder:
         keys = (name.removesuffix(end) for name in self._names(_USERS + end[-2:]) if name.endswith(end))
         return (key for key in keys if KEY.fullmatch(key))
 
-    def _names(self, folder: str) -> list[str]:
-        with self.system(), suppress(FileNotFoundError, NotADirectoryError):
-            return os.listdir(self._prefix + folder)
-        return []
-
     # -- changing files; the caller sees to OSError ----------------------------------------------------------------
 
-    def make(self, path: str, how: Callable[[str, int], _T]) -> _T:
-        """Open or hold a file, and make it, and its folder, if need be.
-
-        An empty file is no record yet: of two who make the same one, the first to lock it wins.
-        """
-        while True:
-            try:
-                return how(path, MAKE)
-            except NoFile:
-                clear(path)
-            except FileNotFoundError:
-                self._make_folder(os.path.dirname(path))
-
     def _make_folder(self, folder: str) -> None:
+        if os.path.basename(folder).startswith(_USERS) and not self._is_first(folder):
+            with suppress(FileNotFoundError):
+                os.unlink(self._indexed)
+        super()._make_folder(folder)
+
+    def _is_first(self, folder: str) -> bool:
+        """Note that there is a folder of entries; tell whether there never was one, whose entries are lost with it."""
         try:
-            os.mkdir(folder, 0o700)
-            self._sync_folder(self.directory)
+            fd = open_file(_note_of(folder), MAKE_ONLY)
         except FileExistsError:
-            if not os.path.isdir(folder):  # a symbolic link to nowhere: to try again would never end
-                raise
+            return False
+        try:
+            self._share(fd)
+            set_times(fd, 0, 0)
+        finally:
+            os.close(fd)
+        return True
 
     def put(self, fd: int, path: str, image: Image, record: Record, live: Record | None) -> int:
         """Write a record into a file that is held, and return its version.
@@ -104,18 +99,20 @@ class Folder:
         """
         # The sum makes versions grow; the clock keeps one from coming back after the file was removed.
         version = max(time.time_ns(), image.newest + 1)
-        slot = pack_slot(record, version)
+        slot = pack_slot(os.path.basename(path), record, version)
         try:
-            if record.user is not None and (live is None or live.user != record.user):
-                self.enter(path, record.user)
+            self._enter_first(path, record, live)
             if not image.half:
                 self._begin(fd, path, image, slot)
+                set_due(fd, record.expires)
             elif fits(slot, image.half):
+                self.hasten(fd, image.record, record.expires)
                 write_all(fd, slot, image.spare_slot)
                 if self.fsync:
                     _flush(fd)
             else:
-                self._resize(fd, path, slot)
+                self._resize(fd, path, slot, record.expires)
+            self._leave(path, image.record, record.user)
         except OSError:
             if not image.half:  # there was no record, and nothing of this one shall stay
                 with suppress(OSError):
@@ -127,16 +124,18 @@ class Folder:
         """Fill a file that is empty, or holds nothing one could lose."""
         if image.length:
             os.ftruncate(fd, 0)
+        else:
+            self._share(fd)
         write_all(fd, pack_file(slot), 0)
         if self.fsync:
             _flush(fd)
         self._sync_folder(os.path.dirname(path))
 
-    def _resize(self, fd: int, path: str, slot: bytes) -> None:
+    def _resize(self, fd: int, path: str, slot: bytes, expires: float | None) -> None:
         """Put a file with larger, or much smaller, slots in the place of the one held."""
         temporary = f"{path}.{secrets.token_hex(8)}.tmp"
         try:
-            self._write_temporary(temporary, pack_file(slot))
+            self._write_temporary(temporary, pack_file(slot), expires, os.fstat(fd))
             write_all(fd, b"\1", DOUBT_AT)
             os.rename(temporary, path)
         except OSError:
@@ -145,10 +144,12 @@ class Folder:
             raise
         self._sync_folder(os.path.dirname(path))
 
-    def _write_temporary(self, path: str, data: bytes) -> None:
+    def _write_temporary(self, path: str, data: bytes, expires: float | None, like: os.stat_result) -> None:
         fd = open_file(path, MAKE_ONLY)
         try:
+            give_to(fd, like)
             write_all(fd, data, 0)
+            set_due(fd, expires)
             if self.fsync:
                 _flush(fd)
         finally:
@@ -166,31 +167,75 @@ class Folder:
         self._sync_folder(os.path.dirname(path))
         return True
 
-    def _sync_folder(self, folder: str) -> None:
-        """Make sure of the names in a folder, if sure is wanted."""
-        if not self.fsync:
-            return
-        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-
     # -- the sessions of a user; the caller sees to OSError --------------------------------------------------------
 
-    def enter(self, path: str, user: str) -> None:
-        """Make the entry of the user's session in a file."""
+    def enter(self, path: str, user: str, expires: float | None) -> None:
+        """Make the entry of the user's session in a file, and let it last as long as the session."""
         entry = self.entry(path, user)
-        os.close(self.make(entry, open_file))
+        fd = self.make(entry, open_file)
+        try:
+            self._share(fd)
+            set_times(fd, end_time(expires), end_time(expires))
+        finally:
+            os.close(fd)
         self._sync_folder(os.path.dirname(entry))
 
-    def is_indexed(self) -> bool:
-        return os.path.exists(self._indexed)
+    def renew(self, path: str, user: str, expires: float | None) -> None:
+        """Let the entry last as long as the session, and make it again if it is gone."""
+        try:
+            set_times(self.entry(path, user), end_time(expires), end_time(expires))
+        except FileNotFoundError:
+            self.enter(path, user, expires)
+
+    def _enter_first(self, path: str, record: Record, live: Record | None) -> None:
+        """See to the entry of a record that is about to be written, from time to time also if it has one."""
+        if record.user is None:
+            return
+        if live is None or live.user != record.user:
+            self.enter(path, record.user, record.expires)
+        elif record.accessed >= live.accessed + _MINUTE or end_time(record.expires) != end_time(live.expires):
+            self.renew(path, record.user, record.expires)
+
+    def _leave(self, path: str, before: Record | None, user: str | None) -> None:
+        """Take away the entry of whoever was logged in before."""
+        if before is not None and before.user is not None and before.user != user:
+            with suppress(FileNotFoundError):
+                os.unlink(self.entry(path, before.user))
+
+    def is_indexed(self, user: str | None = None) -> bool:
+        """Tell whether every record of a user has its entry, as far as is known."""
+        if not exists(self._indexed):
+            return False
+        folder = "" if user is None else self._prefix + _USERS + _end_of_entries(user)[-2:]
+        return not folder or exists(folder) or not exists(_note_of(folder))
 
     def mark_indexed(self) -> None:
         """Note that every record of a user has its entry."""
-        os.close(self.make(self._indexed, open_file))
+        fd = self.make(self._indexed, open_file)
+        try:
+            self._share(fd)
+            set_times(fd, 0, 0)
+        finally:
+            os.close(fd)
         self._sync_folder(self.directory)
+
+    # -- when a purge has to look; the caller sees to OSError ------------------------------------------------------
+
+    def hasten(self, fd: int, before: Record | None, expires: float | None) -> None:
+        """Have a purge look sooner at a file that is about to get a record, or a touch, which ends sooner."""
+        if before is None or due_time(expires) < due_time(before.expires):
+            set_due(fd, expires)
+
+    def postpone(self, path: str) -> None:
+        """Have the next purges pass over a record that lives, and see to its entry."""
+        fd, image = hold(path, CHANGE)
+        try:
+            if image.record is not None:
+                set_due(fd, image.record.expires)
+                if image.record.user is not None:
+                    self.renew(path, image.record.user, image.record.expires)
+        finally:
+            release(fd)
 
     def _erase(self, fd: int, path: str, record: Record | None) -> None:
         """Take away what is in a file, then its entry, then its name: with the name we lose the lock."""
@@ -212,8 +257,9 @@ class Folder:
             return user is not None and self.entry(path, user) == entry
 
         with suppress(FileNotFoundError):
-            if is_needed(look(path)):
-                return
+            image = look(path)
+            if is_needed(image) and image.record is not None:
+                return set_times(entry, end_time(image.record.expires), end_time(image.record.expires))
         fd, image = self.make(path, hold)
         try:
             if not is_needed(image):
@@ -224,23 +270,10 @@ class Folder:
         finally:
             release(fd)
 
-    # -- failures --------------------------------------------------------------------------------------------------
-
-    def absent(self) -> None:
-        """Do nothing if it is just the session that is missing; without the directory nothing can be said."""
-        if not os.path.isdir(self.directory):
-            raise StoreUnavailable(f"the session directory {self.directory} is gone")
-
-    def unavailable(self, error: OSError) -> StoreUnavailable:
-        return StoreUnavailable(f"the session directory {self.directory} cannot be used: {error.strerror}")
-
-    @contextmanager
-    def system(self) -> Iterator[None]:
-        """Say of whatever goes wrong inside that the store is unavailable."""
-        try:
-            yield
-        except OSError as error:
-            raise self.unavailable(error) from error
+def _note_of(folder: str) -> str:
+    """Return the file that tells that there is, or was, a folder of entries."""
+    parent, _, name = folder.rpartition("/")
+    return f"{parent}/made-{name}"
 
 
 def _end_of_entries(user: str) -> str:

@@ -10,7 +10,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import Final
 
 from ...patience import attempts
-from .slots import Image, parse
+from .slots import Image, extent, parse
 
 # O_NONBLOCK: a named pipe in the place of a session must not stop us for ever.
 _FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -41,19 +41,20 @@ def look(path: str) -> Image:
     while True:
         fd = open_file(path, READ)
         try:
-            image = parse(_fetch(fd))
-            found = _look_again(fd) if image.torn else image
+            key = os.path.basename(path)
+            image = parse(_fetch(fd), key)
+            found = _look_again(fd, key) if image.torn else image
             if found is not None:
                 return found
         finally:
             os.close(fd)
 
 
-def _look_again(fd: int) -> Image | None:
+def _look_again(fd: int, key: str) -> Image | None:
     """Return what a file holds while nobody writes into it, None if it has lost its name."""
     _lock(fd, LOCK_SH)
     try:
-        image = parse(_fetch(fd))
+        image = parse(_fetch(fd), key)
         return image if not image.doubt or os.fstat(fd).st_nlink else None
     finally:
         flock(fd, LOCK_UN)
@@ -65,7 +66,7 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
         fd = open_file(path, flags)
         try:
             _lock(fd, LOCK_EX)
-            image = parse(_fetch(fd))
+            image = parse(_fetch(fd), os.path.basename(path))
             if not image.doubt or os.fstat(fd).st_nlink:
                 return fd, image
         except BaseException:
@@ -100,7 +101,7 @@ def open_file(path: str, flags: int) -> int:
 
 
 def _fetch(fd: int) -> bytes:
-    """Return all bytes of a file."""
+    """Return all bytes of a file that mean anything; of what is no session file, those it begins with."""
     try:
         data = os.pread(fd, _AT_ONCE, 0)
     except OSError as error:
@@ -110,8 +111,8 @@ def _fetch(fd: int) -> bytes:
     if len(data) < _AT_ONCE:
         return data
     parts = [data]
-    at = len(data)
-    while parts[-1]:
+    at, end = len(data), extent(data)
+    while parts[-1] and at < end:
         parts.append(os.pread(fd, 1 << 20, at))
         at += len(parts[-1])
     return b"".join(parts)

@@ -6,13 +6,16 @@ at     what
 0      magic, length of half the file, CRC of both
 16     doubt: not zero once the file is about to lose its name
 32     two touches, each: version touched, accessed, expires, CRC
-96     slot: version, created, modified, accessed, expires, length of user and data, CRC of the body, CRC
-       of this header; then the body: user, data
+96     slot: version, created, modified, accessed, expires, length of key, user and data, CRC of the body,
+       CRC of this header; then the body: key, user, data
 half   the other slot
 =====  ===============================================================================================
 
 The newest slot whose checksums hold is the record; of the touches that name its version the later one counts.  A save
 goes into the other slot and a touch into the other touch, so whatever is interrupted leaves what was there before.
+
+A record counts only under the key it was saved under: a file that was copied or renamed to the name of another key
+holds no record.
 """
 
 from __future__ import annotations
@@ -25,12 +28,12 @@ from zlib import crc32
 
 from ...record import Record
 
-MAGIC: Final = b"s2 slots"
+MAGIC: Final = b"s2 slot2"
 DOUBT_AT: Final = 16
 
 _FILE: Final = struct.Struct("<8sII")
 _TOUCH: Final = struct.Struct("<QddI")
-_SLOT: Final = struct.Struct("<QddddIQII")
+_SLOT: Final = struct.Struct("<QddddIIQII")
 _CRC: Final = struct.Struct("<I")
 
 _TOUCHES: Final = (32, 64)
@@ -61,37 +64,40 @@ class Image(NamedTuple):
     """A checksum is wrong.  Somebody is writing just now, or was stopped while writing."""
 
 
-def parse(data: bytes) -> Image:
-    """Return what the bytes of a file mean; anything is accepted."""
+def extent(data: bytes) -> int:
+    """Return how many bytes of a file mean anything, given those it begins with."""
+    return 2 * _half(data[:_FILE.size])
+
+
+def parse(data: bytes, key: str) -> Image:
+    """Return what the bytes of a file mean for this key; anything is accepted, and nothing is longer than the file."""
     half = _half(data[:_FILE.size])
     if not half or len(data) < _FIRST:
         return Image(None, len(data), 0, 0, 0, 0, doubt=True, torn=True)
     length = len(data)
-    if length < 2 * half:  # the insert was stopped, or is under way
-        data = data.ljust(2 * half, b"\0")
     slot, header, spare, other = _FIRST, _header(data, _FIRST), half, _header(data, half)
     if header[0] < other[0]:
         slot, header, spare, other = spare, other, slot, header
     newest = max(header[0], 0)
     torn = header[0] < 0 or other[0] < 0
-    record = _record(data, slot, header)
+    record = _record(data, slot, header, key)
     if record is None and newest:
         torn = True
         slot, spare = spare, slot
-        record = _record(data, slot, other)
+        record = _record(data, slot, other, key)
     if record is None:
         return Image(None, length, half, newest, _FIRST, 0, data[DOUBT_AT] != 0, torn=True)
     record, spare_touch, touch_torn = _touched(data, slot, record)
     return Image(record, length, half, newest, spare, spare_touch, data[DOUBT_AT] != 0, torn or touch_torn)
 
 
-def pack_slot(record: Record, version: int) -> bytes:
+def pack_slot(key: str, record: Record, version: int) -> bytes:
     """Return a slot with this record."""
     user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
-    body = user + record.data
+    body = b"".join((key.encode(), user, record.data))
     header = _SLOT.pack(
         version, record.created, record.modified, record.accessed, nan if record.expires is None else record.expires,
-        _NO_USER if record.user is None else len(user), len(record.data), crc32(body), 0)[:-_CRC.size]
+        len(key), _NO_USER if record.user is None else len(user), len(record.data), crc32(body), 0)[:-_CRC.size]
     return header + _CRC.pack(crc32(header)) + body
 
 
@@ -130,25 +136,27 @@ def _half(head: bytes) -> int:
 
 def _header(data: bytes, at: int) -> tuple[Any, ...]:
     """Return the header of a slot; its version is 0 if it was never used and -1 if it is torn."""
-    header = _SLOT.unpack_from(data, at)
-    if crc32(data[at:at + _SLOT.size - _CRC.size]) == header[-1]:
+    packed = data[at:at + _SLOT.size]
+    if len(packed) < _SLOT.size:  # the insert was stopped, or is under way
+        return _TORN if packed.strip(b"\0") else _UNUSED
+    header = _SLOT.unpack(packed)
+    if crc32(packed[:-_CRC.size]) == header[-1]:
         return header
-    return _UNUSED if data[at:at + _SLOT.size] == _BLANK else _TORN
+    return _UNUSED if packed == _BLANK else _TORN
 
 
-def _record(data: bytes, at: int, header: tuple[Any, ...]) -> Record | None:
-    """Return the record of a slot, None if there is none or it is not whole."""
-    version, created, modified, accessed, expires, user_size, size, crc, _ = header
+def _record(data: bytes, at: int, header: tuple[Any, ...], key: str) -> Record | None:
+    """Return the record of a slot, None if there is none, it is not whole, or it is another key's."""
+    version, created, modified, accessed, expires, key_size, user_size, size, crc, _ = header
     if version <= 0:
         return None
-    named = user_size != _NO_USER
     start = at + _SLOT.size
-    body = data[start:start + size + (user_size if named else 0)]
-    if crc32(body) != crc:
+    state = key_size + (0 if user_size == _NO_USER else user_size)
+    body = data[start:start + state + size]
+    if crc32(body) != crc or body[:key_size] != key.encode():
         return None
-    user = body[:user_size].decode("utf-8", "surrogatepass") if named else None
-    return Record(body[user_size:] if named else body, created, modified, accessed,
-                  None if isnan(expires) else expires, user, version)
+    user = None if user_size == _NO_USER else body[key_size:state].decode("utf-8", "surrogatepass")
+    return Record(body[state:], created, modified, accessed, None if isnan(expires) else expires, user, version)
 
 
 def _touched(data: bytes, slot: int, record: Record) -> tuple[Record, int, bool]:

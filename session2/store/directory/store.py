@@ -8,7 +8,6 @@ it, marked, so that those who waited for its lock look for the new one and nobod
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import time
@@ -16,14 +15,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from ... import traces
 from ...errors import Conflict
 from ...record import Record, Version
 from ..base import SessionStore
 from .folder import Folder
 from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
 from .slots import Image, pack_touch
-
-log = logging.getLogger("session2")
+from .status import is_due
 
 _TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
 _ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
@@ -41,27 +40,31 @@ class DirectorySessionStore(SessionStore):
     :param directory: where; it should belong to this application alone.
     :param create: make the directory if it is missing.
     :param fsync: wait for the disk at each save, so that an acknowledged one survives a power failure.
-    :raises FileNotFoundError: the directory is missing and is not to be made.
+    :param shared: the directory may belong to another user, and its group may do all that the owner may.
+    :raises StoreMissing: the directory is missing and is not to be made.
+    :raises ConfigurationError: others can put something into the directory, or can have done so.
     """
 
     is_thread_safe = True
     is_multiprocess_safe = True
 
     def __init__(self, directory: str | os.PathLike[str], create: bool = False, *, fsync: bool = False,
-                 **options: Any) -> None:
+                 shared: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
-        self._folder = Folder(self.directory, fsync)
+        self._folder = Folder(self.directory, fsync, shared)
         if create:
             self.setup()
-        elif not os.path.isdir(self.directory):
-            raise FileNotFoundError(f"{self.directory} is not a directory: make it, or pass create=True")
+        else:
+            with self._folder.system():
+                self._folder.check()
 
     def setup(self, drop: bool = False) -> None:
         """Make the directory, for its owner only.  With `drop` delete all sessions first."""
         with self._folder.system():
-            os.makedirs(self.directory, 0o700, exist_ok=True)
+            self._folder.create()
+            self._folder.check()
             super().setup(drop)
             self._index()
 
@@ -75,7 +78,7 @@ class DirectorySessionStore(SessionStore):
             self._folder.absent()
             return None
         if record is None:
-            log.warning("corrupt record %.8s is treated as missing: its file is damaged", key)
+            self._damaged(key, "its file is damaged, or another key's")
             return None
         return record if record.is_live(self.clock()) else None
 
@@ -96,18 +99,23 @@ class DirectorySessionStore(SessionStore):
             self._folder.absent()
             raise Conflict(f"the record {key:.8} is gone") from None
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         path = self._folder.path(key)
         try:
             fd, image = hold(path, CHANGE)
             try:
                 live = self._live(image)
                 if live is not None and accessed > live.accessed:
+                    self._folder.hasten(fd, live, expires)
                     write_all(fd, pack_touch(live, accessed, expires), image.spare_touch)
+                    if live.user is not None:
+                        self._folder.renew(path, live.user, expires)
+                return live is not None
             finally:
                 release(fd)
         except FileNotFoundError:
             self._folder.absent()
+            return False
         except OSError as error:
             raise self._folder.unavailable(error) from error
 
@@ -129,28 +137,30 @@ class DirectorySessionStore(SessionStore):
 
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
         with self._folder.system():
-            self._index()
+            self._index(user)
         found = self._found(self._folder.keys_of(user))
         return ((key, record) for key, record in found if record.user == user)
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
-        """Delete the records expired at `now` (default: the clock's time); return their number.
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
+        """Delete the records expired at `now` (default: the clock's time), or not used since; return their number.
 
         Each is deleted on its own, so there is nothing for `batch` to bound.  What killed processes left behind goes
-        too: files once they are an hour old, entries at once.
+        too: files once they are an hour old, entries when the time of their session is over.  What cannot be due is not
+        opened.
         """
         limit = self.clock() if now is None else now
         purged = 0
         for path, name in self._folder.files():
             with self._folder.system(), suppress(FileNotFoundError):
                 if self._folder.is_ours(path, name):
-                    purged += self._purge(path, limit)
+                    purged += self._purge(path, limit, unused_since)
                 elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
                     os.unlink(path)
         for path, name in self._folder.files(of_users=True):
             if match := _ENTRY.fullmatch(name):
-                with self._folder.system():
-                    self._folder.sweep(path, self._folder.path(match[1]))
+                with self._folder.system(), suppress(FileNotFoundError):
+                    if is_due(path, limit, of_user=True):
+                        self._folder.sweep(path, self._folder.path(match[1]))
         return purged
 
     def _found(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
@@ -177,25 +187,32 @@ class DirectorySessionStore(SessionStore):
         record = image.record
         return record if record is not None and record.is_live(self.clock()) else None
 
-    def _purge(self, path: str, limit: float) -> bool:
-        def is_expired(image: Image) -> bool:
-            return image.record is not None and not image.record.is_live(limit)
+    def _purge(self, path: str, limit: float, unused_since: float | None) -> bool:
+        key = os.path.basename(path)
+
+        def is_over(image: Image) -> bool:
+            return image.record is not None and traces.is_over(key, image.record, limit, unused_since)
 
         def is_nothing(image: Image) -> bool:
             return image.record is None and (image.half > 0 or not image.length) and _is_left_behind(path)
 
+        if unused_since is None and not is_due(path, limit):
+            return False
         image = look(path)
         if is_nothing(image):
             self._folder.unlink(path, is_nothing)
-        return is_expired(image) and self._folder.unlink(path, is_expired)
+        elif image.record is not None and not is_over(image):
+            with suppress(TimeoutError):  # a stopped process has its lock: the next purge is soon enough
+                self._folder.postpone(path)
+        return is_over(image) and self._folder.unlink(path, is_over)
 
-    def _index(self) -> None:
+    def _index(self, user: str | None = None) -> None:
         """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""
-        if self._folder.is_indexed():
+        if self._folder.is_indexed(user):
             return
         for key, record in self.scan():
             if record.user is not None:
-                self._folder.enter(self._folder.path(key), record.user)
+                self._folder.enter(self._folder.path(key), record.user, record.expires)
         self._folder.mark_indexed()
 
 

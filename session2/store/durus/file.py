@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
-import stat
-import threading
-from collections.abc import Iterator
-from typing import Any, Final
+import struct
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
-from ...errors import ConfigurationError, SessionError, StoreUnavailable
-from ...forks import PerProcess
+from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
+from ...forks import Birthplace
+from ...mutex import Mutex
+from .. import owned
 from .driver import driver
-from .sources import SQLITE, Link, SingleSource
+from .sources import SQLITE, Link, SingleSource, in_transaction
 
 log = logging.getLogger("session2")
 
+_T = TypeVar("_T")
+
 _FIRST_LINE: Final = b"SHELF-1\n"
+_SMALL: Final = 1 << 16  # what may be read without another look at how much there is
 
 # Durus locks a file against a second opening, even by the same process.
 _sources: Final[WeakValueDictionary[tuple[Any, ...], FileSource]] = WeakValueDictionary()
-_mutex: Final = PerProcess(threading.Lock)
+_mutex: Final = Mutex()
 
 
-def file_source(path: str, *settings: Any) -> FileSource:
+def file_source(path: str, timeout: float, *settings: Any) -> FileSource:
     """Return the source for a file: the one there is, if another store of this process has it open."""
-    key = (os.path.realpath(path), os.getpid(), *settings)
-    with _mutex():
+    path = os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.basename(path))
+    key = (path, os.getpid(), timeout, *settings)
+
+    def found_or_made() -> FileSource:
         source = _sources.get(key)
         if source is None:
-            source = _sources[key] = FileSource(path, *settings)
+            source = _sources[key] = FileSource(path, timeout, *settings)
         return source
+
+    return _mutex.run(found_or_made, timeout, f"another thread kept everybody from {path}")
 
 
 class FileSource(SingleSource):
@@ -41,21 +50,28 @@ class FileSource(SingleSource):
     def __init__(self, path: str, timeout: float, cache_size: int, durable: bool) -> None:
         super().__init__(timeout)
         self._path, self._cache_size, self._durable = path, cache_size, durable
+        self._file: Any = None  # what was locked, also when the connection to it was not finished
+        self._link: Link | None = None
+        self._is_good = False
+        self._birthplace = Birthplace()
 
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Any]:
-        if self._link is not None and not self._link.birthplace.is_here():
+    def _is_of_parent(self) -> bool:
+        return self._file is not None and not self._birthplace.is_here()
+
+    def use(self, action: Callable[[Any], _T], create: bool = False) -> _T:
+        if self._is_of_parent():
             raise ConfigurationError(f"{self._path} is open in the process that forked this one; use a Durus server "
                                      "for several processes, or the store after the fork only")
-        with self._turn():
-            self._link = self._link or self._open()
-            try:
-                yield self._link.connection
-            except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
-                raise
-            except BaseException:
-                self._link = None
-                raise
+        return self.turn(lambda: self._use(action, create))
+
+    def _use(self, action: Callable[[Any], _T], create: bool) -> _T:
+        if not self._is_good:
+            self._close()
+        self._is_good = False
+        return in_transaction(self._opened(create).connection, action, self._good, self._close)
+
+    def _good(self) -> None:
+        self._is_good = True
 
     def commit(self, connection: Any) -> None:
         connection.commit()
@@ -63,68 +79,110 @@ class FileSource(SingleSource):
             connection.storage.shelf.file.fsync()
 
     def pack(self) -> None:
-        with self.lend() as connection:
-            mode = stat.S_IMODE(os.stat(self._path).st_mode)
-            _create(self._path + ".pack", mode)  # Durus would create it readable by everybody
-            connection.pack()
-            os.remove(self._path + ".prepack")  # what was ended should not lie about
-            _sync_folder(self._path)
+        self.use(self._pack)
+
+    def _pack(self, connection: Any) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path + ".pack")
+        # Durus would make it readable by everybody, and its own of whoever packs.
+        owned.create(self._path + ".pack", os.stat(self._path))
+        connection.pack()
+        os.remove(self._path + ".prepack")  # what was ended should not lie about
+        _sync_folder(self._path)
 
     def close(self) -> None:
-        if self._link is not None and self._link.birthplace.is_here():
-            with self._turn():
-                self._link = None
+        if not self._is_of_parent():
+            self.turn(self._close)
 
-    def _open(self) -> Link:
-        _check_file(self._path)
-        try:
-            return Link(driver().connection(_storage(self._path), cache_size=self._cache_size))
-        except BlockingIOError:
-            raise StoreUnavailable(f"{self._path} is open elsewhere; "
-                                   "use a Durus server for several processes") from None
+    def _close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+        if self._file is not None:
+            self._file.close()
+        self._link = self._file = None
+
+    def _opened(self, create: bool) -> Link:
+        if self._link is None:
+            _check_file(self._path, create)
+            self._birthplace = Birthplace()
+            self._file = _checking_file()(self._path)
+            try:
+                storage = _storage(self._file, self._path)
+                self._link = Link(driver().connection(storage, cache_size=self._cache_size))
+            except BaseException:
+                self._close()
+                raise
+        return self._link
 
 
-def _check_file(path: str) -> None:
-    """Create the file if it is not there; refuse what is not ours to write."""
-    if os.path.exists(path):
-        with open(path, "rb") as file:
-            head = file.read(16)
-        if head.startswith(b"SQLite format"):
-            raise ConfigurationError(SQLITE)
-        if head and not head.startswith(_FIRST_LINE):
-            raise ConfigurationError(f"{path} is not a Durus file; if it is one of an old version, open it yourself "
-                                     "and pass the durus Connection")
-        return
-    if os.path.exists(path + ".prepack"):  # an empty store in its place would lose every session
+def _check_file(path: str, create: bool) -> None:
+    """Refuse what is not ours to write; make the file, if it is not there and wanted."""
+    owned.check_folder(path)
+    if owned.look(path) is None:
+        _make_file(path, create)
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head.startswith(b"SQLite format"):
+        raise ConfigurationError(SQLITE)
+    if head and not head.startswith(_FIRST_LINE):
+        raise ConfigurationError(f"{path} is not a Durus file; if it is one of an old version, open it yourself "
+                                 "and pass the durus Connection")
+
+
+def _make_file(path: str, wanted: bool) -> None:
+    if os.path.lexists(path + ".prepack"):  # an empty store in its place would lose every session
         raise ConfigurationError(f"{path} was being packed when the machine stopped; "
                                  f"rename {path}.prepack to {path}")
-    _create(path, 0o600)
+    folder = os.path.dirname(path)
+    missing = "" if os.path.isdir(folder) else f", for there is no folder {folder}"
+    if not wanted:
+        raise StoreMissing(f"there is no Durus database at {path}{missing}")
+    if missing:
+        raise StoreUnavailable(f"{path} cannot be made{missing}; make the folder first")
+    owned.create(path)
     _sync_folder(path)
 
 
-def _create(path: str, mode: int) -> None:
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
-
-
 def _sync_folder(path: str) -> None:
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
 
 
-def _storage(path: str) -> Any:
-    durus = driver()
-    file = durus.file(path)
+def _storage(file: Any, path: str) -> Any:
+    _lock(file, path)
+    found = owned.look(path)
+    if found is None or not os.path.samestat(found, os.fstat(file.file.fileno())):
+        raise StoreUnavailable(f"{path} was replaced while it was opened; try again")
+    try:
+        _cut_off_half_written(file, path)
+        return driver().file_storage(file)
+    except (ValueError, OverflowError, LookupError, AssertionError, struct.error) as error:
+        raise StoreUnavailable(f"the Durus file {path} is damaged: {error}") from error
+
+
+def _lock(file: Any, path: str) -> None:
     try:
         file.obtain_lock()
-        _cut_off_half_written(file, path)
-        return durus.file_storage(file)
-    except BaseException:
-        file.close()
-        raise
+    except BlockingIOError:
+        raise StoreUnavailable(f"{path} is open elsewhere; use a Durus server for several processes") from None
+
+
+@functools.cache
+def _checking_file() -> Any:
+    durus = driver()
+
+    class CheckingFile(durus.file):  # type: ignore[misc, name-defined]
+        """Reads no more than there is: Durus believes every length in a file, and so would ask for any memory."""
+
+        def read(self, n: int | None = None) -> bytes:
+            if n is not None and n > _SMALL and n > os.fstat(self.file.fileno()).st_size:
+                raise durus.error(f"{self.get_name()} is damaged: it is shorter than one of its records")
+            return super().read(n)  # type: ignore[no-any-return]
+
+    return CheckingFile
 
 
 def _cut_off_half_written(file: Any, path: str) -> None:
@@ -147,18 +205,26 @@ def _end_of_whole_transactions(file: Any, size: int) -> int:
     Each part begins with its length, which Durus writes last: while it is 0, the transaction is not complete.
     """
     position = len(_FIRST_LINE)
-    for _ in ("the first transaction", "the index"):
-        position += 8 + _number_at(file, position)
-    if position > size:
-        raise ConfigurationError(f"the Durus file {file.get_name()} is damaged; it ends in its index")
+    position += 8 + _number_at(file, position, size)
+    _check_index(file, position, size)
+    position += 8 + _number_at(file, position, size)
     while position + 8 <= size:
-        length = _number_at(file, position)
+        length = _number_at(file, position, size)
         if length == 0 or position + 8 + length > size:
             break
         position += 8 + length
     return position
 
 
-def _number_at(file: Any, position: int) -> int:
+def _check_index(file: Any, position: int, size: int) -> None:
+    """The index says how many numbers it has, and of how many bytes each; Durus takes memory for them unasked."""
+    length, width, count = (_number_at(file, position + 8 * part, size) for part in range(3))
+    if width > 8 or length != 16 + width * count or position + 8 + length > size:
+        raise ConfigurationError(f"the Durus file {file.get_name()} is damaged; it ends in its index")
+
+
+def _number_at(file: Any, position: int, size: int) -> int:
+    if position + 8 > size:
+        raise ConfigurationError(f"the Durus file {file.get_name()} is damaged; it ends in its index")
     file.seek(position)
     return int.from_bytes(file.read(8), "big")

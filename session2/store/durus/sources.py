@@ -1,28 +1,34 @@
-"""Connections to a Durus database, lent to one transaction at a time.
+"""Connections to a Durus database, used by one transaction at a time.
 
-Nothing here knows of sessions.  A `Source` lends a connection; whoever gets one begins with ``abort()``, which brings
-it up to date.  A connection that failed in the middle of anything is thrown away: client and server may no longer agree
-on who speaks next.
+Nothing here knows of sessions.  A `Source` lets one transaction use a connection; it begins with ``abort()``, which
+brings it up to date.  A connection is as good as its last transaction: until that came to its end, client and server
+may not agree on who speaks next, and nobody else gets it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import threading
+import weakref
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
-from ...errors import ConfigurationError, SessionError, StoreUnavailable
+from ...errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from ...forks import Birthplace, PerProcess
+from ...mutex import Mutex
 from .driver import driver
+
+_T = TypeVar("_T")
 
 Place: TypeAlias = "str | tuple[str, int]"
 """Where a server listens: the path of a Unix socket, or host and port."""
 
 SQLITE = ("Durus keeps what is not its own in SQLite files: after they are opened again, new objects overwrite old "
           "ones.  Use a Durus FileStorage or server, or the sqlite store")
+
+_BETWEEN_MESSAGES: Final = (Conflict, ConfigurationError, StoreMissing)
+"""What our own work raises; Durus is not in the middle of anything then, nor when it raises its own conflicts."""
 
 
 class Link:
@@ -31,38 +37,66 @@ class Link:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.birthplace = Birthplace()
+        storage = connection.storage
+        is_client = isinstance(storage, driver().client_storage)
+        self._close = partial(_close, storage, is_client, self.birthplace)
+        # Also when the interpreter ends, and then before its modules are gone.
+        self._finalizer = weakref.finalize(self, self._close)
 
     def close(self) -> None:
-        storage = self.connection.storage
-        if isinstance(storage, driver().client_storage):
-            storage.s.close()
-        elif self.birthplace.is_here():
-            storage.close()
-        else:  # closing the file as Durus does would take the lock away from the process we were forked from
-            storage.shelf.file.file.close()
+        """Close it; may be done again, if something came between."""
+        self._close()
+        self._finalizer.detach()
 
-    __del__ = close
+
+def _close(storage: Any, is_client: bool, birthplace: Birthplace) -> None:
+    if is_client:
+        storage.s.close()
+    elif birthplace.is_here():
+        storage.close()
+    else:  # closing the file as Durus does would take the lock away from the process we were forked from
+        storage.shelf.file.file.close()
+
+
+def in_transaction(connection: Any, action: Callable[[Any], _T], good: Callable[[], object],
+                   bad: Callable[[], object]) -> _T:
+    """Let `action` use the connection; then say that it is good, or bad.
+
+    For the caller it is bad until told otherwise: an exception from outside may prevent both.
+    """
+    try:
+        result = action(connection)
+    except (*_BETWEEN_MESSAGES, driver().conflict):
+        good()
+        raise
+    except BaseException:
+        bad()
+        raise
+    good()
+    return result
 
 
 class Source:
-    """Lends connections."""
+    """Lets transactions use a connection."""
 
     is_shared = False
     """Whether several processes may use the database at once."""
 
-    def lend(self) -> contextlib.AbstractContextManager[Any]:
-        """Lend a connection to one transaction."""
+    def use(self, action: Callable[[Any], _T], create: bool = False) -> _T:
+        """Let a transaction use a connection.
+
+        :param create: make the database if it is a file and not there.
+        """
         raise NotImplementedError
 
     def commit(self, connection: Any) -> None:
         connection.commit()
 
     def pack(self) -> None:
-        with self.lend() as connection:
-            connection.pack()
+        self.use(lambda connection: connection.pack())
 
     def close(self) -> None:
-        """Let go of everything that is not lent."""
+        """Let go of everything that is not in use."""
 
 
 class _Kept:
@@ -88,22 +122,18 @@ class ServerSource(Source):
     def close(self) -> None:
         self._own().idle = deque()
 
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Any]:
-        idle = self._own().idle  # what was lent before close() does not come back into use after it
+    def use(self, action: Callable[[Any], _T], create: bool = False) -> _T:
+        idle = self._own().idle  # what was taken before close() does not come back into use after it
         try:
             link = idle.pop()
         except IndexError:
             link = self._connect()
-        try:
-            yield link.connection
-        except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
-            idle.append(link)
-            raise
-        except BaseException:
+
+        def bad() -> None:
+            link.close()  # the server would wait for the rest of what was cut short
             self.close()  # the others are of the same age; if the server was restarted they are dead too
-            raise
-        idle.append(link)
+
+        return in_transaction(link.connection, action, lambda: idle.append(link), bad)
 
     def _connect(self) -> Link:
         durus = driver()
@@ -137,19 +167,11 @@ class SingleSource(Source):
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        # Not re-entrant: a transaction begun by a signal handler would undo the one it interrupts.
-        self._mutex = PerProcess(threading.Lock)
-        self._link: Link | None = None
+        self._mutex = Mutex()
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        mutex = self._mutex()
-        if not mutex.acquire(timeout=self._timeout):
-            raise StoreUnavailable(f"the Durus connection was busy for {self._timeout:g} s")
-        try:
-            yield
-        finally:
-            mutex.release()
+    def turn(self, action: Callable[[], _T]) -> _T:
+        """Do something that nobody else does at the same time."""
+        return self._mutex.run(action, self._timeout, f"the Durus connection was busy for {self._timeout:g} s")
 
 
 class GivenSource(SingleSource):
@@ -163,25 +185,31 @@ class GivenSource(SingleSource):
             connection.storage.s.settimeout(timeout)
         self._connection = connection
         self._birthplace = Birthplace()
-        self._failure: BaseException | None = None
+        self._is_good = True
 
-    @contextlib.contextmanager
-    def lend(self) -> Iterator[Any]:
+    def use(self, action: Callable[[Any], _T], create: bool = False) -> _T:
         if not self._birthplace.is_here():
             raise ConfigurationError("the Durus connection belongs to the process that forked this one; "
                                      "give the store the address of the server instead")
-        with self._turn():
-            if self._failure is not None:
-                raise StoreUnavailable("the Durus connection broke and is not the store's to renew; "
-                                       "give it the address or file name instead") from self._failure
-            if self._connection.changed:
-                raise ConfigurationError("the application has uncommitted changes on the store's Durus connection; "
-                                         "give the store a connection of its own")
-            try:
-                yield self._connection
-            except (driver().conflict, SessionError):  # raised between two messages: the connection is still good
-                self._connection.abort()
-                raise
-            except BaseException as error:
-                self._failure = error
-                raise
+        return self.turn(lambda: self._use(action))
+
+    def _use(self, action: Callable[[Any], _T]) -> _T:
+        if not self._is_good:
+            raise StoreUnavailable("the Durus connection broke and is not the store's to renew; "
+                                   "give it the address or file name instead")
+        if self._connection.changed:
+            raise ConfigurationError("the application has uncommitted changes on the store's Durus connection; "
+                                     "give the store a connection of its own")
+        self._is_good = False
+        return in_transaction(self._connection, partial(self._or_abort, action), self._good, lambda: None)
+
+    def _or_abort(self, action: Callable[[Any], _T], connection: Any) -> _T:
+        """Leave nothing behind in a connection that is the application's too."""
+        try:
+            return action(connection)
+        except (*_BETWEEN_MESSAGES, driver().conflict):
+            connection.abort()
+            raise
+
+    def _good(self) -> None:
+        self._is_good = True

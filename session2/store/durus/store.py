@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...patience import attempts
 from ...record import Record, Version
+from ...traces import is_over
 from ..base import SessionStore
 from ..records import checked_key
 from . import layout
@@ -37,9 +38,12 @@ class DurusSessionStore(SessionStore):
 
         - a server: ``"host:port"``, a pair ``(host, port)``, ``"unix:PATH"`` or the path of its Unix socket.  Safe for
           threads and processes;
-        - a file name, for one process.  The file is created, for its owner only, if it is missing;
+        - a file name, for one process;
         - a durus ``Connection``, for one process, as in session2 0.6.  The store takes it in turn with itself only:
           do not use it elsewhere while sessions are served.
+    :param create: make what is missing: the file, for its owner only, and at the first save the store's part of the
+        database.  Otherwise that is `StoreMissing`, for a mistyped name must not look like a database without sessions.
+        `setup` makes it too; in the database of a ``Connection`` it is always made.
     :param cache_size: objects a connection keeps in memory; best more than there are sessions in use.
     :param timeout: seconds after which `StoreUnavailable` is raised when the server does not answer.  A Durus server
         itself waits 10 seconds for a client that stopped in the middle of a commit; a shorter time fails with it.
@@ -50,11 +54,12 @@ class DurusSessionStore(SessionStore):
 
     is_thread_safe = True
 
-    def __init__(self, connection: Any, *, cache_size: int = 10_000, timeout: float = 15.0, durable: bool = True,
-                 **options: Any) -> None:
+    def __init__(self, connection: Any, create: bool = False, *, cache_size: int = 10_000, timeout: float = 15.0,
+                 durable: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self._timeout = timeout
         self._source = _source(connection, cache_size, timeout, durable)
+        self._create = create or isinstance(self._source, GivenSource)
         self.is_multiprocess_safe = self._source.is_shared
 
     @classmethod
@@ -80,32 +85,28 @@ class DurusSessionStore(SessionStore):
 
         def compare_and_set(trees: Trees) -> None:
             entry, found = layout.find(trees, key)
-            past = () if found is None else (found.version, *entry[7])
+            past = () if found is None else (found.version, *layout.past(entry))
             if version in past:  # it is there already: the connection broke before the answer came
                 return
             live = self._live(found)
             if (None if live is None else live.version) != expected:
                 raise Conflict(f"the record {key:.8} changed")
-            state = [*record._replace(version=version), past[:_PAST]]
-            if found is None:
-                layout.put(trees, key, state)
-            else:
-                entry[:] = state
-            layout.index(trees, key, found, record)
+            layout.store(trees, key, entry, found, record._replace(version=version), past[:_PAST])
 
-        self._transact(compare_and_set, create=True)
+        self._transact(compare_and_set, create=self._create)
         return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         checked_key(key)
 
-        def move(trees: Trees) -> None:
+        def move(trees: Trees) -> bool:
             entry, found = layout.find(trees, key)
             record = self._live(found)
             if record is not None and accessed > record.accessed:
-                entry[3:5] = [accessed, expires]
+                layout.touch(trees, key, entry, accessed, expires)
+            return record is not None
 
-        self._transact(move)
+        return self._transact(move)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         checked_key(key)
@@ -116,7 +117,7 @@ class DurusSessionStore(SessionStore):
             if record is not None and expected not in (None, record.version):
                 raise Conflict(f"the record {key:.8} changed")
             if entry is not None:
-                layout.delete(trees, key, found)
+                layout.delete(trees, key, entry, found)
 
         self._transact(delete)
 
@@ -127,13 +128,17 @@ class DurusSessionStore(SessionStore):
         found = self._live_of(partial(layout.part_of_user, size=_SLICE, user=user))
         return ((key, record) for key, record in found if record.user == user)
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         now = self.clock() if now is None else now
+        size = min(batch, _SLICE)
         count = 0
-        for found in self._slices(partial(layout.part, size=min(batch, _SLICE))):
-            expired = [key for key, record in found if record is not None and not record.is_live(now)]
-            if expired:
-                count += self._delete_expired(expired, now)
+        for number in range(self._transact(lambda trees: len(trees.due))):
+            count += self._purge_due(number, now, size)
+        if unused_since is not None:
+            for found in self._slices(partial(layout.part, size=size)):
+                over = [key for key, record in found if record is not None and is_over(key, record, now, unused_since)]
+                if over:
+                    count += self._transact(partial(self._purge_keys, keys=over, now=now, unused_since=unused_since))
         return count
 
     def setup(self, drop: bool = False) -> None:
@@ -168,27 +173,37 @@ class DurusSessionStore(SessionStore):
             found, place = self._transact(partial(read, place=place))
             yield found
 
-    def _delete_expired(self, keys: list[str], now: float) -> int:
-        def delete(trees: Trees) -> int:
-            found = [(key, layout.find(trees, key)[1]) for key in keys]
-            expired = [(key, record) for key, record in found if record is not None and not record.is_live(now)]
-            for key, record in expired:
-                layout.delete(trees, key, record)
-            return len(expired)
+    def _purge_due(self, number: int, now: float, size: int) -> int:
+        """Delete what has expired in one of the B-trees, a transaction a batch; what has not is not even read."""
+        def delete(trees: Trees, last: str) -> tuple[int, str | None]:
+            keys, place = layout.due(trees, number, now, size, last)
+            return self._purge_keys(trees, keys, now, None), place
 
-        return self._transact(delete)
+        count, place = self._transact(partial(delete, last=""))
+        while place is not None:
+            deleted, place = self._transact(partial(delete, last=place))
+            count += deleted
+        return count
+
+    def _purge_keys(self, trees: Trees, keys: list[str], now: float, unused_since: float | None) -> int:
+        count = 0
+        for key in keys:
+            entry, record = layout.find(trees, key)
+            if record is not None and is_over(key, record, now, unused_since):
+                layout.delete(trees, key, entry, record)
+                count += 1
+        return count
 
     def _transact(self, work: Callable[[Trees], _T], create: bool = False, drop: bool = False) -> _T:
         """Do `work` on the B-trees and commit, again until nothing comes between."""
-        def attempt() -> _T:
-            with self._source.lend() as connection:
-                connection.abort()
-                result = work(layout.open_trees(connection, create, drop))
-                if connection.changed:
-                    self._source.commit(connection)
-                return result
+        def attempt(connection: Any) -> _T:
+            connection.abort()
+            result = work(layout.open_trees(connection, self._damaged, create, self._create, drop))
+            if connection.changed:
+                self._source.commit(connection)
+            return result
 
-        return self._again(attempt)
+        return self._again(lambda: self._source.use(attempt, create or self._create))
 
     def _again(self, attempt: Callable[[], _T]) -> _T:
         lost = False

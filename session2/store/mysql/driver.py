@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -10,11 +11,13 @@ from urllib.parse import unquote, urlsplit
 
 import pymysql
 from pymysql.constants import CR, ER, SERVER_STATUS
+from pymysql.converters import encoders
 from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ..sql.pool import Borrowed, Kind, Pool, one_at_a_time
 from ..sql.results import Connections, Fault, Result, StatementFailed
+from ..sql.wire import is_readable
 
 Connection = pymysql.connections.Connection
 
@@ -22,6 +25,8 @@ _BUSY = {ER.LOCK_DEADLOCK, 1020}  # 1020: the row changed since it was read (Mar
 _NO_TABLE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _BROKEN = {0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
            1927, 4031}  # 1927: MariaDB killed the connection; 4031: MySQL 8 ended it for being silent
+
+_MADE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 
 _SETUP_PATIENCE = 20
 
@@ -111,11 +116,49 @@ def _from_pool(pool: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lend
 
 
+def is_cut(connection: Any) -> bool:
+    """Tell whether the server has ended the connection, as far as that is known here; close it then.
+
+    Unasked a server says nothing else; an encrypted connection may have something to read nevertheless.
+    """
+    wire = getattr(connection, "_sock", None) if isinstance(connection, Connection) else None
+    if wire is None or isinstance(wire, ssl.SSLSocket) or not is_readable(wire.fileno()):
+        return False
+    connection._force_close()
+    return True
+
+
+def filled(connection: Any, text: str, arguments: Mapping[str, Any]) -> str:
+    """Return a statement with its arguments, which converters that an application gave a connection do not get."""
+    return text % {name: _literal(connection, value) for name, value in arguments.items()} if arguments else text
+
+
+def _literal(connection: Any, value: Any) -> str:
+    if isinstance(value, list):
+        return f"({', '.join(_literal(connection, part) for part in value)})"
+    return str(connection.escape(value, encoders))
+
+
+def ask(cursor: Any, text: str, arguments: Mapping[str, Any]) -> list[Any]:
+    """Return the rows that a statement answers."""
+    cursor.execute(filled(cursor.connection, text, arguments))
+    return list(cursor.fetchall())
+
+
+def change(cursor: Any, text: str) -> None:
+    """Change the table; what is there already was made by another node of a cluster, whose locks are not seen here."""
+    try:
+        cursor.execute(text)
+    except pymysql.err.Error as error:
+        if error.args[0] not in _MADE:
+            raise
+
+
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
     try:
         with connection.cursor(Cursor) as cursor, _committed(connection, cursor):
-            count = cursor.execute(text, arguments)
+            count = cursor.execute(filled(cursor.connection, text, arguments))
             return Result(count, list(cursor.fetchall()) if cursor.description else [])
     except (pymysql.err.Error, OSError) as error:
         raise StatementFailed(_fault(error), _text(error)) from error

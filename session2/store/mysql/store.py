@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..sql.results import Result, StatementFailed
+from ..sql.results import Fault, Result, StatementFailed
+from ..sql.rows import text
 from ..sql.store import SQLSessionStore
-from ..sql.tables import comment_of, refuse_newer, schema_of
+from ..sql.tables import Found, columns_after, comment_of
+
+_SMALLEST_PACKET: Final = 1024
+"""Below that no server can be set."""
 
 # IGNORE turns a duplicate key into "no row inserted"; what else it would forgive is checked before.  It is clearer than
 # ON DUPLICATE KEY UPDATE, whose row count means different things under different client flags.
 _INSERT = """
-INSERT IGNORE INTO {table} ({key}, data, version, created, modified, accessed, expires, {user})
-VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s)"""
+INSERT IGNORE INTO {table} ({key}, data, version, created, modified, accessed, expires, {user},
+    recent)
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, {mark})"""
 
 _REVIVE = """
 UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s, modified = %(modified)s,
-    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s
+    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s, recent = {mark}
 WHERE {key} = %(key)s AND expires <= %(now)s"""
 
 # Found without locking anything, deleted by primary key: so no lock is taken on a row that stays.
@@ -29,6 +34,13 @@ ORDER BY {key} LIMIT %(batch)s"""
 
 _REMOVE_EXPIRED = "DELETE FROM {table} WHERE {key} IN %(keys)s AND expires <= %(now)s"
 
+_TABLE = """
+SELECT table_comment, column_name, data_type FROM information_schema.tables JOIN information_schema.columns
+    USING (table_schema, table_name)
+WHERE table_schema = coalesce(nullif(%(database)s, ''), database()) AND table_name = %(table)s"""
+
+_MARK = "unhex(lpad(hex(%(version)s), 16, '0'))"
+
 # Each step turns a table of the schema before it into one of its own; a new table takes them all.
 _STEPS: Final = (
     """CREATE TABLE IF NOT EXISTS {table} (
@@ -37,7 +49,13 @@ _STEPS: Final = (
         expires double, {user} varbinary(1000)) ENGINE = InnoDB ROW_FORMAT = DYNAMIC COMMENT '{comment}'""",
     """ALTER TABLE {table} ADD COLUMN expires_hour bigint AS (ceiling(expires / 3600)) STORED,
         ADD INDEX (expires_hour), ADD INDEX ({user}), COMMENT '{comment}'""",
+    "ALTER TABLE {table} ADD COLUMN recent varbinary(128) NOT NULL DEFAULT '', COMMENT '{comment}'",
 )
+
+_SHAPES: Final = columns_after(
+    {"key": "varchar", "data": "longblob", "version": "bigint", "created": "double", "modified": "double",
+     "accessed": "double", "expires": "double", "user": "varbinary"},
+    {"expires_hour": "bigint"}, {"recent": "varbinary"})
 
 
 class MySQLSessionStore(SQLSessionStore):
@@ -49,7 +67,7 @@ class MySQLSessionStore(SQLSessionStore):
         connection, which threads then use in turns.  While the application is in a transaction on that connection, and
         after it broke, the store uses a connection of its own to the same place: neither ever commits or rolls back
         what the other did.
-    :param table: the table's name, with a database if need be; it is made when it is first needed.
+    :param table: the table's name, with a database if need be; `setup` makes it.
     :param durable: only True: MySQL has no durability by connection.
     :param pool_size: how many connections of its own the store opens at most, in each process.
     :param connect_timeout: seconds after which a server that does not answer counts as away.
@@ -60,6 +78,9 @@ class MySQLSessionStore(SQLSessionStore):
     """
 
     _quote = "`"
+    _parts: ClassVar = {"mark": _MARK, "marked": f"concat({_MARK}, recent)"}
+    _shapes = _SHAPES
+    _comment = "ALTER TABLE {table} COMMENT = '{comment}'"
 
     def __init__(self, conn: Any, table: str | None = None, *, durable: bool = True, pool_size: int = 10,
                  connect_timeout: float = 5.0, timeout: float = 30.0, ssl_ca: str | None = None,
@@ -89,31 +110,31 @@ class MySQLSessionStore(SQLSessionStore):
         Raises `ConfigurationError` if the table is not ours.
         """
         with self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}") as cursor:
-            schema = self._schema(cursor)
-            refuse_newer(schema, len(_STEPS), self.table)
-            if drop and schema:
-                cursor.execute(f"DROP TABLE {self._table}")
-                schema = 0
-            for number, step in list(enumerate(_STEPS, 1))[schema:]:
-                cursor.execute(step.format(table=self._table, key="`key`", user="`user`", comment=comment_of(number)))
-
-    def _schema(self, cursor: Any) -> int:
-        """Return the schema of the table there is, 0 for none."""
-        database, _, name = self.table.rpartition(".")
-        cursor.execute("SELECT table_comment FROM information_schema.tables WHERE table_schema = "
-                       "coalesce(nullif(%s, ''), database()) AND table_name = %s", (database, name))
-        row = cursor.fetchone()
-        return 0 if row is None else schema_of(row[0], self.table)
+            found = self._found(self._driver.ask(cursor, self._sql["table"], self._place()))
+            if drop and found.schema:
+                self._driver.change(cursor, f"DROP TABLE IF EXISTS {self._table}")
+                found = Found(0)
+            for number, step in list(enumerate(_STEPS, 1))[found.schema:]:
+                self._driver.change(cursor, step.format(table=self._table, key="`key`", user="`user`",
+                                                        comment=comment_of(number)))
+            if not found.is_marked:
+                self._driver.change(cursor, self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "revive": _REVIVE, "expired": _EXPIRED, "remove_expired": _REMOVE_EXPIRED,
-                "packet": "SELECT @@max_allowed_packet"}
+                "table": _TABLE, "packet": "SELECT @@max_allowed_packet"}
 
-    def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
-        return self._driver.send(connection, text, arguments)
+    def _place(self) -> Mapping[str, Any]:
+        database, _, name = self.table.rpartition(".")
+        return {"database": database, "table": name}
+
+    def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
+        if self._driver.is_cut(connection):
+            raise StatementFailed(Fault.CUT, "the connection was cut while nothing was under way on it")
+        return self._driver.send(connection, statement, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
-        keys = [key for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
+        keys = [text(key) for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
         if not keys:
             return 0, None
         count = self._execute("remove_expired", keys=keys, now=now).changed
@@ -121,8 +142,8 @@ class MySQLSessionStore(SQLSessionStore):
 
     def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
         size = len(arguments.get("data", b""))
-        if size > 1_000_000:  # the server drops the connection then, and says why only sometimes
-            limit = self._execute("packet").rows[0][0]
+        if 2 * size + 1000 > _SMALLEST_PACKET:  # the server drops the connection then, and says why only sometimes
+            limit = self._number("packet") or 0
             if 2 * size + 1000 > limit:  # PyMySQL sends bytes as hexadecimal digits
                 return (f"a session of {size} bytes needs a max_allowed_packet of twice that, the server has {limit}: "
                         "raise it, or keep less in the session")

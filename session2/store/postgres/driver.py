@@ -16,6 +16,7 @@ from psycopg.rows import tuple_row
 from ...errors import ConfigurationError, StoreUnavailable
 from ..sql.pool import Borrowed, Kind, Pool, one_at_a_time
 from ..sql.results import Connections, Fault, Result, StatementFailed
+from ..sql.wire import is_readable
 
 _BUSY = (errors.SerializationFailure, errors.DeadlockDetected)
 _NO_TABLE = (errors.UndefinedTable, errors.UndefinedColumn)
@@ -126,6 +127,19 @@ def _kind(place: Callable[[], str], connect_timeout: float, timeout: float,
 def is_free(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the connection is open and no transaction is under way on it."""
     return not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def is_cut(connection: psycopg.Connection[Any]) -> bool:
+    """Tell whether the server has ended the connection, as far as that is known here; close it then.
+
+    What else the server says unasked, such as a notification, is taken in on the way.
+    """
+    try:
+        while not connection.closed and is_readable(connection.pgconn.socket):
+            connection.pgconn.consume_input()
+    except psycopg.Error:
+        connection.close()
+    return connection.closed
 
 
 def send(connection: psycopg.Connection[Any], text: str, arguments: Mapping[str, Any]) -> Result:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..sql.results import Result
+from ..sql.results import Fault, Result, StatementFailed
+from ..sql.rows import text
 from ..sql.store import SQLSessionStore
-from ..sql.tables import comment_of, refuse_newer, schema_of
+from ..sql.tables import Found, columns_after, comment_of
 
 if TYPE_CHECKING:
     import psycopg
     import psycopg_pool
 
 _INSERT = """
-INSERT INTO {table} ({key}, data, version, created, modified, accessed, expires, {user})
-VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s)
+INSERT INTO {table} ({key}, data, version, created, modified, accessed, expires, {user}, recent)
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, {mark})
 ON CONFLICT ({key}) DO UPDATE SET data = excluded.data, version = excluded.version, created = excluded.created,
-    modified = excluded.modified, accessed = excluded.accessed, expires = excluded.expires, {user} = excluded.{user}
+    modified = excluded.modified, accessed = excluded.accessed, expires = excluded.expires, {user} = excluded.{user},
+    recent = excluded.recent
 WHERE {table}.expires <= %(now)s"""
 
 _PURGE = """
@@ -27,6 +29,10 @@ DELETE FROM {table} WHERE expires <= %(now)s AND {key} = ANY(ARRAY(
     SELECT {key} FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AND expires <= %(now)s
     ORDER BY {key} LIMIT %(batch)s FOR UPDATE SKIP LOCKED))
 RETURNING {key}"""
+
+_TABLE = """
+SELECT obj_description(attrelid, 'pg_class'), attname, format_type(atttypid, atttypmod) FROM pg_attribute
+WHERE attrelid = to_regclass(%(table)s) AND attnum > 0 AND NOT attisdropped"""
 
 # Each step turns a table of the schema before it into one of its own; a new table takes them all.
 _STEPS: Final = (
@@ -37,7 +43,13 @@ _STEPS: Final = (
         GENERATED ALWAYS AS (ceil(expires / 3600)::bigint) STORED""",
      "CREATE INDEX ON {table} (expires_hour, {key})",
      "CREATE INDEX ON {table} ({user}, {key}) WHERE {user} IS NOT NULL"),
+    ("ALTER TABLE {table} ADD COLUMN recent bytea NOT NULL DEFAULT ''",),
 )
+
+_SHAPES: Final = columns_after(
+    {"key": "text", "data": "bytea", "version": "bigint", "created": "double precision", "user": "bytea",
+     "modified": "double precision", "accessed": "double precision", "expires": "double precision"},
+    {"expires_hour": "bigint"}, {"recent": "bytea"})
 
 
 class PostgresSessionStore(SQLSessionStore):
@@ -47,7 +59,7 @@ class PostgresSessionStore(SQLSessionStore):
         `pool_size`), a `psycopg_pool.ConnectionPool`, or a `psycopg.Connection`, which threads then use in turns.
         While the application is in a transaction on that connection, and after it broke, the store uses a connection
         of its own to the same place: neither ever commits or rolls back what the other did.
-    :param table: the table's name, with a schema if need be; it is made when it is first needed.
+    :param table: the table's name, with a schema if need be; `setup` makes it.
     :param durable: False lets PostgreSQL answer before a save is on disk (``synchronous_commit = off``): faster, but a
         crash of the server loses the saves of its last half second.
     :param pool_size: how many connections of its own the store opens at most, in each process.
@@ -59,6 +71,9 @@ class PostgresSessionStore(SQLSessionStore):
     """
 
     _quote = '"'
+    _parts: ClassVar = {"mark": "int8send(%(version)s::bigint)", "marked": "int8send(%(version)s::bigint) || recent"}
+    _shapes = _SHAPES
+    _comment = "COMMENT ON TABLE {table} IS '{comment}'"
 
     def __init__(self, conn: str | psycopg.Connection[Any] | psycopg_pool.ConnectionPool[Any],
                  table: str | None = None, *, durable: bool = True, pool_size: int = 10, connect_timeout: float = 5.0,
@@ -89,28 +104,26 @@ class PostgresSessionStore(SQLSessionStore):
         """
         with self._driver.transaction(self._connections) as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
-            schema = self._schema(cursor)
-            refuse_newer(schema, len(_STEPS), self.table)
-            if drop and schema:
+            found = self._found(cursor.execute(self._sql["table"], self._place()).fetchall())
+            if drop and found.schema:
                 cursor.execute(f"DROP TABLE {self._table}")
-                schema = 0
-            for statement in [statement for step in _STEPS[schema:] for statement in step]:
+                found = Found(0)
+            for statement in [statement for step in _STEPS[found.schema:] for statement in step]:
                 cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
-            if schema < len(_STEPS):
-                cursor.execute(f"COMMENT ON TABLE {self._table} IS '{comment_of(len(_STEPS))}'")
-
-    def _schema(self, cursor: Any) -> int:
-        """Return the schema of the table there is, 0 for none."""
-        [(found, comment)] = cursor.execute(
-            "SELECT name, obj_description(name, 'pg_class') FROM to_regclass(%s) AS name", [self._table])
-        return 0 if found is None else schema_of(comment, self.table)
+            if found.schema < len(_STEPS) or not found.is_marked:
+                cursor.execute(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
 
     def _own_statements(self) -> Mapping[str, str]:
-        return {"insert": _INSERT, "purge": _PURGE}
+        return {"insert": _INSERT, "purge": _PURGE, "table": _TABLE}
 
-    def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
-        return self._driver.send(connection, text, arguments)
+    def _place(self) -> Mapping[str, Any]:
+        return {"table": self._table}
+
+    def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
+        if self._driver.is_cut(connection):
+            raise StatementFailed(Fault.CUT, "the connection was cut while nothing was under way on it")
+        return self._driver.send(connection, statement, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
-        keys = self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows
-        return len(keys), max(keys)[0] if len(keys) == batch else None
+        keys = [text(key) for key, in self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows]
+        return len(keys), max(keys) if len(keys) == batch else None

@@ -13,9 +13,14 @@ PUT: Final = 1
 REMOVE: Final = 2
 TOUCH: Final = 3
 SWAP: Final = 4
+NOTE: Final = 5
 
 Entry = tuple[int, bytes, bytes]
-"""What is to be done, the key, and the value (`TOUCH`: what the store's own `patch` makes a new value with)."""
+"""What is to be done, the key, and the value.
+
+That of a `TOUCH` is what the store's own `patch` makes a new value with; that of a `NOTE`, when something in the dbm
+file may be over; that of a `SWAP`, the note about the new file.
+"""
 
 _HEAD: Final = struct.Struct("<8sBII")  # generation, what, length of the key, length of the value
 _SUMS: Final = struct.Struct("<II")  # checksums of the head with the key, and of the value

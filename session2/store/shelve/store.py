@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import struct
 import weakref
 import zlib
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
-from ...errors import ConfigurationError, Conflict
-from ...forks import PerProcess
+from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
+from ...traces import is_over, is_session
 from ..base import SessionStore
-from ..records import checked_key
+from ..records import KEY, checked_key
 from .dbmfile import default_flavour
 from .entries import PUT, REMOVE, TOUCH
-from .journal import JournaledFile
-
-log = logging.getLogger("session2")
+from .file import NEVER, JournaledFile, Settings, Shelf, Times
 
 _MAGIC = b"s2r1"
 _HEAD = struct.Struct("<4sIQddddi")  # magic, checksum, version, four times, length of the user's name
 _CHECKED_FROM = 8  # the checksum is over the key and everything behind it: a record in a wrong place is a damaged one
 _TIMES = struct.Struct("<dd")  # accessed, expires: next to each other in the head
 _TIMES_AT = 32
-_NEVER = float("inf")
 
 _SCAN_BATCH = 100
 
@@ -38,6 +34,8 @@ class ShelveSessionStore(SessionStore):
 
     :param filename: the dbm file as `dbm.open` takes it, or its name without what the flavour adds; its folder must
         exist.  ``filename.journal`` beside it holds what changed since the file was last made anew.
+    :param create: make a new shelf if there is none, at the first use; otherwise that is `StoreMissing`, for a mistyped
+        name must not look like a shelf without sessions.  `setup` makes one too.
     :param flavour: how to make a new file: "sqlite3", "gnu", "ndbm" or "dumb"; default what `dbm.open` prefers.  An
         existing file keeps its flavour.
     :param fsync: have the disk confirm each save, so that not even a power failure loses one; slow.
@@ -49,70 +47,74 @@ class ShelveSessionStore(SessionStore):
     is_thread_safe = True
     is_multiprocess_safe = True
 
-    def __init__(self, filename: str | os.PathLike[str], *, flavour: str | None = None, fsync: bool = False,
-                 journal_size: int = 1 << 18, timeout: float = 10.0, **options: Any) -> None:
+    def __init__(self, filename: str | os.PathLike[str], create: bool = False, *, flavour: str | None = None,
+                 fsync: bool = False, journal_size: int = 1 << 18, timeout: float = 10.0, **options: Any) -> None:
         super().__init__(**options)
         if not os.fspath(filename):
             raise ConfigurationError("the shelve store needs the name of a file")
         path = os.path.abspath(os.fspath(filename))
-        made = partial(JournaledFile, path, default_flavour(flavour), fsync, journal_size, timeout, _patch)
-        self._file = PerProcess(made, JournaledFile.let_go)
-        weakref.finalize(self, _close, self._file)
+        settings = Settings(path, default_flavour(flavour), fsync, journal_size, _patch, _times)
+        self._file = JournaledFile(settings, timeout, create)
+        weakref.finalize(self, _close_unless_used, self._file)
 
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
         name = _name(key)
-        with self._file() as file:
-            value = file.get(name)
-        return self._live(key, value)
+        return self._live(key, self._file.turn(lambda shelf: shelf.get(name)))
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         name = _name(key)
         version = int.from_bytes(os.urandom(8), "little") >> 2
         value = _encode(name, record, version)
-        with self._file() as file:
-            self._compare(key, self._live(key, file.get(name)), expected)
-            file.change([(PUT, name, value)])
+
+        def put(shelf: Shelf) -> None:
+            self._compare(key, self._live(key, shelf.get(name)), expected)
+            shelf.change([(PUT, name, value)])
+
+        self._file.turn(put)
         return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         name = _name(key)
-        with self._file() as file:
-            record = self._live(key, file.get(name))
+        times = _TIMES.pack(accessed, NEVER if expires is None else expires)
+
+        def move(shelf: Shelf) -> bool:
+            record = self._live(key, shelf.get(name))
             if record is not None and accessed > record.accessed:
-                file.change([(TOUCH, name, _TIMES.pack(accessed, _NEVER if expires is None else expires))])
+                shelf.change([(TOUCH, name, times)])
+            return record is not None
+
+        return self._file.turn(move)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         name = _name(key)
-        with self._file() as file:
-            value = file.get(name)
+
+        def take_away(shelf: Shelf) -> None:
+            value = shelf.get(name)
             if value is None:
                 return
             record = self._live(key, value)
             if expected is not None and record is not None:
                 self._compare(key, record, expected)
-            file.change([(REMOVE, name, b"")])
+            shelf.change([(REMOVE, name, b"")])
+
+        self._file.turn(take_away)
 
     def scan(self) -> Iterator[tuple[str, Record]]:
-        for names in self._batches(_SCAN_BATCH):
-            with self._file() as file:
-                values = [(_key(name), file.get(name)) for name in names]
-            for key, value in values:
+        for names in self._batches(Shelf.keys, _SCAN_BATCH):
+            for name, value in self._values(names):
+                key = _key(name)
                 record = self._live(key, value)
                 if record is not None:
                     yield key, record
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         now = self.clock() if now is None else now
-        total = 0
-        for names in self._batches(batch):
-            with self._file() as file:
-                expired = [name for name in names if _is_expired(name, file.get(name), now)]
-                if expired:
-                    file.change([(REMOVE, name, b"") for name in expired])
-            total += len(expired)
-        if total:
+        whole = self._file.turn(lambda shelf: shelf.may_be_over(now, unused_since))
+        names = self._batches(Shelf.keys if whole else Shelf.changed, batch)
+        total = sum(self._purge_some(some, now, unused_since) for some in names)
+        if whole or total:
             self.compact()
         return total
 
@@ -120,45 +122,49 @@ class ShelveSessionStore(SessionStore):
 
     def setup(self, drop: bool = False) -> None:
         """Create what is missing.  With `drop` delete everything, also what session2 does not understand."""
-        with self._file() as file:
-            if drop:
-                file.compact(empty=True)
+        self._file.turn(lambda shelf: shelf.compact(empty=True) if drop else None, create=True)
 
     def compact(self) -> None:
         """Make the dbm file anew, with all that is in the journal and without what was deleted.
 
         This happens by itself from time to time; do it before you give the file to another program.
         """
-        with self._file() as file:
-            file.compact()
+        self._file.turn(Shelf.compact)
 
     def close(self) -> None:
         """Close the files."""
-        self._file().close()
+        self._file.close()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _batches(self, size: int) -> Iterator[list[bytes]]:
-        with self._file() as file:
-            names = iter(file.keys())
+    def _batches(self, keys: Callable[[Shelf], list[bytes]], size: int) -> Iterator[list[bytes]]:
+        names = iter(self._file.turn(keys))
         return iter(lambda: list(islice(names, size)), [])
+
+    def _values(self, names: list[bytes]) -> list[tuple[bytes, bytes | None]]:
+        return self._file.turn(lambda shelf: [(name, shelf.get(name)) for name in names])
+
+    def _purge_some(self, names: list[bytes], now: float, unused_since: float | None) -> int:
+        def take_away(shelf: Shelf) -> int:
+            over = [name for name in names if _is_over(name, shelf.get(name), now, unused_since)]
+            if over:
+                shelf.change([(REMOVE, name, b"") for name in over])
+            return len(over)
+
+        return self._file.turn(take_away)
 
     def _live(self, key: str, value: bytes | None) -> Record | None:
         if value is None:
             return None
         record = _decode(key.encode("utf-8", "surrogateescape"), value)
         if record is None:
-            log.warning("corrupt record %.8s is treated as missing: the shelf holds something else there", key)
+            self._damaged(key if KEY.fullmatch(key) else ascii(key), "the shelf holds something else there")
             return None
         return record if record.is_live(self.clock()) else None
 
     def _compare(self, key: str, record: Record | None, expected: Version | None) -> None:
         if (None if record is None else record.version) != expected:
             raise Conflict(f"the record {key:.8} changed")
-
-
-def _close(file: PerProcess[JournaledFile]) -> None:
-    file().close()
 
 
 def _name(key: str) -> bytes:
@@ -173,7 +179,7 @@ def _key(name: bytes) -> str:
 
 def _encode(name: bytes, record: Record, version: int) -> bytes:
     user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
-    expires = _NEVER if record.expires is None else record.expires
+    expires = NEVER if record.expires is None else record.expires
     head = _HEAD.pack(_MAGIC, 0, version, record.created, record.modified, record.accessed, expires,
                       -1 if record.user is None else len(user))
     return _sealed(name, head + user + record.data)
@@ -192,8 +198,10 @@ def _decode(name: bytes, value: bytes) -> Record | None:
     if magic != _MAGIC or checksum != zlib.crc32(memoryview(value)[_CHECKED_FROM:], zlib.crc32(name)):
         return None
     data_at = _HEAD.size + max(length, 0)
+    if data_at > len(value):
+        return None
     user = None if length < 0 else value[_HEAD.size:data_at].decode("utf-8", "surrogatepass")
-    return Record(value[data_at:], created, modified, accessed, None if expires == _NEVER else expires, user, version)
+    return Record(value[data_at:], created, modified, accessed, None if expires == NEVER else expires, user, version)
 
 
 def _patch(name: bytes, value: bytes, times: bytes) -> bytes:
@@ -203,6 +211,21 @@ def _patch(name: bytes, value: bytes, times: bytes) -> bytes:
     return _sealed(name, value[:_TIMES_AT] + times + value[_TIMES_AT + _TIMES.size:])
 
 
-def _is_expired(name: bytes, value: bytes | None, now: float) -> bool:
+def _times(name: bytes, value: bytes) -> Times:
+    """Return when a purge may have to delete the value: that it expires, and was last used."""
+    record = _decode(name, value)
+    if record is None:
+        return NEVER, NEVER
+    expires = NEVER if record.expires is None else record.expires
+    return expires, record.accessed if is_session(_key(name), record) else NEVER
+
+
+def _is_over(name: bytes, value: bytes | None, now: float, unused_since: float | None) -> bool:
     record = None if value is None else _decode(name, value)
-    return record is not None and not record.is_live(now)
+    return record is not None and is_over(_key(name), record, now, unused_since)
+
+
+def _close_unless_used(file: JournaledFile) -> None:
+    """Close what a store leaves, also when the interpreter ends; a thread that hangs must not keep it from that."""
+    with suppress(StoreUnavailable):
+        file.close(0)

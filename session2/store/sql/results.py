@@ -12,6 +12,7 @@ class Fault(enum.Enum):
 
     NO_TABLE = "there is no table, or one of an older schema"
     BROKEN = "the connection broke; the statement may or may not have been executed"
+    CUT = "the connection was cut before anything was sent"
     BUSY = "a deadlock or serialisation failure: the server undid the statement"
     OTHER = "anything else"
 

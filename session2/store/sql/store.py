@@ -6,24 +6,29 @@ import math
 import secrets
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from ...patience import pauses
 from ...record import Record, Version
-from ...traces import MARK, lock_key
+from ...traces import MARK, is_lock, lock_key
 from ..base import SessionStore
 from ..records import checked_key
+from .once import AnswerLost, Fate, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing
 from .results import Connections, Fault, Result, StatementFailed
+from .rows import record_of, text
 from .statements import statements
-from .tables import checked_name, quoted
+from .tables import Found, checked_name, found_in, quoted, refuse_newer
 
 _LONGEST_USER = 1000
 _PAGE = 100
 """Records fetched at once by an iteration: what bounds its memory."""
 _STRIDE = 5000
-"""Rows looked at by one statement of `delete_old_sessions`."""
+"""Rows counted by one statement of `delete_old_sessions`."""
+
+_WIDTH = 8
+"""Columns of a record with its key."""
 
 HOUR = 3600
 """The grain of the column ``expires_hour``, in seconds.
@@ -41,7 +46,10 @@ _RECENT = 48
 """Hours; a purge is expected to run every day at least."""
 
 
-_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.BUSY: 8, Fault.OTHER: 0}
+_REPEATS = {Fault.NO_TABLE: 1, Fault.CUT: 8, Fault.BROKEN: 1, Fault.BUSY: 8, Fault.OTHER: 0}
+
+_ONCE = ("insert", "revive", "replace", "remove_version")
+"""Statements that are not repeated before it is known what became of the first try."""
 
 
 class SQLSessionStore(SessionStore):
@@ -53,19 +61,32 @@ class SQLSessionStore(SessionStore):
     DEFAULT_TABLE: ClassVar[str] = "sessions"
 
     _quote: ClassVar[str]
+    _parts: ClassVar[Mapping[str, str]]
+    """What `statements` asks each database for."""
+    _shapes: ClassVar[Sequence[Mapping[str, str]]]
+    """The columns of each schema and their types; the last is the one that this session2 makes."""
+    _comment: ClassVar[str]
+    """The statement that gives the table a comment."""
     _connections: Connections
 
     def __init__(self, table: str | None, **options: Any) -> None:
         super().__init__(**options)
         self.table = checked_name(self.DEFAULT_TABLE if table is None else table)
         self._table = quoted(self.table, self._quote)
-        self._sql = statements(self._table, self._quote, self._own_statements())
+        self._sql = statements(self._table, self._quote, self._parts, self._own_statements())
 
     # -- what a database implements --------------------------------------------------------------------------------
 
     @abstractmethod
     def _own_statements(self) -> Mapping[str, str]:
-        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own."""
+        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own.
+
+        ``table`` asks for the comment of the table with the name and the type of each column.
+        """
+
+    @abstractmethod
+    def _place(self) -> Mapping[str, Any]:
+        """Return the arguments of ``table``."""
 
     @abstractmethod
     def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
@@ -82,8 +103,8 @@ class SQLSessionStore(SessionStore):
 
     def read(self, key: str) -> Record | None:
         rows = self._execute("read", key=checked_key(key)).rows
-        record = _record(rows[0]) if rows else None
-        return record if record is not None and record.is_live(self.clock()) else None
+        found = [record for _, record in self._records(rows, key=key)]
+        return found[0] if found else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = secrets.randbits(62)
@@ -91,26 +112,31 @@ class SQLSessionStore(SessionStore):
                   "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
                   "owner": _user_bytes(record.user), "now": self.clock()}
         if expected is None:
-            done = self._insert_row(values)
-        elif isinstance(expected, int):
-            done = self._execute("replace", expected=expected, **values).changed > 0
+            done = self._write_once(lambda: self._insert_row(values),
+                                    lambda: fate_of_insert(self._standing(key), version, is_lock(key)))
         else:
-            done = False
-        if not done and not self._holds(key, version):
+            done = isinstance(expected, int) and self._write_once(
+                lambda: self._execute("replace", expected=expected, **values).changed > 0,
+                lambda: fate_of_replacement(self._standing(key), version, expected))
+        if not done:
             raise Conflict(f"the record {key:.8} changed")
         return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
-        self._execute("touch", key=checked_key(key), accessed=accessed, expires=expires, now=self.clock())
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
+        now = self.clock()
+        if self._execute("touch", key=checked_key(key), accessed=accessed, expires=expires, now=now).changed:
+            return True
+        return bool(self._number("stands", key=key, now=now))
 
     def remove(self, key: str, expected: Version | None = None) -> None:
-        if expected is None:
-            self._execute("remove", key=checked_key(key))
-            return
         checked_key(key)
-        if isinstance(expected, int) and self._execute("remove_version", key=key, expected=expected).changed:
+        if expected is None:
+            self._execute("remove", key=key)
             return
-        if self.read(key) is not None:
+        done = isinstance(expected, int) and applied(
+            lambda: self._execute("remove_version", key=key, expected=expected).changed > 0,
+            lambda: fate_of_removal(self._standing(key), expected))
+        if not done and self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
 
     def scan(self) -> Iterator[tuple[str, Record]]:
@@ -119,7 +145,7 @@ class SQLSessionStore(SessionStore):
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
         return self._pages("page_of_user", owner=_user_bytes(user))
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         now = self.clock() if now is None else now
         deleted, size = 0, batch
         for hour in self._hours(math.ceil(now / HOUR)):
@@ -133,24 +159,15 @@ class SQLSessionStore(SessionStore):
                 before, after = after, last
                 deleted += count
                 size = _paced(size, time.monotonic() - start, batch)
-        return deleted
+        return deleted if unused_since is None else deleted + self._purge_unused(now, batch, unused_since)
 
     def delete_old_sessions(self, minutes: float) -> tuple[int, int]:
         """Delete the sessions nobody used for so many minutes; return how many are deleted and how many remain.
 
         Walks the table in strides, so that no statement takes long, however large the table is.
         """
-        deleted, remaining = self.purge(), 0
-        limit = self.clock() - minutes * 60
-        after, stride = "", _STRIDE
-        while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
-            span = {"after": after, "last": last, "trace": MARK, "lock": lock_key(""), "now": self.clock()}
-            start = time.monotonic()
-            deleted += self._execute("delete_old", limit=limit, **span).changed
-            stride = _paced(stride, time.monotonic() - start, _STRIDE)
-            remaining += self._execute("count", **span).rows[0][0]
-            after = last
-        return deleted, remaining
+        deleted = self.purge(unused_since=self.clock() - minutes * 60)
+        return deleted, sum(self._strides("count", _STRIDE, self.clock()))
 
     def close(self) -> None:
         """Close the connections the store made; the store may be used again afterwards."""
@@ -166,23 +183,53 @@ class SQLSessionStore(SessionStore):
         # An expired record that was in the way of the insert may have been purged before it could be revived.
         return any(self._execute(step, **values).changed for step in ("revive", "insert"))
 
-    def _holds(self, key: str, version: int) -> bool:
-        """Tell whether a write that seems refused is there after all.
+    def _write_once(self, change: Callable[[], bool], fate: Callable[[], Fate]) -> bool:
+        done = applied(change, fate)
+        # A pool that repeats statements by itself hides that an answer was lost.
+        return fate() is Fate.DONE if done is None else done
 
-        Its first try may have been done and only the answer lost with the connection; the second then finds the row
-        changed, by itself.
-        """
-        return self._execute("version", key=key).rows == [(version,)]
+    def _standing(self, key: str) -> Standing | None:
+        rows = self._execute("standing", key=key).rows
+        return standing(rows[0], self.clock()) if rows else None
 
     def _pages(self, statement: str, **arguments: Any) -> Iterator[tuple[str, Record]]:
         after = ""
         while rows := self._execute(statement, after=after, page=_PAGE, **arguments).rows:
-            now = self.clock()
-            for key, *fields in rows:
-                record = _record(fields)
-                if record.is_live(now):
-                    yield key, record
-            after = rows[-1][0]
+            yield from self._records(rows, owner=arguments.get("owner"))
+            after = text(rows[-1][0])
+
+    def _records(self, rows: Iterable[Sequence[Any]], key: str | None = None,
+                 owner: bytes | None = None) -> Iterator[tuple[str, Record]]:
+        """Yield the live records of an answer; refuse one that tells of another key or user than was asked for."""
+        now = self.clock()
+        for row in rows:
+            if len(row) != _WIDTH or key not in (None, text(row[0])):
+                self._connections.clear()
+                raise StoreUnavailable("the database answered another question than was asked; nothing was believed")
+            try:
+                record = record_of(row[1:])
+            except ValueError as error:
+                self._damaged(text(row[0]), f"its row cannot be read: {error}")
+                continue
+            if owner not in (None, _user_bytes(record.user)):
+                self._connections.clear()
+                raise StoreUnavailable("the database answered for another user than was asked; nothing was believed")
+            if record.is_live(now):
+                yield text(row[0]), record
+
+    def _purge_unused(self, now: float, batch: int, unused_since: float) -> int:
+        return sum(self._strides("delete_unused", batch, now, limit=unused_since))
+
+    def _strides(self, statement: str, most: int, now: float, **arguments: Any) -> Iterator[int]:
+        """Walk over all rows, `most` with each statement at most; yield how many it found or deleted."""
+        after, stride = "", most
+        while (last := self._execute("stride", after=after, stride=stride).rows[0][0]) is not None:
+            span = {"after": after, "last": text(last), "trace": MARK, "lock": lock_key(""), "now": now}
+            start = time.monotonic()
+            result = self._execute(statement, **span, **arguments)
+            yield int(result.rows[0][0]) if result.rows else result.changed
+            stride = _paced(stride, time.monotonic() - start, most)
+            after = text(last)
 
     def _hours(self, last: int) -> Iterator[int]:
         """Yield the hours up to `last` in which records may have expired.
@@ -197,8 +244,11 @@ class SQLSessionStore(SessionStore):
         yield from range(last - _RECENT + 1, last + 1)
 
     def _next_hour(self, hour: int, last: int) -> int | None:
-        found: int | None = self._execute("next_hour", hour=hour, last=last).rows[0][0]
-        return found
+        return self._number("next_hour", hour=hour, last=last)
+
+    def _number(self, statement: str, **arguments: Any) -> int | None:
+        number = self._execute(statement, **arguments).rows[0][0]
+        return None if number is None else int(number)
 
     def _execute(self, statement: str, **arguments: Any) -> Result:
         tried: list[Fault] = []
@@ -208,24 +258,42 @@ class SQLSessionStore(SessionStore):
                 with self._connections.connection() as connection:
                     return self._send(connection, self._sql[statement], arguments)
             except StatementFailed as failure:
-                self._mend(failure, tried, arguments, waits)
+                self._mend(failure, statement, tried, arguments, waits)
 
-    def _mend(self, failure: StatementFailed, tried: list[Fault], arguments: Mapping[str, Any],
-              waits: Iterator[float]) -> None:
-        """Return if the statement is worth another try.
-
-        Every statement may be repeated: a write chooses its version beforehand, and `_holds` recognises it.
-        """
+    def _mend(self, failure: StatementFailed, statement: str, tried: list[Fault],
+              arguments: Mapping[str, Any], waits: Iterator[float]) -> None:
+        """Return if the statement is worth another try, which then does what the first one would have done."""
         fault = failure.fault
+        if fault is Fault.BROKEN or fault is Fault.CUT:
+            self._connections.clear()  # whatever ended this one has most likely ended all
+        if fault is Fault.BROKEN and statement in _ONCE:
+            raise AnswerLost(self._explain(failure, arguments)) from failure.__cause__
         if tried.count(fault) >= _REPEATS[fault]:
             raise StoreUnavailable(self._explain(failure, arguments)) from failure.__cause__
         tried.append(fault)
         if fault is Fault.NO_TABLE:
-            self.setup()
-        elif fault is Fault.BROKEN:
-            self._connections.clear()  # whatever ended this one has most likely ended all
-        else:
+            self._refuse_table()
+        elif fault is Fault.BUSY:
             time.sleep(next(waits))
+
+    def _refuse_table(self) -> None:
+        """Say what is wrong with the table; return if nothing is, for somebody may be setting it up at this moment."""
+        try:
+            with self._connections.connection() as connection:
+                rows = self._send(connection, self._sql["table"], self._place()).rows
+        except StatementFailed as failure:
+            raise StoreUnavailable(self._explain(failure, {})) from failure.__cause__
+        schema = self._found(rows).schema
+        if not schema:
+            raise StoreMissing(f"there is no table {self.table!r} in the database")
+        if schema < len(self._shapes):
+            raise StoreMissing(f"the table {self.table!r} is that of an earlier session2 and lacks columns")
+
+    def _found(self, rows: Sequence[Sequence[Any]]) -> Found:
+        """Return which table there is, given the answer to ``table``; refuse what is not ours or too new."""
+        found = found_in(rows, self.table, self._shapes, self._comment.replace("{table}", self._table))
+        refuse_newer(found.schema, len(self._shapes), self.table)
+        return found
 
     def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
         return f"the database failed: {failure}"
@@ -244,9 +312,3 @@ def _user_bytes(user: str | None) -> bytes | None:
         raise ConfigurationError(f"the name of a user has {len(encoded)} bytes, at most {_LONGEST_USER} can be kept; "
                                  "override Session.user_key to return something shorter")
     return encoded
-
-
-def _record(row: Any) -> Record:
-    data, created, modified, accessed, expires, user, version = row
-    name = None if user is None else bytes(user).decode("utf-8", "surrogatepass")
-    return Record(bytes(data), created, modified, accessed, expires, name, version)

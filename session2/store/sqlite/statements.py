@@ -50,6 +50,10 @@ PAGE_OF_USER = f"""SELECT rowid, key, {_COLUMNS} FROM {{table}}
 _DUE = "rowid IN (SELECT rowid FROM {table} WHERE due <= :now ORDER BY due LIMIT :batch)"
 PURGE = f"DELETE FROM {{table}} WHERE {_DUE} AND expires <= :now"
 POSTPONE = f"UPDATE {{table}} SET due = expires WHERE {_DUE} AND {_LIVE}"
+# A stretch of so many rows; of it goes what nobody used, but for locks and traces.
+STRETCH = """SELECT max(rowid) FROM (SELECT rowid FROM {table} WHERE rowid > :after ORDER BY rowid LIMIT :batch)"""
+PURGE_UNUSED = """DELETE FROM {table} WHERE rowid > :after AND rowid <= :last AND accessed < :since
+    AND substr(key, 1, length(:lock)) <> :lock AND substr(data, 1, length(:mark)) <> :mark"""
 
 STATEMENTS = (TABLE, DUE_INDEX, USER_INDEX, DROP, READ, INSERT, REPLACE_HOT, REPLACE, TOUCH_HOT, TOUCH,
-               REMOVE, REMOVE_EXPECTED, PAGE, PAGE_OF_USER, PURGE, POSTPONE)
+               REMOVE, REMOVE_EXPECTED, PAGE, PAGE_OF_USER, PURGE, POSTPONE, STRETCH, PURGE_UNUSED)

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ... import traces
 from ...errors import ConfigurationError, Conflict
 from ...record import Record, Version
 from ..base import SessionStore
@@ -57,9 +58,9 @@ class SQLiteSessionStore(SessionStore):
             raise Conflict(f"the record {key:.8} changed")
         return version
 
-    def touch(self, key: str, accessed: float, expires: float | None) -> None:
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         values = {"key": checked_key(key), "accessed": accessed, "expires": expires, "now": self.clock()}
-        self._database.change((statements.TOUCH_HOT, statements.TOUCH), values)
+        return self._database.change((statements.TOUCH_HOT, statements.TOUCH), values) > 0 or self.read(key) is not None
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         if expected is None:
@@ -74,14 +75,23 @@ class SQLiteSessionStore(SessionStore):
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
         return self._walk(statements.PAGE_OF_USER, {"user": _text(user)})
 
-    def purge(self, now: float | None = None, batch: int = 1000) -> int:
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         values = {"now": self.clock() if now is None else now, "batch": batch}
         total = 0
         while True:
             deleted = self._database.change((statements.PURGE,), values)
             total += deleted
             if not self._database.change((statements.POSTPONE,), values) and not deleted:
-                return total
+                break
+        return total if unused_since is None else total + self._purge_unused(unused_since, batch)
+
+    def _purge_unused(self, since: float, batch: int) -> int:
+        values = {"since": since, "batch": batch, "lock": traces.lock_key(""), "mark": traces.MARK}
+        total = after = 0
+        while (last := self._database.select(statements.STRETCH, {**values, "after": after})[0][0]) is not None:
+            total += self._database.change((statements.PURGE_UNUSED,), {**values, "after": after, "last": last})
+            after = last
+        return total
 
     # -- abilities -------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import pytest
 
 from ... import tokens
 from .browser import Browser
+from .pages import NOTHING
 from .served import ServedTests
 from .website import Site
 
@@ -32,6 +33,30 @@ HOSTILE = {
 }
 
 
+NEIGHBOURS = {
+    "JSON": b'prefs={"a": 1, "b": [true, "c;d"]}',
+    "a blank": b"name=Ada Lovelace",
+    "a blank in the name": b"my name=Ada",
+    "a quote that is never closed": b'size="7',
+    "a quote in the middle": b'size=7"8',
+    "a backslash and a quote": b'a="b\\"c',
+    "commas": b"list=1,2, 3",
+    "no value": b"flag",
+    "no name": b"=nameless",
+    "nothing": b"",
+    "a word of the cookie grammar": b"path=/",
+    "brackets": b"a[0]=1",
+    "bytes that are not ASCII": "größe=ä".encode() + b"\xff",
+    "a control character": b"a=\x01",
+    "a name that begins like ours": b"%s2=x",
+    "a name that ends like ours": b"x%s=x",
+    "our name in capitals": b"%S=x",
+    "our name in a value": b"a=%s=x",
+    "many": b"; ".join(b"c%d=%d" % (number, number) for number in range(100)),
+}
+"""What else a site may find in its Cookie header; ``%s`` stands for the name of the session cookie."""
+
+
 class ForeignCookieTests(ServedTests):
     """Cookies that are not ours."""
 
@@ -49,6 +74,48 @@ class ForeignCookieTests(ServedTests):
         assert tokens.is_id(cookie.id)
         assert cookie.id.encode() != value
         assert site.browser(cookie.value).get("/get", key="a").text == "1"
+
+    @pytest.mark.parametrize("neighbour", NEIGHBOURS.values(), ids=NEIGHBOURS)
+    def test_neighbours_do_not_hide_the_cookie(self, browser: Browser, neighbour: bytes) -> None:
+        browser.get("/set", key="a", value="1")
+        name = browser.site.cookie_name
+        other = neighbour.replace(b"%s", name.encode()).replace(b"%S", name.upper().encode())
+        ours = f"{name}={browser.cookies[name]}".encode()
+        both = other + b"; " + ours
+        for header in (both, ours + b"; " + other, other + b";" + ours, both + b"; z=1"):
+            answer = browser.site.request("/get?key=a", cookie=header)
+            assert (answer.status, answer.text, answer.cookies(name)) == (200, "1", []), header
+
+    @pytest.mark.parametrize("stale", ["", "bogus", '"', "x" * 43, "*del*"])
+    def test_of_two_cookies_the_one_that_lives_counts(self, browser: Browser, stale: str) -> None:
+        """An application at / and one at /shop; or the path was changed, and browsers still have the old one."""
+        browser.get("/login", user="ada")
+        name = browser.site.cookie_name
+        ours, other = f"{name}={browser.cookies[name]}", f"{name}={stale}"
+        for header in (f"{other}; {ours}", f"{ours}; {other}", f"{other}; a=b; {other}; {ours}"):
+            answer = browser.site.request("/user", cookie=header.encode())
+            assert (answer.text, answer.cookies(name)) == ("ada", []), header
+
+    def test_of_two_cookies_that_live_the_first_counts(self, site: Site) -> None:
+        """Browsers send the most specific first."""
+        ada, bob = site.browser(), site.browser()
+        ada.get("/login", user="ada")
+        bob.get("/login", user="bob")
+        name = site.cookie_name
+        for first, second, user in ((ada, bob, "ada"), (bob, ada, "bob")):
+            header = f"{name}={first.cookies[name]}; {name}={second.cookies[name]}"
+            assert site.request("/user", cookie=header.encode()).text == user
+
+    def test_login_beside_a_stale_cookie(self, site: Site) -> None:
+        """The browser keeps the stale one, which has another path and is sent first."""
+        name, stale = site.cookie_name, tokens.new_id()
+        answer = site.request("/login?user=ada", cookie=f"{name}={stale}".encode())
+        (cookie,) = answer.cookies(name)
+        header = f"{name}={stale}; {name}={cookie.value}".encode()
+        assert site.request("/user", cookie=header).text == "ada"
+        (ended,) = site.request("/logout", cookie=header).cookies(name)
+        assert ended.is_deletion
+        assert site.request("/user", cookie=header).text == NOTHING
 
     def test_unknown_id_is_not_adopted(self, site: Site) -> None:
         planted = tokens.new_id()

@@ -34,7 +34,7 @@ class ExpiryTests:
     def test_expired_record_is_not_touched_back_to_life(self, store: SessionStore, clock: Clock) -> None:
         store.write(KEY, record_at(clock.now, expires=clock.now + 10), None)
         clock.advance(11)
-        store.touch(KEY, clock.now, clock.now + 1000)
+        assert store.touch(KEY, clock.now, clock.now + 1000) is False
         assert store.read(KEY) is None
         assert contents(store, KEY) == {}
 
@@ -57,6 +57,16 @@ class TouchTests:
         assert store.read(KEY) == after
         assert records(store, KEY) == {KEY: after}
         store.write(KEY, record_at(clock.now, b"by the same version"), version)
+
+    def test_touch_tells_whether_a_record_stands_there(self, store: SessionStore, clock: Clock) -> None:
+        """Also when it moves nothing, because a later touch is stored."""
+        assert store.touch(KEY, clock.now, clock.now + 1000) is False
+        store.write(KEY, record_at(clock.now), None)
+        assert store.touch(KEY, clock.now, clock.now + 1000) is True
+        assert store.touch(KEY, clock.now, clock.now + 1000) is True
+        assert store.touch(KEY, clock.now - 5, clock.now + 1000) is True
+        store.remove(KEY)
+        assert store.touch(KEY, clock.now + 1, clock.now + 1000) is False
 
     def test_touch_decides_when_the_record_expires(self, store: SessionStore, clock: Clock) -> None:
         store.write(KEY, record_at(clock.now, expires=clock.now + 10), None)

@@ -43,6 +43,11 @@ HOSTILE_IDS: dict[str, Any] = {
 
 SMALL = {"data": {"n": 1, "text": "abc"}}
 
+
+class Payload(bytes):
+    """What is put into the envelope of the record that it damages; everything else is a record as it stands."""
+
+
 FOREIGN = {
     "empty": b"",
     "garbage": b"\x80\x05garbage",
@@ -52,10 +57,11 @@ FOREIGN = {
     "unknown format": b"s2 yaml\na: 1\n",
     "bare pickle": pickle.dumps(SMALL, 5),
     "JSON": JSONSerializer().seal(JSONSerializer().dumps(SMALL), ""),
-    "not a dict": b"s2 pickle\n" + pickle.dumps([1], 5),
-    "class that is no more": b"s2 pickle\ncno_such_module\nno_such_class\n.",
-    "deep": b"s2 pickle\n" + b"(" * 100_000,
-    "cut short": PickleSerializer().seal(pickle.dumps(SMALL, 5), "")[:-1],
+    "of another key": PickleSerializer().seal(pickle.dumps(SMALL, 5), "0" * 64),
+    "not a dict": Payload(pickle.dumps([1], 5)),
+    "class that is no more": Payload(b"cno_such_module\nno_such_class\n."),
+    "deep": Payload(b"(" * 100_000),
+    "cut short": Payload(pickle.dumps(SMALL, 5)[:-1]),
 }
 
 
@@ -64,6 +70,8 @@ def damage(store: SessionStore, session: DictSession, data: bytes) -> None:
     assert session.key is not None
     found = store.read(session.key)
     assert found is not None
+    if isinstance(data, Payload):
+        data = store.serializer.seal(data, session.key)
     store.write(session.key, found._replace(data=data), found.version)
 
 

@@ -151,6 +151,15 @@ class RaceTests(Claims):
         assert won == set(keys)
         assert contents(store, *keys) == dict.fromkeys(keys, b"new")
 
+    def test_purge_spares_what_is_used_meanwhile(self, store: SessionStore, clock: Clock, together: Together) -> None:
+        """A session that was touched, or written, in time stands; and only then the visitor was told so."""
+        touched, written = ([key_of(number + turn) for number in range(self.times(50))] for turn in (0, 10_000))
+        for key in touched + written:
+            store.write(key, record_at(clock.now), None)
+        kept, saved, *_ = together([(work.touch_each, touched), (work.write_each, written),
+                                    *[(work.purge_unused, 5)] * 2])
+        assert set(contents(store, *touched, *written)) == kept | saved
+
     @needs_listing
     def test_scan_misses_nothing_that_stays(self, store: SessionStore, clock: Clock, together: Together) -> None:
         keys = {key_of(number) for number in range(20)}

@@ -232,6 +232,37 @@ def purge_often(store: SessionStore, times: int) -> int:
     return sum(store.purge(batch=3) for _ in range(times))
 
 
+def touch_each(store: SessionStore, keys: Sequence[str]) -> set[str]:
+    """Use each session now; return those that were still there."""
+    touched = set()
+    for key in keys:
+        if store.touch(key, store.clock(), store.clock() + 5000):
+            touched.add(key)
+        give_way()
+    return touched
+
+
+def write_each(store: SessionStore, keys: Sequence[str]) -> set[str]:
+    """Save each session now; return those that were still there."""
+    written = set()
+    for key in keys:
+        found = store.read(key)
+        give_way()
+        try:
+            if found is not None:
+                store.write(key, found._replace(accessed=store.clock()), found.version)
+                written.add(key)
+        except Conflict:
+            continue
+    return written
+
+
+def purge_unused(store: SessionStore, times: int) -> None:
+    for _ in range(times):
+        give_way()
+        store.purge(batch=3, unused_since=store.clock())
+
+
 def insert_and_remove(store: SessionStore, keys: Sequence[str], times: int) -> None:
     for _ in range(times):
         for key in keys:

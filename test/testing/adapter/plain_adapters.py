@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
+from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from session2 import Exchange, Session, SessionManager, StoreUnavailable, tokens
+from session2.cookies import values_of
 from session2.session import ties
 from session2.testing.adapter import pages
 
@@ -34,8 +36,10 @@ class PlainExchange(Exchange):
         return str(self.request.client_address[0])
 
     def get_cookie(self, name: str) -> str | None:
-        pairs = (part.strip().partition("=") for part in self.request.headers.get("Cookie", "").split(";"))
-        return {key: value for key, _, value in pairs}.get(name)
+        return next(iter(self.get_cookies(name)), None)
+
+    def get_cookies(self, name: str) -> list[str]:
+        return values_of(self.request.headers.get("Cookie"), name)
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         texts = (key.replace("_", "-") + ("" if text is True else f"={text}") for key, text in attributes.items())
@@ -250,19 +254,18 @@ class shares_one_session(Handler):
 
 @with_exchange
 class trusts_cookies_to_be_ascii(PlainExchange):
-    def get_cookie(self, name: str) -> str | None:
-        value = super().get_cookie(name)
-        return None if value is None else value.encode("ascii").decode()
+    def get_cookies(self, name: str) -> list[str]:
+        return [value.encode("ascii").decode() for value in super().get_cookies(name)]
 
 
 @with_exchange
 class writes_what_a_cookie_says(PlainExchange):
-    def get_cookie(self, name: str) -> str | None:
-        value = super().get_cookie(name)
-        if value and value.startswith(".."):
-            with open("store/" + value, "w"):
-                pass
-        return value
+    def get_cookies(self, name: str) -> list[str]:
+        for value in super().get_cookies(name):
+            if value.startswith(".."):
+                with open("store/" + value, "w"):
+                    pass
+        return super().get_cookies(name)
 
 
 @with_exchange
@@ -299,6 +302,31 @@ class may_be_cached(PlainExchange):
 
 @with_exchange
 class knows_one_cookie_name(PlainExchange):
-    def get_cookie(self, name: str) -> str | None:
+    def get_cookies(self, name: str) -> list[str]:
         pairs = (part.strip().partition("=") for part in self.request.headers.get("Cookie", "").split(";"))
-        return next((value for _, _, value in pairs), None)
+        return [value for _, _, value in pairs][:1]
+
+
+@with_exchange
+class trusts_the_last_cookie(PlainExchange):
+    def get_cookies(self, name: str) -> list[str]:
+        return super().get_cookies(name)[-1:]
+
+
+@with_exchange
+class trusts_the_first_cookie(PlainExchange):
+    def get_cookies(self, name: str) -> list[str]:
+        return super().get_cookies(name)[:1]
+
+
+@with_exchange
+class takes_the_order_of_cookies_for_chance(PlainExchange):
+    def get_cookies(self, name: str) -> list[str]:
+        return super().get_cookies(name)[::-1]
+
+
+@with_exchange
+class expects_only_good_cookies(PlainExchange):
+    def get_cookies(self, name: str) -> list[str]:
+        found = SimpleCookie(self.request.headers.get("Cookie", ""))
+        return [found[name].value] if name in found else []

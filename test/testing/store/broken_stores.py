@@ -19,6 +19,7 @@ from session2.store.base import SessionStore
 from session2.store.lock import Lease
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
+from session2.traces import is_over
 
 
 def dawdle():
@@ -113,6 +114,7 @@ class TestTouchesBackwards(StoreSuite):
                 record = self.read(key)
                 if record is not None:
                     self._records[key] = record._replace(accessed=accessed, expires=expires)
+                return record is not None
 
 
 class TestTouchRecreates(StoreSuite):
@@ -126,7 +128,7 @@ class TestTouchRecreates(StoreSuite):
         def touch(self, key, accessed, expires):
             if self.read(key) is None and self.removed is not None:
                 self._records[key] = self.removed._replace(accessed=accessed, expires=expires)
-            super().touch(key, accessed, expires)
+            return super().touch(key, accessed, expires)
 
 
 class TestTouchRevives(StoreSuite):
@@ -135,14 +137,16 @@ class TestTouchRevives(StoreSuite):
             record = self._records.get(key)
             if record is not None and accessed > record.accessed:
                 self._records[key] = record._replace(accessed=accessed, expires=expires)
+            return record is not None
 
 
 class TestTouchChangesTheVersion(StoreSuite):
     class store_class(VolatileSessionStore):
         def touch(self, key, accessed, expires):
-            super().touch(key, accessed, expires)
+            there = super().touch(key, accessed, expires)
             if self.read(key) is not None:
                 self._records[key] = self._records[key]._replace(version=next(self._versions))
+            return there
 
 
 class TestTouchUndoesWrites(StoreSuite):
@@ -152,6 +156,7 @@ class TestTouchUndoesWrites(StoreSuite):
             dawdle()
             if record is not None and accessed > record.accessed and self.read(key) is not None:
                 self._records[key] = record._replace(accessed=accessed, expires=expires)
+            return record is not None
 
 
 class TestWriteKeepsTheOldTimes(StoreSuite):
@@ -215,13 +220,13 @@ class TestScanBreaks(StoreSuite):
 
 class TestPurgesTheLive(StoreSuite):
     class store_class(VolatileSessionStore):
-        def purge(self, now=None, batch=1000):
-            return super().purge(self.clock() + 15 if now is None else now, batch)
+        def purge(self, now=None, batch=1000, unused_since=None):
+            return super().purge(self.clock() + 15 if now is None else now, batch, unused_since)
 
 
 class TestPurgesOneBatch(StoreSuite):
     class store_class(VolatileSessionStore):
-        def purge(self, now=None, batch=1000):
+        def purge(self, now=None, batch=1000, unused_since=None):
             now = self.clock() if now is None else now
             expired = [key for key, record in self._records.items() if not record.is_live(now)][:batch]
             for key in expired:
@@ -231,13 +236,73 @@ class TestPurgesOneBatch(StoreSuite):
 
 class TestPurgesWhatIsNew(StoreSuite):
     class store_class(VolatileSessionStore):
-        def purge(self, now=None, batch=1000):
+        def purge(self, now=None, batch=1000, unused_since=None):
             now = self.clock() if now is None else now
             expired = [key for key, record in list(self._records.items()) if not record.is_live(now)]
             for key in expired:
                 dawdle()
                 self._records.pop(key, None)
             return len(expired)
+
+
+class TestTakesTurnsWrongly(StoreSuite):
+    """Takes what it does not know for the record of nobody."""
+
+    class store_class(VolatileSessionStore):
+        def write(self, key, record, expected):
+            if record.data.startswith(b"s2 purge"):
+                return next(self._versions)
+            return super().write(key, record, expected)
+
+
+class TestTouchTellsNothing(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def touch(self, key, accessed, expires):
+            return super().touch(key, accessed, expires) and None
+
+
+class TestTouchTellsWhetherItMoved(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def touch(self, key, accessed, expires):
+            before = self.read(key)
+            return super().touch(key, accessed, expires) and self.read(key) != before
+
+
+class TestPurgesWhatIsUsedMeanwhile(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000, unused_since=None):
+            purged = super().purge(now, batch)
+            unused = [key for key, record in self.scan() if is_over(key, record, 0, unused_since)]
+            for key in unused:
+                dawdle()
+                self._records.pop(key, None)
+            return purged + len(unused)
+
+
+class TestPurgesLocksAndTraces(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000, unused_since=None):
+            purged = super().purge(now, batch, unused_since)
+            unused = [key for key, record in self.scan() if record.accessed < (unused_since or 0)]
+            for key in unused:
+                self.remove(key)
+            return purged + len(unused)
+
+
+class TestPurgesTheOldInsteadOfTheUnused(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000, unused_since=None):
+            purged = super().purge(now, batch)
+            old = [key for key, record in self.scan() if record.modified < (unused_since or 0)]
+            for key in old:
+                self.remove(key)
+            return purged + len(old)
+
+
+class TestNeverPurgesTheUnused(StoreSuite):
+    class store_class(VolatileSessionStore):
+        def purge(self, now=None, batch=1000, unused_since=None):
+            return super().purge(now, batch)
 
 
 class TestThreadsMeet(StoreSuite):
@@ -442,6 +507,7 @@ class NaiveFileStore(SessionStore):
         found = self.read(key)
         if found is not None and accessed > found.accessed:
             self._put(key, found._replace(accessed=accessed, expires=expires))
+        return found is not None
 
     def remove(self, key, expected=None):
         found = self.read(key)
@@ -455,7 +521,7 @@ class NaiveFileStore(SessionStore):
             if record is not None:
                 yield key, record
 
-    def purge(self, now=None, batch=1000):
+    def purge(self, now=None, batch=1000, unused_since=None):
         return 0
 
 

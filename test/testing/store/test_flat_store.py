@@ -49,13 +49,13 @@ class FlatStore(SessionStore):
         return version
 
     def touch(self, key, accessed, expires):
-        self._change(key, lambda found: found._replace(accessed=accessed, expires=expires)
-                     if found and accessed > found.accessed else found)
+        return self._change(key, lambda found: found._replace(accessed=accessed, expires=expires)
+                            if found and accessed > found.accessed else found)
 
     def remove(self, key, expected=None):
         self._change(key, lambda found: self._compare(found, expected) if found and expected else None)
 
-    def purge(self, now=None, batch=1000):
+    def purge(self, now=None, batch=1000, unused_since=None):
         return 0
 
     def _gets(self, key):
@@ -64,12 +64,12 @@ class FlatStore(SessionStore):
         return (record if record and record.is_live(self.clock()) else None), token
 
     def _change(self, key, make):
-        """Put what `make` makes of the record in its place, in one step; None: nothing."""
+        """Put what `make` makes of the record in its place, in one step; None: nothing.  Tell whether one is there."""
         while True:
             found, token = self._gets(key)
             new = make(found)
             if new is found or self.flat.cas(key, new and pickle.dumps(new), token):
-                return
+                return new is not None
 
     def _compare(self, found, expected):
         if (found.version if found else None) != expected:

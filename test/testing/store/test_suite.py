@@ -43,6 +43,15 @@ CAUGHT_BY = {
     "PurgesTheLive": ["purge_deletes_the_expired_only"],
     "PurgesOneBatch": ["purge_deletes_the_expired_only"],
     "PurgesWhatIsNew": ["purge_spares_what_is_new[threads]"],
+    "TakesTurnsWrongly": ["one_cleaner_at_a_time"],
+    "TouchTellsNothing": ["touch_tells_whether_a_record_stands_there"],
+    "TouchTellsWhetherItMoved": ["touch_tells_whether_a_record_stands_there"],
+    "PurgesWhatIsUsedMeanwhile": ["purge_spares_what_is_used_meanwhile[threads]"],
+    "PurgesLocksAndTraces": ["purge_of_the_unused_spares_locks_and_traces[lock]",
+                             "purge_of_the_unused_spares_locks_and_traces[moved]",
+                             "purge_of_the_unused_spares_locks_and_traces[ended]"],
+    "PurgesTheOldInsteadOfTheUnused": ["purge_of_the_unused", "purge_spares_what_is_used_again"],
+    "NeverPurgesTheUnused": ["purge_of_the_unused", "delete_old_sessions"],
     "ThreadsMeet": ["increments_add_up[threads]", "one_insert_wins[threads]",
                     "compare_and_set_loses_nothing[threads]"],
     "IgnoresTheUser": ["records_of_user", "no_record_of_user_outlives_its_session", "revoke_user"],
@@ -73,7 +82,9 @@ CAUGHT_BY = {
 
 # Faults that only a store which lists can have, or which only processes show.
 OF_LISTING = {"ScansTheExpired", "ScanBreaks", "PurgesTheLive", "PurgesOneBatch", "IgnoresTheUser", "FoldsCaseOfUsers",
-              "ForgetsToUnlistUsers", "SetupDrops", "DropKeepsTheExpired", "ListsAfterAll", "ClaimsProcessesWrongly"}
+              "ForgetsToUnlistUsers", "SetupDrops", "DropKeepsTheExpired", "ListsAfterAll", "ClaimsProcessesWrongly",
+              "PurgesWhatIsUsedMeanwhile", "PurgesLocksAndTraces", "PurgesTheOldInsteadOfTheUnused",
+              "NeverPurgesTheUnused"}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,134 @@
+"""The directory of a store: made, checked, and what is said when it fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TypeVar
+
+from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
+from .. import rights
+from .sessionfile import MAKE, NoFile, clear
+
+_T = TypeVar("_T")
+
+_FOLDER: Final = re.compile(r"[0-9A-Za-z_-]{2}|users-..")
+_SHARED_FOLDER: Final = 0o770
+
+
+class Place:
+    """A directory with folders of files.
+
+    :param directory: where, as an absolute path.
+    :param fsync: wait for the disk at each change.
+    :param shared: the group may do all that the owner may.
+    """
+
+    def __init__(self, directory: str, fsync: bool, shared: bool) -> None:
+        self.directory, self.fsync, self.shared = directory, fsync, shared
+        self._prefix = os.path.join(directory, "")
+
+    def create(self) -> None:
+        """Make the directory, for its owner only, or for the group too."""
+        if is_directory(self.directory):
+            return
+        os.makedirs(self.directory, 0o700, exist_ok=True)
+        if self.shared:
+            os.chmod(self.directory, _SHARED_FOLDER)
+
+    def check(self) -> None:
+        """`StoreMissing` without a directory, `ConfigurationError` if others may have put something there."""
+        if not is_directory(self.directory):
+            if os.path.lexists(self.directory):
+                raise ConfigurationError(f"{self.directory} is not a directory: choose another path")
+            raise StoreMissing(f"there is no directory {self.directory}", "create=True")
+        rights.check_folder(self.directory, self.shared)
+        for name in os.listdir(self.directory):
+            if _FOLDER.fullmatch(name) and is_directory(self._prefix + name):
+                rights.check_folder(self._prefix + name, self.shared)
+
+    def _names(self, folder: str) -> list[str]:
+        with self.system(), suppress(FileNotFoundError, NotADirectoryError):
+            return os.listdir(self._prefix + folder)
+        return []
+
+    # -- making files; the caller sees to OSError ------------------------------------------------------------------
+
+    def make(self, path: str, how: Callable[[str, int], _T]) -> _T:
+        """Open or hold a file, and make it, and its folder, if need be.
+
+        An empty file is no record yet: of two who make the same one, the first to lock it wins.
+        """
+        while True:
+            try:
+                return how(path, MAKE)
+            except NoFile:
+                clear(path)
+            except FileNotFoundError:
+                self._make_folder(os.path.dirname(path))
+
+    def _make_folder(self, folder: str) -> None:
+        try:
+            os.mkdir(folder, 0o700)
+            if self.shared:
+                os.chmod(folder, _SHARED_FOLDER)
+            self._sync_folder(self.directory)
+        except FileExistsError:
+            if not os.path.isdir(folder):  # a symbolic link to nowhere: to try again would never end
+                raise
+
+    def _share(self, fd: int) -> None:
+        """Give what was just made the rights of what is shared."""
+        if not self.shared:
+            return
+        os.fchmod(fd, 0o660)
+        if not os.geteuid():
+            found = os.stat(self.directory)
+            os.fchown(fd, found.st_uid, found.st_gid)
+
+    def _sync_folder(self, folder: str) -> None:
+        """Make sure of the names in a folder, if sure is wanted."""
+        if not self.fsync:
+            return
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    # -- failures --------------------------------------------------------------------------------------------------
+
+    def absent(self) -> None:
+        """Do nothing if it is just the session that is missing; without the directory nothing can be said."""
+        if not is_directory(self.directory):
+            raise StoreUnavailable(f"the session directory {self.directory} is gone")
+
+    def unavailable(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(f"the session directory {self.directory} cannot be used: {error.strerror}")
+
+    @contextmanager
+    def system(self) -> Iterator[None]:
+        """Say of whatever goes wrong inside that the store is unavailable."""
+        try:
+            yield
+        except OSError as error:
+            raise self.unavailable(error) from error
+
+
+def exists(path: str) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_directory(path: str) -> bool:
+    """Tell whether there is a directory; OSError if that cannot be told."""
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

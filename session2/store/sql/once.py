@@ -1,0 +1,103 @@
+"""Changes that are applied once, also if the answer to them is lost on the way and others wrote meanwhile.
+
+Each row remembers its last versions.  Who does not know whether a change came through finds its version among them,
+even if others saved on top of it; or finds the version that was to be replaced, with another one after it.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ...errors import StoreUnavailable
+
+REMEMBERED = 16
+"""How many versions a row remembers."""
+BYTES = 8
+"""What each of them takes in the column ``recent``, the newest first."""
+
+
+class AnswerLost(StoreUnavailable):
+    """The connection broke after a change was sent: it may or may not have been carried out."""
+
+
+class Fate(enum.Enum):
+    """What became of a change."""
+
+    DONE = enum.auto()
+    NOT_YET = enum.auto()
+    REFUSED = enum.auto()
+    UNKNOWN = enum.auto()
+
+
+class Standing(NamedTuple):
+    """What stands in a row now."""
+
+    versions: tuple[int, ...]
+    """The newest first."""
+    is_whole: bool
+    """Whether these are all versions the row has had since it was inserted."""
+    is_live: bool
+
+
+def standing(row: Sequence[Any], now: float) -> Standing:
+    """Return what a row tells of itself: its version, those it remembers and when it expires."""
+    version, recent, expires = int(row[0]), bytes(row[1]), row[2]
+    known = [int.from_bytes(recent[start:start + BYTES], "big") for start in range(0, len(recent), BYTES)]
+    return Standing((version, *(other for other in known if other != version)), len(known) < REMEMBERED,
+                    expires is None or float(expires) > now)
+
+
+def fate_of_insert(row: Standing | None, version: int, is_repeatable: bool) -> Fate:
+    """Tell what became of an insert whose answer is not known.
+
+    :param is_repeatable: whether to insert again what may have been there and been removed by others meanwhile.
+    """
+    if row is None:
+        return Fate.NOT_YET if is_repeatable else Fate.UNKNOWN
+    if version in row.versions:
+        return Fate.DONE
+    if not row.is_whole:
+        return Fate.UNKNOWN
+    return Fate.REFUSED if row.is_live else Fate.NOT_YET
+
+
+def fate_of_replacement(row: Standing | None, version: int, expected: int) -> Fate:
+    """Tell what became of a replacement whose answer is not known."""
+    if row is None:
+        return Fate.REFUSED
+    if version in row.versions:
+        return Fate.DONE
+    if row.versions[0] == expected:
+        return Fate.NOT_YET if row.is_live else Fate.REFUSED
+    return Fate.REFUSED if row.is_whole or expected in row.versions else Fate.UNKNOWN
+
+
+def fate_of_removal(row: Standing | None, expected: int) -> Fate:
+    """Tell what became of a removal whose answer is not known."""
+    if row is None or not row.is_live:
+        return Fate.DONE
+    if row.versions[0] == expected:
+        return Fate.NOT_YET
+    if expected in row.versions:
+        return Fate.REFUSED
+    return Fate.DONE if row.is_whole else Fate.UNKNOWN  # done, and others inserted another record since
+
+
+def applied(change: Callable[[], bool], fate: Callable[[], Fate]) -> bool | None:
+    """Apply a change, and once only; tell whether it is done, None if it was refused at the first try.
+
+    :param change: sends it; tells whether it was carried out.
+    :param fate: looks what became of it.
+    """
+    try:
+        return change() or None
+    except AnswerLost as error:
+        lost = error
+    found = fate()
+    if found is Fate.NOT_YET:  # what was sent first may be carried out at any moment: a refusal is looked into again
+        found = Fate.DONE if change() else fate()
+    if found in (Fate.NOT_YET, Fate.UNKNOWN):
+        raise StoreUnavailable(f"{lost}; whether the change was carried out cannot be told") from lost
+    return found is Fate.DONE

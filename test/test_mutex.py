@@ -1,0 +1,195 @@
+"""A mutex is free again whatever interrupts those who use it."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from session2 import StoreUnavailable
+from session2.mutex import Mutex
+
+
+class Interruption(BaseException):
+    pass
+
+
+@pytest.fixture
+def storm() -> Iterator[None]:
+    """Raise an exception in the main thread, again and again, wherever it is."""
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def is_free(mutex: Mutex) -> bool:
+    """Tell whether another thread gets in."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(mutex.run, lambda: True, 0, "busy").result()
+
+
+def test_one_at_a_time() -> None:
+    mutex, inside, most = Mutex(), [], []
+
+    def action() -> None:
+        inside.append(1)
+        most.append(len(inside))
+        time.sleep(0)
+        inside.pop()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: mutex.run(action, 10, "busy"), range(2000)))
+    assert max(most) == 1
+
+
+def test_the_wait_is_bounded() -> None:
+    mutex, entered, over = Mutex(), threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(mutex.run, lambda: entered.set() or over.wait(), 1, "")
+        entered.wait()
+        for seconds in (0.01, 0, -1):
+            with pytest.raises(StoreUnavailable, match=r"^all are busy$"):
+                mutex.run(list, seconds, "all are busy")
+        over.set()
+    assert mutex.run(lambda: 5, 1e300, "busy") == 5
+
+
+def test_what_fails_inside_leaves_it_free() -> None:
+    mutex = Mutex()
+    for error in (ValueError, KeyboardInterrupt, SystemExit):
+        with pytest.raises(error):
+            mutex.run(lambda error=error: (_ for _ in ()).throw(error), 1, "busy")
+    assert is_free(mutex)
+
+
+def test_a_thread_does_not_enter_twice_and_does_not_wait_for_itself() -> None:
+    mutex = Mutex()
+
+    def outer() -> str:
+        with pytest.raises(StoreUnavailable, match="busy"):
+            mutex.run(list, 300, "busy")
+        assert not any(_enters(mutex) for _ in range(3))
+        return "done"
+
+    assert mutex.run(outer, 1, "busy") == "done"
+    assert is_free(mutex)
+
+
+def _enters(mutex: Mutex) -> bool:
+    try:
+        return is_free(mutex)
+    except StoreUnavailable:
+        return False
+
+
+def test_a_signal_may_arrive_at_any_moment(storm: None) -> None:
+    """With `acquire` before the ``try`` this leaves the mutex locked after a few hundred signals."""
+    mutex, interrupted, done = Mutex(), 0, 0
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 2e-5)
+            for _ in range(100):
+                mutex.run(int, 5, "a signal left it locked")
+                done += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Interruption:
+            interrupted += 1
+    assert min(interrupted, done) > 1000
+    assert is_free(mutex)
+
+
+def test_an_exception_at_each_instruction() -> None:
+    """Every place at which an interpreter may look for signals, one after the other."""
+    mutex = Mutex()
+    for number in range(200):
+        count = 0
+
+        def trace(frame: object, event: str, _: object, number: int = number) -> object:
+            nonlocal count
+            if frame.f_code is Mutex.run.__code__:
+                frame.f_trace_opcodes = True
+                count += event == "opcode"
+                if event == "opcode" and count == number and frame.f_lineno < _release_line():
+                    raise Interruption
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            mutex.run(int, 1, "busy")
+        except Interruption:
+            pass
+        finally:
+            sys.settrace(before)
+        assert is_free(mutex), number
+
+
+def _release_line() -> int:
+    """Return the line of the ``finally`` before whose first call no signal is looked for."""
+    lines, first = inspect.getsourcelines(Mutex.run)
+    return first + next(number for number, line in enumerate(lines) if "finally:" in line)
+
+
+def test_threads_that_are_interrupted_while_they_wait() -> None:
+    mutex, over, ended = Mutex(), threading.Event(), []
+
+    def work() -> None:
+        while not over.is_set():
+            try:
+                mutex.run(lambda: time.sleep(0.0001), 10, "left locked")
+            except Interruption:
+                ended.append(1)
+                return
+
+    for _ in range(50):
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads[:3]:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(Interruption))
+        over.set()
+        for thread in threads:
+            thread.join()
+        over.clear()
+        assert is_free(mutex)
+
+
+@pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"], ids=["python", "c"])
+def test_a_forked_child_begins_with_a_free_one(fork: str) -> None:
+    """Both when another thread is inside and when the one that forks is."""
+    program = f"""
+import ctypes, os, threading
+from session2.mutex import Mutex
+
+mutex, entered, over = Mutex(), threading.Event(), threading.Event()
+
+def child():
+    if not {fork}:
+        os._exit(0 if mutex.run(lambda: 5, 0, "busy") == 5 else 1)
+    return os.wait()[1]
+
+thread = threading.Thread(target=mutex.run, args=(lambda: (entered.set(), over.wait()), 1, ""))
+thread.start()
+entered.wait()
+assert child() == 0
+over.set()
+thread.join()
+assert mutex.run(child, 1, "busy") == 0
+assert mutex.run(lambda: 7, 1, "busy") == 7
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True,
+                          timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

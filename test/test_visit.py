@@ -1,0 +1,525 @@
+"""Requests that overlap, end half-way, or come late: what stands afterwards, and what the browser is left with."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from session2 import (
+    ConfigurationError,
+    CookiePolicy,
+    DictSession,
+    JSONSerializer,
+    SessionConflict,
+    SessionManager,
+    StoreUnavailable,
+    merge,
+)
+from session2.events import Event
+from session2.found import Absence
+from session2.record import Record
+from session2.sessions import PROVISIONAL
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.fakes import FakeExchange
+from session2.traces import is_session
+
+Cookies = dict[str, str]
+Page = Callable[[Any], object]
+
+
+class Visits(DictSession):
+    merge_rules = {"visits": merge.add}
+
+
+class Site:
+    """A manager over a store that can be told to fail, and one browser."""
+
+    def __init__(self, **options: Any) -> None:
+        self.now = 1.8e9
+        self.heard: list[Event] = []
+        self.store = VolatileSessionStore(clock=lambda: self.now, observer=self.heard.append)
+        self.manager: SessionManager[Any] = SessionManager(self.store, Visits, **options)
+        self.cookies: Cookies = {}
+
+    def start(self, page: Page = lambda session: None, cookies: Cookies | None = None, **options: Any) -> FakeExchange:
+        request = FakeExchange(dict(self.cookies) if cookies is None else cookies)
+        self.manager.start_request(request, **options)
+        page(request.session)
+        return request
+
+    def finish(self, request: FakeExchange) -> FakeExchange:
+        self.manager.finish_successful_request(request)
+        if request.sent:  # the browser takes each answer as it comes
+            self.cookies.update({name: value for name, (value, _) in request.sent.items()})
+            self.cookies = {name: value for name, value in self.cookies.items() if value}
+        return request
+
+    def visit(self, page: Page = lambda session: None, **options: Any) -> FakeExchange:
+        return self.finish(self.start(page, **options))
+
+    def log_out(self) -> FakeExchange:
+        request = self.start()
+        self.manager.expire_session(request)
+        return self.finish(request)
+
+    @property
+    def id(self) -> str:
+        return self.cookies["session2"]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return dict(self.manager.load(self.id))
+
+    def sessions(self) -> list[Record]:
+        return [record for key, record in self.store.scan() if is_session(key, record)]
+
+    def fail(self, monkeypatch: pytest.MonkeyPatch, name: str, when: Callable[..., bool], done: bool = False) -> None:
+        """Have a primitive fail once, with its work done or not."""
+        primitive = getattr(self.store, name)
+
+        def failing(*args: Any) -> Any:
+            if not when(*args):
+                return primitive(*args)
+            monkeypatch.undo()
+            if done:
+                primitive(*args)
+            raise StoreUnavailable("the answer was lost" if done else "nothing was done")
+
+        monkeypatch.setattr(self.store, name, failing)
+
+
+def put(**items: Any) -> Page:
+    return lambda session: session.update(items)
+
+
+def login(user: Any) -> Page:
+    return lambda session: session.set_user(user)
+
+
+# -- emptied ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_late_change_goes_on_from_what_was_emptied() -> None:
+    site = Site()
+    site.visit(put(a=1, b=1))
+    id, late = site.id, site.start(put(c=1))
+    emptied = site.visit(lambda session: session.clear())
+    assert emptied.sent["session2"][0] == ""
+    assert site.finish(late).sent["session2"][0] == id, "the browser was told to forget it"
+    assert site.content == {"c": 1}
+
+
+def test_a_late_look_brings_nothing_back() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    late = site.start()
+    site.visit(lambda session: session.clear())
+    assert not site.finish(late).sent
+    assert not site.sessions()
+
+
+def test_a_login_from_what_was_emptied_leaves_nothing_for_late_changes() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    late, logging_in = site.start(put(b=1)), site.start(login("joe"))
+    site.visit(lambda session: session.clear())
+    site.finish(logging_in)
+    assert not site.finish(late).sent
+    assert [record.user for record in site.sessions()] == ["joe"]
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_a_logout_of_what_was_emptied_is_final() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    late, out = site.start(put(b=1)), site.start()
+    site.visit(lambda session: session.clear())
+    site.manager.expire_session(out)
+    site.finish(out)
+    assert not site.finish(late).sent
+    assert not site.sessions()
+
+
+def test_two_who_empty_a_session_are_no_conflict() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    late = site.start(lambda session: session.clear())
+    site.visit(lambda session: session.clear())
+    site.finish(late)
+    assert not site.sessions()
+
+
+# -- cookies of late answers ------------------------------------------------------------------------------------------
+
+
+def test_a_late_answer_leaves_the_cookie_of_a_newer_login_alone() -> None:
+    site = Site()
+    site.visit(login("joe"))
+    slow = site.start(put(a=1))
+    site.log_out()
+    site.visit(login("ann"))
+    assert not site.finish(slow).sent
+    assert site.manager.load(site.id).user == "ann"
+
+
+def test_an_anonymous_request_that_outlasts_the_trace_of_a_login_begins_nothing() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    old = dict(site.cookies)
+    site.visit(login("joe"))
+    slow = site.start(put(b=1), cookies=old)
+    site.now += 100
+    assert not site.finish(slow).sent
+
+
+def test_a_slow_logout_does_not_end_the_login_that_overtook_it() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    slow = site.start()
+    site.visit(login("joe"))
+    site.manager.expire_session(slow)
+    assert not site.finish(slow).sent
+    assert site.manager.load(site.id).user == "joe"
+
+
+@pytest.mark.parametrize("meanwhile", ["login", "logout"])
+def test_a_look_sends_no_cookie_again_that_is_dead_by_now(meanwhile: str) -> None:
+    site = Site(cookie=CookiePolicy(max_age=1000), touch_interval=10)
+    site.visit(put(a=1))
+    site.now += 20
+    look = site.start()
+    if meanwhile == "login":
+        site.visit(login("joe"))
+    else:
+        site.log_out()
+    assert not site.finish(look).sent
+
+
+# -- half done --------------------------------------------------------------------------------------------------------
+
+
+def is_trace(key: str, record: Record, expected: Any) -> bool:
+    return record.data.startswith(b"s2 trace")
+
+
+def is_new(key: str, record: Record, expected: Any) -> bool:
+    return expected is None and not key.startswith("lock-")
+
+
+@pytest.mark.parametrize("when", [is_trace, is_new])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("how", ["login", "logout and login", "first login"])
+def test_a_login_is_done_or_not(how: str, when: Callable[..., bool], done: bool,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(max_sessions=3)
+    if how != "first login":
+        site.visit(put(a=1))
+    before = dict(site.cookies)
+    request = site.start()
+    if how == "logout and login":
+        site.manager.expire_session(request)
+    login("joe")(request.session)
+    site.fail(monkeypatch, "write", when, done)
+    try:
+        site.finish(request)
+    except StoreUnavailable:
+        assert not request.sent
+        assert site.cookies == before
+        assert not list(site.manager.sessions_of("joe")), "who logs in is not counted for a login that failed"
+        assert len(site.sessions()) == len(before)
+    else:
+        assert site.manager.load(site.id).user == "joe"
+        assert len(site.sessions()) == 1
+
+
+def test_what_an_interrupted_login_leaves_is_gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(login("joe"))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(site.store.sessions.filing, "retire", killed)
+    with pytest.raises(KeyboardInterrupt):
+        site.finish(request)
+    assert site.content == {"a": 1}
+    site.now += PROVISIONAL
+    assert not list(site.manager.sessions_of("joe"))
+
+
+def test_a_login_whose_record_was_not_confirmed_lives_on_with_the_next_request(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    site.fail(monkeypatch, "touch", lambda *_: True)
+    site.visit(login("joe"))
+    site.now += PROVISIONAL / 2
+    site.visit()
+    site.now += PROVISIONAL
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_what_fails_after_a_login_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(max_sessions=1)
+    site.visit(login("joe"))
+    site.cookies = {}
+    monkeypatch.setattr(site.store, "scan", lambda: 1 / 0 if False else (_ for _ in ()).throw(StoreUnavailable("down")))
+    site.visit(login("joe"))
+    monkeypatch.undo()
+    assert site.manager.load(site.id).user == "joe"
+
+
+def test_a_user_known_by_something_else_than_user_is_limited_too() -> None:
+    class Account(DictSession):
+        def user_key(self) -> str | None:
+            return self.get("account")
+
+    site = Site(max_sessions=1)
+    site.manager.session_class = Account
+    for site.cookies in ({}, {}):
+        site.visit(put(account="joe"))
+    assert len(site.sessions()) == 1
+
+
+# -- locks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_holds_after_a_renewal() -> None:
+    site = Site(concurrency="lock", renew_after=1000, lock_timeout=0)
+    site.visit(put(a=1))
+    site.now += 1001
+    holder = site.start(put(b=1))
+    site.manager.settle_request(holder)
+    renewed = {"session2": holder.sent["session2"][0]}
+    for cookies in (renewed, dict(site.cookies)):
+        with pytest.raises(Exception, match="locked"):
+            site.start(cookies=cookies)
+    site.finish(holder)
+    site.start(cookies=renewed)
+
+
+def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session() -> None:
+    site = Site(renew_after=1000, lock_timeout=0)
+    site.visit(put(a=1))
+    old = site.id
+    site.now += 1001
+    site.visit()
+    with site.manager.lock(old), pytest.raises(Exception, match="locked"):
+        site.manager.lock(site.id)
+
+
+def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.visit(put(a=1))
+    holder = site.start()
+    site.fail(monkeypatch, "remove", lambda *_: True)
+    site.finish(holder)
+    site.visit(put(b=1))
+    assert site.content == {"a": 1, "b": 1}
+
+
+def test_a_child_that_unwinds_leaves_the_lock_of_its_parent_alone() -> None:
+    store = VolatileSessionStore()
+    lease = store.lock("a" * 43)
+    child = os.fork()
+    if child == 0:
+        lease.release()
+        os._exit(0 if store.read("lock-" + "a" * 43) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert lease.is_held()
+
+
+# -- what was changed -------------------------------------------------------------------------------------------------
+
+
+class Thing:
+    """Hashes by identity, so that a set of these is pickled in another order each time."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def test_looking_at_a_set_of_objects_writes_nothing() -> None:
+    site = Site()
+    site.visit(put(things={Thing(number) for number in range(20)}))
+    versions = {record.version for record in site.sessions()}
+    for _ in range(20):
+        site.visit(concurrency="read-only")
+        site.visit()
+    assert {record.version for record in site.sessions()} == versions
+
+
+def test_a_user_with_such_a_set_stays_the_same_user() -> None:
+    user = Thing(1)
+    user.roles = {Thing(number) for number in range(20)}  # type: ignore[attr-defined]
+    site = Site()
+    site.visit(login(user))
+    id = site.id
+    for number in range(10):
+        site.visit(put(a=number))
+    assert site.id == id
+
+
+@pytest.mark.parametrize("store_first", ["settle", "maintain", "save"])
+def test_what_was_not_changed_since_it_was_stored_is_no_change_of_mine(store_first: str) -> None:
+    site = Site()
+    site.store.serializer = JSONSerializer()
+    site.visit(put(shared=[1, 2], mine=0))
+    request = site.start(put(mine=1))
+    if store_first == "settle":
+        site.manager.settle_request(request)
+    elif store_first == "maintain":
+        site.manager.maintain_session(request.session, request)
+    else:
+        site.manager.save(request.session)
+    other = site.manager.load(site.id)
+    other["shared"] = [3]
+    site.manager.save(other)
+    put(mine=2)(request.session)
+    site.finish(request)
+    assert site.content == {"shared": [3], "mine": 2}
+
+
+def test_of_two_requests_that_use_one_form_token_the_second_fails() -> None:
+    site = Site()
+    tokens: list[str] = []
+    site.visit(lambda session: tokens.append(session.create_form_token()))
+    first, second = site.start(), site.start()
+    for request in (first, second):
+        assert request.session.has_form_token(tokens[0])  # type: ignore[union-attr]
+        request.session.remove_form_token(tokens[0])  # type: ignore[union-attr]
+        request.session["order"] = 1  # type: ignore[index]
+    site.finish(first)
+    with pytest.raises(SessionConflict, match="twice"):
+        site.finish(second)
+
+
+# -- what cannot be read ----------------------------------------------------------------------------------------------
+
+
+class Moody:
+    failure: type[BaseException] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        if self.failure is not None:
+            raise self.failure("not now")
+
+
+@pytest.mark.parametrize("failure", [MemoryError, OSError, TimeoutError, RuntimeError])
+def test_a_failure_of_the_moment_costs_nobody_the_session(failure: type[BaseException],
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    moody = Moody()
+    moody.x = 1  # type: ignore[attr-defined]
+    site.visit(put(moody=moody))
+    before = dict(site.cookies)
+    monkeypatch.setattr(Moody, "failure", failure)
+    with pytest.raises(failure):
+        site.start()
+    monkeypatch.undo()
+    site.visit()
+    assert site.cookies == before
+    assert "moody" in site.content
+
+
+def test_a_class_this_process_does_not_know_may_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(unreadable="refuse")
+    site.visit(put(thing=Thing(1)))
+    monkeypatch.delattr("test.test_visit.Thing" if __name__.startswith("test.") else f"{__name__}.Thing")
+    with pytest.raises(StoreUnavailable, match="left alone"):
+        site.start()
+    monkeypatch.undo()
+    assert site.content["thing"].number == 1
+
+
+def test_an_unknown_way_to_treat_the_unreadable_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="unreadable"):
+        Site(unreadable="ignore")
+
+
+# -- why there is no session ------------------------------------------------------------------------------------------
+
+
+def absence(site: Site, cookie: str | None) -> tuple[Absence | None, list[str]]:
+    del site.heard[:]
+    request = site.start(cookies={} if cookie is None else {"session2": cookie})
+    site.manager.finish_failed_request(request)
+    return request.visit.absence, [f"{event.name} {event.detail}" for event in site.heard]
+
+
+def test_every_absence_has_its_reason() -> None:
+    site = Site(idle_timeout=1000, max_sessions=1)
+    assert absence(site, None) == (Absence.NO_COOKIE, [])
+    assert absence(site, "../../etc/passwd") == (Absence.MALFORMED, ["absent malformed"])
+    assert absence(site, "x" * 43) == (Absence.UNKNOWN, ["absent unknown"])
+    site.visit(put(a=1))
+    id = site.id
+    assert absence(site, id) == (None, [])
+    site.visit(login("joe"))
+    assert absence(site, id) == (Absence.ROTATED, ["absent rotated"])
+    id, site.cookies = site.id, {}
+    site.now += 1
+    site.visit(login("joe"))
+    assert absence(site, id) == (Absence.ENDED, ["absent ended: too many sessions of one user"])
+    id = site.id
+    site.manager.revoke_user("joe")
+    assert absence(site, id) == (Absence.ENDED, ["absent ended: revoked by user"])
+    site.cookies = {}
+    site.visit(put(a=1))
+    id = site.id
+    site.log_out()
+    assert absence(site, id) == (Absence.ENDED, ["absent ended: logged out"])
+    site.visit(put(a=1))
+    site.manager.delete(site.id)
+    assert absence(site, site.id) == (Absence.ENDED, ["absent ended: deleted by the application"])
+    site.cookies = {}
+    site.visit(put(a=1))
+    site.now += 1001
+    assert absence(site, site.id) == (Absence.EXPIRED, ["absent expired"])
+
+
+def test_the_trace_of_a_renewal_is_gone_when_its_grace_is() -> None:
+    """With an old id and a copy of the store the present id could be told as long as it is there."""
+    site = Site(renew_after=1000, renew_grace=60)
+    site.visit(put(a=1))
+    site.now += 1001
+    site.visit()
+    assert len(site.store._records) == 2
+    site.now += 61
+    site.visit()
+    assert len(site.store._records) == 1
+    assert site.content == {"a": 1}
+
+
+# -- merging ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_they_deleted_with_its_dict_stays_deleted() -> None:
+    base, mine, theirs = {"d": {"a": 1, "b": 1}}, {"d": {"a": 1, "b": 1, "c": 1}}, dict[str, Any]()
+    assert merge.merge(base, mine, theirs) == {"d": {"c": 1}}
+    assert merge.merge(base, theirs, mine) == {"d": {"c": 1}}
+    assert merge.merge(base, {}, base) == {}
+
+
+def test_one_object_under_two_names_stays_one() -> None:
+    cart = {"book": 1}
+    mine = {"cart": cart, "also": cart}
+    merged = merge.merge({"cart": {"book": 1}}, mine, {"cart": {"book": 1, "record": 1}})
+    assert merged["also"] is merged["cart"]
+    assert merged["cart"] == {"book": 1, "record": 1}
+
+
+@pytest.mark.parametrize("kind", [dict, OrderedDict])
+def test_an_order_that_was_changed_is_kept(kind: type) -> None:
+    base, mine = kind([("a", 1), ("b", 1), ("c", 1)]), kind([("b", 1), ("c", 1), ("a", 1)])
+    merged = merge.merge({"d": base}, {"d": mine}, {"d": kind([("a", 1), ("b", 2), ("c", 1), ("e", 1)])})
+    assert list(merged["d"].items()) == [("b", 2), ("c", 1), ("a", 1), ("e", 1)]
+
+
+def test_true_is_not_one_in_a_union() -> None:
+    assert merge.union([], [True], [1]) == [1, True]
