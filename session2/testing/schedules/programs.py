@@ -73,8 +73,7 @@ class Request:
         """What it did and was not yet told to be stored."""
         self.acknowledged: list[Deed] = []
         self.absence: Absence | None = None
-        self.is_unanswered = False
-        """Whether all was done, and the process stopped before it could answer."""
+        self.stores_midway = False
 
     @property
     def session(self) -> Any:
@@ -109,7 +108,6 @@ class Request:
             self.status, self.error = "refused", error
             self.world.complaints.append(f"no request stumbles: {error!r}")
         if self.store.crashed:  # after its last step; nobody hears of it
-            self.is_unanswered = self.status != "crashed"
             self.status = "crashed"
         self.world.inside.pop(self.number, None)
         self._answer()
@@ -132,6 +130,7 @@ class Request:
 
     def acknowledge(self) -> None:
         """Note that the request was told that all it did is stored."""
+        self.stores_midway |= self.status == "begun"
         wrote = self.store.wrote
         self.acknowledged += [deed._replace(moment=wrote, is_stored=wrote >= deed.moment) for deed in self.done]
         self.done = []

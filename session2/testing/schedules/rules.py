@@ -46,6 +46,8 @@ class End:
         """As all were over."""
         self.reached = self.reach(self.cookie)
         self.reachable = {key for id, _ in self.browser.given if (key := self.reach(id)) is not None}
+        self.untold = {request.number for request in self.requests if self._is_untold(request)}
+        """Those whose new session stands, and who could not say so: nothing can be done for them."""
         if not course.world.complaints:
             self._settle_down()
         self.sessions = self._sessions()
@@ -79,6 +81,11 @@ class End:
             record = self.world.live(key)
             id = None if record is None else traces.where_moved(record, id)
         return key, record
+
+    def _is_untold(self, request: Request) -> bool:
+        if request.status in ("crashed", "interrupted"):
+            return request.stores_midway or self.reach(request.came_with) is None  # or else the old one still stands
+        return request.status != "answered" and request.stores_midway
 
     def _leads_to_a_login(self) -> bool:
         records = [self._follow(id)[1] for id, _ in self.browser.given]
@@ -245,19 +252,10 @@ def a_failed_request_leaves_all_as_it_was(end: End) -> Iterator[str]:
 
 def nothing_is_out_of_reach(end: End) -> Iterator[str]:
     given = {tokens.hash_id(id) for id, _ in end.browser.given}
-    excused = {0, *(request.number for request in end.requests if request.is_unanswered or _was_untold(request))}
+    excused = {0, *end.untold}
     for kept in end.sessions:
         if kept.key not in given and kept.key not in end.reachable and end.world.makers[kept.key] not in excused:
             yield f"no record that nobody can reach: {end.world.name_of(kept.key)}"
-
-
-_UNTOLD: Final = ("insert", "touch")
-"""The last steps of a new session: who is interrupted right after them cannot be told."""
-
-
-def _was_untold(request: Request) -> bool:
-    cut_off = request.store.fault in ("crash", "interrupt after") and request.store.faulty in _UNTOLD
-    return cut_off or (request.status != "answered" and bool(request.acknowledged))  # stored in mid-request
 
 
 def what_lives_is_not_provisional(end: End) -> Iterator[str]:

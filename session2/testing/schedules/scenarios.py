@@ -37,6 +37,10 @@ def pairs() -> Iterator[Scenario]:
     for program in (*USUAL, *MIDWAY):
         yield Scenario((program, REVOKE), "ann")
         yield Scenario((program, REVOKE), "ann", 1000.0, (LASTING, RENEWING))
+    for two in combinations_with_replacement((LOG_IN, LOG_IN_SET, LOG_OUT, LOG_OUT_IN, SET, EMPTY, LOOK), 2):
+        yield Scenario(two, "ann", 1000.0, (LASTING, ("max_sessions", 2)), 2)
+        yield Scenario(two, None, 0.0, (("concurrency", "strict"),))
+        yield Scenario(two, None, 1000.0, (RENEWING, ("concurrency", "strict"),))
     for two in combinations_with_replacement(LOCKED, 2):
         yield Scenario(two)
         yield Scenario(two, None, 1000.0, (LASTING, RENEWING))
