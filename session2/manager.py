@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -11,16 +12,19 @@ from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
-from .errors import ConfigurationError, ReadOnlySession, StoreUnavailable
+from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable
 from .exchange import Exchange
 from .found import Absence, Found
 from .mapping import SessionMapping
+from .notes import begin, has_left, issued_at, left_behind, note_new_id, unnote
 from .record import Outcome
-from .session import Session, begin, checked_class, has_left, issued_at, left_behind, note_new_id, ties, user_key
+from .session import Session, checked_class, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
 from .visit import Visit, policy_of, send_cookie
+
+log = logging.getLogger("session2")
 
 _S = TypeVar("_S", bound=Session)
 
@@ -70,7 +74,7 @@ class SessionManager(SessionMapping[_S]):
         if max_sessions is not None and max_sessions < 1:
             raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
         if max_sessions is not None and not getattr(store, "can_list", True):
-            raise ConfigurationError(f"max_sessions needs a store that lists sessions; {type(store).__name__} cannot")
+            raise ConfigurationError(f"max_sessions needs a store that can list; {type(store).__name__} cannot")
         self.max_sessions = max_sessions
         if unreadable not in ("new", "refuse"):
             raise ConfigurationError(f"unreadable must be 'new' or 'refuse', not {unreadable!r}")
@@ -177,10 +181,9 @@ class SessionManager(SessionMapping[_S]):
                 raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")
             return found
         bound = ties(found.session)
-        # By the clocks of this manager too: the record may have been stored under more generous ones.
         end = self.clocks.end_of(bound.created, bound.accessed)
         if end is not None and end <= self.sessions.clock():
-            found.session, found.absence = None, Absence.EXPIRED
+            found.session, found.absence = None, Absence.EXPIRED  # the record was stored under more generous clocks
         bound.ends_early = bound.expires is not None and bound.expires != end
         return found
 
@@ -294,14 +297,15 @@ class SessionManager(SessionMapping[_S]):
         self._use(session)
         user_changed = self.sessions.user_changed(session)
         grace = 0.0 if user_changed else grace
-        note_new_id(session, self.sessions.clock(), user_changed, grace)
+        id, noted = session.id, note_new_id(session, self.sessions.clock(), user_changed, grace)
         limit = self.max_sessions if user_changed and session.user_key() is not None else None
         rotate = partial(self._home(session).rotate, session, new_id, grace, instead_of=instead_of)
         with nullcontext() if limit is None else logins.turn(self.sessions, session):
             try:
                 outcome = written(rotate, mode, lease)
-            except StoreUnavailable:
-                session.id = None  # something may be there under the new id: who tries again takes another one
+            except BaseException:
+                unnote(session, noted)
+                session.id = None if id == new_id else id  # something may be there under it: to try again takes another
                 raise
             if limit is not None:
                 logins.limit(self.sessions, session, self.session_class, limit)
@@ -320,7 +324,13 @@ class SessionManager(SessionMapping[_S]):
             outcome = written(partial(self._home(session).save, session), mode, lease)
             if outcome not in (Outcome.SAVED, Outcome.UNCHANGED):
                 return outcome
-        return self._rotate(session, tokens.new_id(), grace=self.clocks.grace)
+        try:
+            return self._rotate(session, tokens.new_id(), grace=self.clocks.grace)
+        except (StoreUnavailable, SessionConflict) as error:
+            if mode == "merge":
+                raise
+            log.warning("session %.8s keeps its id until the next request: %s", ties(session).key, error)
+            return Outcome.SAVED
 
     def _next_id(self, session: Session) -> str:
         bound = ties(session)

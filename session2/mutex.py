@@ -1,27 +1,32 @@
-"""The one way to hold a mutex: for a bounded wait, and so that no interruption leaves it locked."""
+"""The one way to hold a mutex or one of several places: for a bounded wait, and so that no interruption keeps it.
+
+An exception from outside (of a signal, a time limit, a greenlet that is killed) may arrive at any instruction, also
+between the one that takes a lock and the one that notes it.  So a lock is taken inside the ``try``, and it is one that
+knows its owner: releasing it does nothing for whoever does not have it.  Nothing is called before the release, for an
+exception arrives when a call ends or a function begins.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from .errors import StoreUnavailable
+from .forks import PerProcess
 
 _T = TypeVar("_T")
 
+_LONGEST_NAP = 0.05
+"""Seconds; whoever gives a place back wakes who waits for one, unless something interrupts it."""
+
 
 class Mutex:
-    """Lets one thread of the process do something at a time; a forked child begins with a free one.
-
-    An exception from outside (of a signal, a time limit, a greenlet that is killed) may arrive at any instruction, also
-    between the one that takes the lock and the one that notes it.  So it is taken inside the ``try``, and it is a lock
-    that knows its owner: releasing it does nothing for whoever does not have it.
-    """
+    """Lets one thread of the process do something at a time; a forked child begins with a free one."""
 
     def __init__(self) -> None:
-        self._rooms: dict[int, _Room] = {}
+        self._place = PerProcess(_Place)
 
     def run(self, action: Callable[[], _T], seconds: float, busy: str) -> _T:
         """Do something alone and return what comes of it.
@@ -29,31 +34,113 @@ class Mutex:
         `StoreUnavailable` with the message `busy` if others take longer than `seconds`, and at once if this thread is
         inside already: what a signal or the garbage collector calls there must not see what is half done.
         """
-        room, me = self._room(), threading.get_ident()
-        if room.inside == me:
+        place, me = self._place(), threading.get_ident()
+        if place.inside == me:
             raise StoreUnavailable(busy)
         try:
-            if not room.lock.acquire(timeout=min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
+            if not place.lock.acquire(timeout=_bounded(seconds)):
                 raise StoreUnavailable(busy)
-            room.inside = me
+            place.inside = me
             return action()
         finally:
-            # Nothing is called before the release: an exception arrives when a call ends, or a function begins.
-            if room.inside == me:
-                room.inside = None
-            try:  # noqa: SIM105 (calls several functions)
-                room.lock.release()
+            if place.inside == me:
+                place.inside = None
+            try:  # noqa: SIM105 (it calls functions)
+                place.lock.release()
             except RuntimeError:  # somebody else's
                 pass
 
-    def _room(self) -> _Room:
-        """Return the lock of this process: not every fork runs hooks, so the process id is compared."""
-        pid = os.getpid()
-        return self._rooms.get(pid) or self._rooms.setdefault(pid, _Room())  # atomic
+
+class Places:
+    """Lets so many threads of the process do something at a time, each in a place of its own, in turns."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._door = Mutex()
+        """Only the first in line looks for a free place."""
+        self._hall = PerProcess(lambda: _Hall(size))
+
+    def run(self, action: Callable[[int], _T], seconds: float, busy: str) -> _T:
+        """Call `action` with the number of a place that nobody else has meanwhile; return what it returns.
+
+        `StoreUnavailable` with the message `busy` if there is none for so many seconds.
+        """
+        hall, me, end = self._hall(), threading.get_ident(), time.monotonic() + seconds
+        seat = _Seat()
+        try:
+            self._door.run(lambda: seat.take(hall, end, busy), seconds, busy)
+            seat.place.inside = me
+            return action(seat.number)
+        finally:
+            if seat.place.inside == me:
+                seat.place.inside = None
+            try:
+                seat.place.lock.release()
+                hall.bell.release()
+            except RuntimeError:  # somebody else's; or the bell has rung already
+                pass
+
+    def visit_free(self, action: Callable[[int], object]) -> None:
+        """Call `action` with the number of each place that is free now, one after the other."""
+        hall, me = self._hall(), threading.get_ident()
+        for number, place in enumerate(hall.places):
+            _visit(place, me, action, number)
 
 
-class _Room:
+class _Place:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.inside: int | None = None
-        """The thread that is doing something."""
+        """The thread that is doing something here."""
+
+
+class _Hall:
+    def __init__(self, size: int) -> None:
+        self.places = [_Place() for _ in range(size)]
+        # A lock, not an Event: an interruption may leave the latter locked.
+        self.bell = threading.Lock()
+        self.bell.acquire()
+
+
+class _Seat:
+    """The place that somebody has, or is about to take."""
+
+    def __init__(self) -> None:
+        self.number, self.place = -1, _Place()
+
+    def take(self, hall: _Hall, end: float, busy: str) -> None:
+        """Take the first place that becomes free."""
+        while not self._take_free(hall):
+            left = end - time.monotonic()
+            if left <= 0:
+                raise StoreUnavailable(busy)
+            hall.bell.acquire(timeout=min(left, _LONGEST_NAP))
+
+    def _take_free(self, hall: _Hall) -> bool:
+        me = threading.get_ident()
+        for number, place in enumerate(hall.places):
+            if place.inside != me:
+                self.number, self.place = number, place  # beforehand: so who is interrupted can give it back
+                if place.lock.acquire(blocking=False):
+                    return True
+        return False
+
+
+def _visit(place: _Place, me: int, action: Callable[[int], object], number: int) -> None:
+    if place.inside == me:
+        return
+    try:
+        if place.lock.acquire(blocking=False):
+            place.inside = me
+            action(number)
+    finally:
+        if place.inside == me:
+            place.inside = None
+        try:  # noqa: SIM105 (it calls functions)
+            place.lock.release()
+        except RuntimeError:
+            pass
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(seconds, 0.0), threading.TIMEOUT_MAX)

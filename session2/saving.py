@@ -57,7 +57,7 @@ class Saving:
             self.filing.write(session, id, key, payload, None)
         except Conflict:
             raise SessionConflict("a session with this id is stored already; load that one") from None
-        except StoreUnavailable:
+        except BaseException:  # nobody will ever ask for it
             self.take_back(key, payload)
             raise
         self.filing.tell("created", key)
@@ -99,7 +99,7 @@ class Saving:
         return None
 
     def take_back(self, key: str, payload: bytes) -> None:
-        """Remove what was stored under a new id, if it can be done: nobody will ever ask for it."""
+        """Remove what was stored under a new id, if it can be done."""
         with suppress(StoreUnavailable, Conflict):
             found = self.filing.records.read(key)
             if found is not None and self.codec.holds(found, key, payload):

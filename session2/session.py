@@ -54,9 +54,6 @@ class Session:
     _form_tokens: list[str] | tuple[str, ...] = ()
     _spent_tokens: list[str] | tuple[str, ...] = ()
     _csrf_token: str | None = None
-    _issued: float | None = None
-    _lock_name: str | None = None
-    _left: tuple[str, float] | None = None
     _login_time: float | None = None
 
     _ties: Ties
@@ -297,52 +294,6 @@ _DERIVE: Final = ("derive your class from session2.Session or session2.DictSessi
 
 def _full_name(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else repr(thing)
-
-
-def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:
-    """Note when a new session begins, when it will end, and where its first request comes from."""
-    bound = session._ties
-    bound.created = bound.accessed = now
-    bound.expires = expires
-    if address is not None:
-        session._remote_address = address
-
-
-def note_new_id(session: Session, now: float, user_changed: bool, grace: float) -> None:
-    """Note that a session gets another id now, which is a login or logout if its user has changed.
-
-    :param grace: seconds for which the id it has leads to the new one.
-    """
-    if user_changed:
-        session._login_time = None if session.user is None else now
-    key = session._ties.key
-    if key is not None:
-        session._issued = now
-        session._lock_name = lock_name(session)
-        session._left = (key, now + grace) if grace else None
-
-
-def lock_name(session: Session) -> str | None:
-    """Return what the lock of a session is called, under whatever id; None if nothing is stored of it."""
-    return session._lock_name or session._ties.key
-
-
-def has_left(session: Session, now: float) -> bool:
-    """Tell whether there is a trace of the last renewal to be removed: its grace is over."""
-    return session._left is not None and session._left[1] <= now
-
-
-def left_behind(session: Session, now: float) -> str | None:
-    """Return the key of the trace that the last renewal of the id left, once, when its grace is over."""
-    if session._left is None or not has_left(session, now):
-        return None
-    key, session._left = session._left[0], None
-    return key
-
-
-def issued_at(session: Session) -> float:
-    """Return when the session got the id it has."""
-    return session._ties.created if session._issued is None else session._issued
 
 
 def user_key(user: Any) -> str | None:

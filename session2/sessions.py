@@ -12,10 +12,11 @@ from . import tokens, traces
 from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
 from .filing import Filing
 from .found import Found
+from .notes import lock_name
 from .patience import attempts
 from .record import Outcome, Record
 from .saving import CHANGED, MERGE_PATIENCE, Saving
-from .session import Session, lock_name
+from .session import Session
 from .store.lock import Lease
 from .ties import Origin
 
@@ -31,7 +32,7 @@ ENDED_GRACE: Final = 60.0
 TRACE_LIFE: Final = 86400.0
 """Seconds for which it is remembered why a session ended, and that it was emptied, if it would have lived so long."""
 
-PROVISIONAL: Final = 60.0
+PROVISIONAL: Final = 180.0
 """Seconds that a record lives under a new id until the old one is retired: nobody will ask for it if that fails."""
 
 _PASSES: Final = 10
@@ -166,7 +167,9 @@ class Sessions:
 
     def forget(self, key: str) -> None:
         """Remove the trace of a renewal whose grace is over: with the old id it still tells the new one."""
-        self.filing.records.remove(key)
+        record = self.filing.records.read(key)
+        if record is not None and traces.is_trace(record):
+            self.filing.records.remove(key, record.version)
 
     # -- locking ---------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from .cookies import CookiePolicy
 from .errors import ReadOnlySession
 from .exchange import Exchange
 from .found import Absence, Found
+from .notes import lock_name
 from .record import Outcome
-from .session import Session, lock_name
+from .session import Session
 from .store.lock import Lease
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ class Visit:
 
         :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
         """
-        if self.exchange.session is not None:
-            self.ended.append(self.exchange.session)
+        session = self.exchange.session
+        if session is not None and session._ties.origin is not None:
+            self.ended.append(session)
         self.clear_site_data |= clear_site_data
         self._attach(self.manager.new_session(exchange=self.exchange))
 
@@ -190,7 +192,7 @@ class Visit:
         return not self.manager.is_due(session)
 
     def _settle(self, session: Session | None, headers_sent: bool) -> None:
-        ended = [session for session in self.ended if session._ties.origin is not None]
+        ended = self.ended
         if ended and self.concurrency == "read-only":
             raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
         is_new = session is None or session._ties.origin is None

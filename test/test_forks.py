@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from servers_durus import DurusServer
-from session2.testing.kit import key_of, record_at
 
 from session2 import ConfigurationError
 from session2.forks import Birthplace, PerProcess
@@ -22,8 +21,9 @@ from session2.store.base import SessionStore
 from session2.store.durus import DurusSessionStore
 from session2.store.durus.sources import SingleSource
 from session2.store.lock import Queues
-from session2.store.sql.pool import Borrowed, Kind, Pool, one_at_a_time
+from session2.store.sql.pool import Kind, Lender, Lent, Pool
 from session2.store.sqlite import SQLiteSessionStore
+from session2.testing.store.samples import key_of, record_at
 
 KEY = key_of(1)
 NOW = 1000.0
@@ -178,7 +178,8 @@ class Connection:
     close = use
 
 
-KIND: Kind[Connection] = Kind(Connection, lambda connection: connection.use() is None, Connection.close)
+KIND: Kind[Connection] = Kind(Connection, lambda connection: connection.use() is None, Connection.close,
+                              Connection.close)
 
 
 @on_all_forks
@@ -186,47 +187,29 @@ def test_a_pool_starts_anew(fork: Fork) -> None:
     pool = Pool(KIND, size=1, patience=5.0)
 
     def work() -> None:
-        with pool.connection() as connection:
-            connection.use()
+        pool.use(Connection.use)
         pool.clear()
 
     work()
     in_child(fork, work)
-    with held(pool.connection()):  # all the places are taken
-        in_child(fork, work)
+    pool.use(lambda _: in_child(fork, work))  # all the places are taken
     work()
 
 
 @on_all_forks
-def test_a_connection_lent_before_the_fork_is_left_alone_after_it(fork: Fork) -> None:
-    pool = Pool(KIND, size=1, patience=5.0)
-    lent = pool.connection()
-    lent.__enter__()
-    in_child(fork, lambda: lent.__exit__(None, None, None))
-    lent.__exit__(None, None, None)
-
-
-@on_all_forks
 def test_what_an_application_lends_is_its_parents(fork: Fork) -> None:
-    connection = Connection()
-
-    def is_usable(connection: Connection) -> bool:
-        connection.use()
-        return True
-
-    pool = Pool(KIND, size=1, patience=5.0)
+    connection, pool = Connection(), Pool(KIND, size=1, patience=5.0)
     renewed: list[int] = []
-    borrowed = Borrowed(one_at_a_time(connection, is_usable, pool), pool, lambda: renewed.append(1))
+    lender: Lender[Connection] = Lender(lambda: connection, Connection.use, Connection.use, lambda: renewed.append(1))
+    lent = Lent(lender, pool)
 
     def work() -> None:
-        with borrowed.connection() as lent:
-            lent.use()
-        borrowed.clear()
+        lent.use(Connection.use)
+        lent.renew()
         assert renewed == []
 
-    with held(borrowed.connection()):
-        in_child(fork, work)
-    borrowed.clear()
+    lent.use(lambda _: in_child(fork, work))
+    lent.renew()
     assert renewed == [1]
 
 

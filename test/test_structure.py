@@ -20,7 +20,7 @@ FLOORS = [
     {"events", "equality", "clocks", "cookies", "defaults"},
     {"merge", "forms", "ties", "serializers"},
     {"session"},
-    {"found", "exchange"},
+    {"found", "exchange", "notes"},
     {"traces"},
     {"store.lock"},
     {"store.records", "concurrency"},

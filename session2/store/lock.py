@@ -27,6 +27,8 @@ log = logging.getLogger("session2")
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
 
+_MARK = b"s2 lock\n"
+
 
 class Records(Protocol):
     """What locks are kept in: the primitives of a `RecordStore`."""
@@ -40,15 +42,17 @@ class Records(Protocol):
 
 
 class Left(NamedTuple):
-    """A lock that nobody holds any more and that is still there."""
+    """A lock that nobody holds any more and that may still be there."""
 
     key: str
-    version: Version
+    owner: bytes
 
     def remove(self, store: Records) -> None:
         """Remove it, unless somebody else has taken it over."""
-        with contextlib.suppress(Conflict):
-            store.remove(self.key, self.version)
+        record = store.read(self.key)
+        if record is not None and record.data == _MARK + self.owner:
+            with contextlib.suppress(Conflict):
+                store.remove(self.key, record.version)
 
 
 class Lease:
@@ -70,15 +74,22 @@ class Lease:
         if self._version is None:
             raise LockLost("the lock has been released")
         record = _record(self._store, self.owner, self.seconds)
-        try:
-            self._version = self._store.write(lock_key(self.key), record, self._version)
-        except Conflict:
-            raise LockLost("the lock's lease ran out and another request has taken it over") from None
+        for version in (self._version, None):
+            try:
+                self._version = self._store.write(lock_key(self.key), record, version or self._known_version())
+                return
+            except Conflict:  # perhaps with ourselves: the answer to the last renewal was lost
+                continue
+        raise LockLost("the lock's lease ran out and another request has taken it over")
 
     def is_held(self) -> bool:
         """Ask the store whether this is still the holder."""
+        return self._version is not None and self._known_version() is not None
+
+    def _known_version(self) -> Version | None:
+        """Return the version that stands there, if this is the holder."""
         record = self._store.read(lock_key(self.key))
-        return self._version is not None and record is not None and record.version == self._version
+        return record.version if record is not None and record.data == _MARK + self.owner else None
 
     def release(self) -> None:
         """Let the lock go; harmless when it was lost or released before, and in a process that only inherited it.
@@ -88,8 +99,10 @@ class Lease:
         version, self._version = self._version, None
         if version is None or not self._birthplace.is_here():
             return
-        left = Left(lock_key(self.key), version)
+        left = Left(lock_key(self.key), self.owner)
         try:
+            self._store.remove(left.key, version)
+        except Conflict:
             left.remove(self._store)
         except StoreUnavailable as error:
             self._store.queues.left.append(left)
@@ -112,7 +125,7 @@ class _Line:
     """Those of this process who wait for one key."""
 
     def __init__(self) -> None:
-        self.first = threading.Lock()
+        self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
         self.freed = threading.Event()
         self.waiting = 0
 
@@ -171,19 +184,31 @@ class Queues:
 def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
     """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
     end = time.monotonic() + timeout
-    with store.queues.line(key) as line:
-        if line.first.acquire(timeout=max(timeout, 0)):
-            try:
-                lease = _take(store, key, end, seconds, line.freed)
-            finally:
-                line.first.release()
-            if lease is not None:
-                return lease
-    raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")
-
-
-def _take(store: Records, key: str, end: float, seconds: float, freed: threading.Event) -> Lease | None:
     owner = secrets.token_bytes(16)
+    try:
+        with store.queues.line(key) as line:
+            lease = _take_first(store, key, owner, end, seconds, line)
+    except BaseException:  # the answer was lost, or this was interrupted: it may be there, and nobody knows
+        store.queues.left.append(Left(lock_key(key), owner))
+        raise
+    if lease is None:
+        raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")
+    return lease
+
+
+def _take_first(store: Records, key: str, owner: bytes, end: float, seconds: float, line: _Line) -> Lease | None:
+    try:
+        if not line.first.acquire(timeout=max(end - time.monotonic(), 0)):
+            return None
+        return _take(store, key, owner, end, seconds, line.freed)
+    finally:
+        try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
+            line.first.release()
+        except RuntimeError:  # it is somebody else's
+            pass
+
+
+def _take(store: Records, key: str, owner: bytes, end: float, seconds: float, freed: threading.Event) -> Lease | None:
     for _ in attempts(end - time.monotonic(), longest=0.03, sleep=freed.wait):
         freed.clear()
         store.queues.clear_left(store)
@@ -210,5 +235,4 @@ def _try(store: Records, key: str, owner: bytes, seconds: float) -> Lease | None
 def _record(store: Records, owner: bytes, seconds: float) -> Record:
     """The lease ends at `modified`; the trace of it expires later."""
     now = store.clock()
-    return Record(b"s2 lock\n" + owner, now, now + seconds, now, now + seconds + _TRACE)
-
+    return Record(_MARK + owner, now, now + seconds, now, now + seconds + _TRACE)

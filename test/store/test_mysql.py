@@ -22,10 +22,11 @@ from sql_cases import KEY, SQLTests
 import session2.store
 from session2 import ConfigurationError, StoreUnavailable
 from session2.errors import Conflict
+from session2.store.mysql import driver
 from session2.store.mysql.driver import is_free
-from session2.store.mysql.store import _STEPS, MySQLSessionStore
+from session2.store.mysql.store import _SHAPES, _STEPS, MySQLSessionStore
 from session2.store.sql.store import SQLSessionStore
-from session2.store.sql.tables import comment_of
+from session2.store.sql.tables import Found, comment_of
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
 from session2.testing.store.recipe import Recipe
@@ -76,9 +77,9 @@ class TestMySQLMore(SQLTests):
             "autocommit": server.connect,
             "odd": lambda: pymysql.connect(**server.arguments, cursorclass=DictCursor, client_flag=CLIENT.FOUND_ROWS,
                                            charset="latin1"),
-            "bytes": lambda: pymysql.connect(**server.arguments, use_unicode=False),
-            "no converters": lambda: pymysql.connect(**server.arguments, conv=encoders),
-            "converters": lambda: pymysql.connect(**server.arguments, autocommit=True, conv=CONVERTERS),
+            "bytes": lambda: PooledDB(pymysql, autocommit=True, use_unicode=False, **server.arguments),
+            "no converters": lambda: PooledDB(pymysql, autocommit=True, conv=encoders, **server.arguments),
+            "converters": lambda: PooledDB(pymysql, autocommit=True, conv=CONVERTERS, **server.arguments),
             "pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, **server.arguments),
         }
         lent = kinds[request.param]()
@@ -221,6 +222,67 @@ class TestMySQLMore(SQLTests):
                 store.write(KEY, record_at(store.clock(), random.randbytes(size)), version)
         assert contents(store) == {KEY: b"small"}
         store.write(KEY, record_at(store.clock(), b"still works"), version)
+
+    def test_server_that_takes_little(self, server: MariaServer, make: Any, clock: Clock) -> None:
+        make(clock=clock).write(key_of(1), record_at(clock.now, bytes(70_000)), None)
+        [(usual,)] = self.execute(server, "SELECT @@global.max_allowed_packet")
+        self.execute(server, "SET GLOBAL max_allowed_packet = 65536")
+        try:
+            store = make(clock=clock)
+            version = store.write(KEY, record_at(clock.now, b"small"), None)
+            for size in (33_000, 60_000, 70_000, 900_000):
+                data = random.randbytes(size)
+                for expected in (version, None):
+                    with pytest.raises(StoreUnavailable, match=f"a session of {size} bytes.*max_allowed_packet.*65536"):
+                        store.write(KEY if expected else key_of(2), record_at(clock.now, data), expected)
+            assert store.read(KEY).data == b"small"
+            store.write(KEY, record_at(clock.now, b"still works"), version)
+            assert len(store.read(key_of(1)).data) == 70_000
+        finally:
+            self.execute(server, f"SET GLOBAL max_allowed_packet = {usual}")
+
+    def test_setup_on_several_nodes_at_once(self, server: MariaServer, make_bare: Any,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        """The locks of a node of Galera are its own: each node sees the table as it was before the others' changes."""
+        store = make_bare()
+        for schema in range(3):
+            monkeypatch.setattr(store, "_found", lambda *_, schema=schema: Found(schema))
+            store.setup()
+        monkeypatch.undo()
+        store.setup()
+        columns = [row[0] for row in self.execute(server, f"SHOW COLUMNS FROM {store._table}")]
+        assert sorted(columns) == sorted({*_SHAPES[-1]})
+        assert len(self.indexes(server, store)) == 3
+        store.write(KEY, record_at(store.clock()), None)
+
+    def test_reads_that_wait_for_the_cluster(self, server: MariaServer, make: Any, table: str) -> None:
+        """MariaDB knows the setting, in a cluster or not."""
+        question = "SELECT @@wsrep_sync_wait"
+        store = from_url(f"{server.url}?table={table}&wsrep_sync_wait=1")
+        assert store._connections.use(lambda lent: store._send(lent, question, {})).rows == [(1,)]
+        store.write(KEY, record_at(store.clock()), None)
+        assert store.read(KEY)
+        store.close()
+        pool = PooledDB(pymysql, **server.arguments)
+        with pytest.raises(ConfigurationError, match="wsrep_sync_wait"):
+            MySQLSessionStore(pool, table, wsrep_sync_wait=1)
+        pool.close()
+
+    def test_server_that_is_no_cluster(self, server: MariaServer, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(driver, "_SYNC", "SET SESSION no_such_setting = {}")
+        with pytest.raises(ConfigurationError, match="wsrep_sync_wait"):
+            MySQLSessionStore(server.url, table, wsrep_sync_wait=1).read(KEY)
+
+    def test_password_that_needs_cryptography(self, server: MariaServer, table: str,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+        """PyMySQL says so by a bare RuntimeError."""
+        def connect(**_: Any) -> None:
+            raise RuntimeError("'cryptography' package is required for sha256_password or caching_sha2_password auth "
+                               "methods")
+
+        monkeypatch.setattr(driver, "Connection", connect)
+        with pytest.raises(ConfigurationError, match=r"cryptography.*pip install session2\[mysql\]"):
+            MySQLSessionStore(server.url, table).read(KEY)
 
     def test_socket(self, server: MariaServer, table: str) -> None:
         path = server.socket().replace("/", "%2F")

@@ -53,11 +53,10 @@ class ToBytes(TextBinaryLoader):
         return bytes(data)
 
 
-def with_loaders(connection: psycopg.Connection) -> psycopg.Connection:
-    """Return a connection that an application taught to return other types."""
+def with_loaders(connection: psycopg.Connection) -> None:
+    """Have a connection return other types, as an application may."""
     for kind, loader in (("float8", ToDecimal), ("text", ToBytes)):
         connection.adapters.register_loader(kind, loader)
-    return connection
 
 
 @pytest.fixture
@@ -87,8 +86,10 @@ class TestPostgresMore(SQLTests):
             "connection": lambda: psycopg.connect(server.url),
             "autocommit": server.connect,
             "dict_row": lambda: psycopg.connect(server.url, row_factory=dict_row),
-            "bytes": lambda: psycopg.connect(server.url, client_encoding="SQL_ASCII"),
-            "loaders": lambda: with_loaders(psycopg.connect(server.url)),
+            "bytes": lambda: ConnectionPool(server.url, kwargs={"autocommit": True, "client_encoding": "SQL_ASCII"},
+                                            min_size=1, max_size=4, open=True),
+            "loaders": lambda: ConnectionPool(server.url, kwargs={"autocommit": True}, configure=with_loaders,
+                                              min_size=1, max_size=4, open=True),
             "pool": lambda: ConnectionPool(server.url, min_size=1, max_size=4, open=True),
         }
         lent = kinds[request.param]()
@@ -191,8 +192,8 @@ class TestPostgresMore(SQLTests):
 
     def test_not_durable(self, server: PostgresServer, table: str) -> None:
         store = from_url(f"{server.url}?table={table}&durable=false")
-        with store._connections.connection() as connection:
-            assert connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
+        shown = store._connections.use(lambda connection: connection.execute("SHOW synchronous_commit").fetchone())
+        assert shown == ("off",)
         store.close()
         with server.connect() as connection, pytest.raises(ConfigurationError, match="synchronous_commit"):
             PostgresSessionStore(connection, table, durable=False)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import ssl
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pymysql
 from pymysql.constants import CR, ER, SERVER_STATUS
-from pymysql.converters import encoders
 from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
-from ..sql.pool import Borrowed, Kind, Pool, one_at_a_time
+from ...forks import Birthplace
+from ..sql.pool import Kind, Lender, Lent, Pool
 from ..sql.results import Connections, Fault, Result, StatementFailed
 from ..sql.wire import is_readable
 
@@ -26,27 +26,41 @@ _NO_TABLE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _BROKEN = {0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
            1927, 4031}  # 1927: MariaDB killed the connection; 4031: MySQL 8 ended it for being silent
 
+_WRONG_ROLE = {1047, ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
+"""Out of its Galera cluster; read only, by an option or by a mode."""
+
 _MADE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
+"""What somebody else has made meanwhile."""
 
-_SETUP_PATIENCE = 20
+_SETUP_PATIENCE: Final = 20
+
+_T = TypeVar("_T")
 
 
-def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None) -> Connections:
+def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None,
+                wsrep_sync_wait: int) -> Connections:
     """Return the connections a store works with, given what `MySQLSessionStore` was given."""
+    def own(place: Callable[[], Mapping[str, Any]]) -> Pool[Any]:
+        return Pool(_kind(place, connect_timeout, timeout, wsrep_sync_wait), pool_size, timeout)
+
     if isinstance(conn, (str, Mapping)):
-        place = _from_url(conn) if isinstance(conn, str) else dict(conn)
         tls = {} if ssl_ca is None else {"ssl_ca": ssl_ca, "ssl_verify_cert": True, "ssl_verify_identity": True}
-        return Pool(_kind({**place, **tls}, connect_timeout, timeout), pool_size, timeout)
+        place = {**(_from_url(conn) if isinstance(conn, str) else conn), **tls}
+        return own(lambda: place)
     if ssl_ca is not None:
         raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
     if isinstance(conn, Connection):
-        own = Pool(_kind(_place(conn), connect_timeout, timeout), pool_size, timeout)
-        return Borrowed(one_at_a_time(conn, is_free, own), own)
+        # A single connection only tells the place: other threads of the application may be using it at any moment.
+        place_of_it = _place(conn)
+        return own(lambda: place_of_it)
     if not hasattr(conn, "connection"):
         raise ConfigurationError("MySQLSessionStore needs a URL, the arguments of pymysql.connect, a connection of "
                                  f"PyMySQL or a pool of them, not {type(conn).__name__}")
-    child = Kind(getattr(conn, "steady_connection", _unshared), lambda _: True, _close)  # it repairs itself
-    return Borrowed(_from_pool(conn), Pool(child, pool_size, timeout))
+    if wsrep_sync_wait:
+        raise ConfigurationError("wsrep_sync_wait needs connections the store makes itself; set it on those of your "
+                                 "pool")
+    theirs = _Theirs(conn)
+    return Lent(Lender(theirs.lend, theirs.give_back, _drop, lambda: None), own(theirs.place))
 
 
 def _from_url(url: str) -> dict[str, Any]:
@@ -71,25 +85,56 @@ def _place(connection: Any) -> dict[str, Any]:
     return {**place, "database": database, **({"ssl": connection.ctx} if demanded else {})}
 
 
-def _kind(place: Mapping[str, Any], connect_timeout: float, timeout: float) -> Kind[Any]:
+def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float,
+          wsrep_sync_wait: int) -> Kind[Any]:
+    # What an application told its own connections of texts and types means nothing to the store.
+    fixed = {"autocommit": True, "charset": "utf8mb4", "use_unicode": True, "conv": None, "cursorclass": Cursor,
+             "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": timeout}
+    limit = max(1, math.ceil(timeout))
+
     def connect() -> Any:
-        options: dict[str, Any] = {"init_command": "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"}
-        options = {**options, **place, "autocommit": True, "connect_timeout": connect_timeout,
-                   "read_timeout": connect_timeout, "write_timeout": timeout}
         try:
-            connection: Any = Connection(**options)
+            connection: Any = Connection(**{**place(), **fixed})
+            with connection.cursor() as cursor:
+                for setting in _settings(connection, limit, wsrep_sync_wait):
+                    cursor.execute(setting)
+        except RuntimeError as error:  # PyMySQL has no other way to say what it misses
+            raise ConfigurationError(f"no connection to MySQL: {error}: pip install session2[mysql]") from error
         except (pymysql.err.Error, OSError) as error:
-            raise StoreUnavailable(f"no connection to MySQL: {error}") from error
-        # PyMySQL has one limit for the handshake and for statements; the handshake is over.
-        connection._read_timeout = timeout
+            if wsrep_sync_wait and error.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE:
+                raise ConfigurationError("this server has no wsrep_sync_wait, it is no cluster of Galera") from error
+            raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
+        # PyMySQL has one limit for the handshake and for statements; the handshake is over.  The server's own limits
+        # come first: what it would still carry out after the store gave up would surprise everybody.
+        connection._read_timeout = limit + 1
         return connection
 
-    return Kind(connect, is_free, _close)
+    return Kind(connect, is_free, _close, _drop)
+
+
+def _settings(connection: Any, limit: int, wsrep_sync_wait: int) -> list[str]:
+    most = f"max_statement_time = {limit}, " if "MariaDB" in connection.get_server_info() else ""
+    return ["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            f"SET SESSION {most}innodb_lock_wait_timeout = {limit}, lock_wait_timeout = {limit}",
+            *([_SYNC.format(wsrep_sync_wait)] if wsrep_sync_wait else [])]
+
+
+_SYNC: Final = "SET SESSION wsrep_sync_wait = {:d}"
 
 
 def is_free(connection: Any) -> bool:
     """Tell whether the connection is open and no transaction is under way on it."""
-    return bool(connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+    idle = connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
+    return bool(idle and not _is_cut(connection))
+
+
+def _is_cut(connection: Any) -> bool:
+    """Tell whether the server has ended the connection, or said something else that nobody has read.
+
+    An encrypted connection may have something to read nevertheless.
+    """
+    wire = connection._sock
+    return not isinstance(wire, ssl.SSLSocket) and is_readable(wire.fileno())
 
 
 def _close(connection: Any) -> None:
@@ -97,51 +142,67 @@ def _close(connection: Any) -> None:
         connection.close()
 
 
-def _unshared() -> Any:
-    raise ConfigurationError("this pool cannot make connections for a forked process; make the store after the fork")
+def _drop(connection: Any) -> None:
+    """Close without a farewell, which might be taken for something else, or wait."""
+    _raw(connection)._force_close()
 
 
-def _from_pool(pool: Any) -> Callable[[], AbstractContextManager[Any]]:
-    @contextmanager
-    def lend() -> Iterator[Any]:
-        try:
-            connection = pool.connection()
-        except (pymysql.err.Error, OSError) as error:
-            raise StoreUnavailable(f"no connection to MySQL: {error}") from error
-        try:
-            yield connection
-        finally:
-            connection.close()
+def _raw(connection: Any) -> Any:
+    """Return the connection of PyMySQL in what a pool lends.
 
-    return lend
-
-
-def is_cut(connection: Any) -> bool:
-    """Tell whether the server has ended the connection, as far as that is known here; close it then.
-
-    Unasked a server says nothing else; an encrypted connection may have something to read nevertheless.
+    A wrapper may repeat statements on another connection without telling, and roll back what somebody else began.
     """
-    wire = getattr(connection, "_sock", None) if isinstance(connection, Connection) else None
-    if wire is None or isinstance(wire, ssl.SSLSocket) or not is_readable(wire.fileno()):
-        return False
-    connection._force_close()
-    return True
+    if isinstance(connection, Connection):
+        return connection
+    with connection.cursor(Cursor) as cursor:
+        return cursor.connection
 
 
-def filled(connection: Any, text: str, arguments: Mapping[str, Any]) -> str:
-    """Return a statement with its arguments, which converters that an application gave a connection do not get."""
-    return text % {name: _literal(connection, value) for name, value in arguments.items()} if arguments else text
+class _Theirs:
+    """The pool of an application, of DBUtils or of its own making."""
 
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._birthplace = Birthplace()
+        self._place: Mapping[str, Any] | None = None
+        self._is_autocommit = True
 
-def _literal(connection: Any, value: Any) -> str:
-    if isinstance(value, list):
-        return f"({', '.join(_literal(connection, part) for part in value)})"
-    return str(connection.escape(value, encoders))
+    def lend(self) -> Any:
+        """Return a connection nobody is in a transaction on, in autocommit mode; None if there is none such."""
+        if not self._is_autocommit:
+            return None
+        try:
+            connection = self._pool.connection()
+            raw = _raw(connection)
+        except (pymysql.err.Error, OSError) as error:
+            raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
+        self._place = _place(raw)
+        if raw.open and not is_free(raw):  # the application's own, in this thread: giving it back would end it
+            return None
+        self._is_autocommit = raw.get_autocommit()
+        if raw.open and self._is_autocommit:
+            return connection
+        connection.close()
+        return None
+
+    def give_back(self, connection: Any) -> None:
+        connection.close()
+
+    def place(self) -> Mapping[str, Any]:
+        """Return the arguments for another connection like those of the pool."""
+        if self._place is None:
+            if not self._birthplace.is_here() and not hasattr(self._pool, "steady_connection"):
+                raise ConfigurationError("this pool cannot make connections for a forked process; make the store after "
+                                         "the fork")
+            connection = getattr(self._pool, "steady_connection", self._pool.connection)()
+            self._place = _place(_raw(connection))
+            connection.close()
+        return self._place
 
 
 def ask(cursor: Any, text: str, arguments: Mapping[str, Any]) -> list[Any]:
     """Return the rows that a statement answers."""
-    cursor.execute(filled(cursor.connection, text, arguments))
+    cursor.execute(_filled(text, arguments))
     return list(cursor.fetchall())
 
 
@@ -157,49 +218,64 @@ def change(cursor: Any, text: str) -> None:
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
     try:
-        with connection.cursor(Cursor) as cursor, _committed(connection, cursor):
-            count = cursor.execute(filled(cursor.connection, text, arguments))
+        with _raw(connection).cursor(Cursor) as cursor:
+            count = cursor.execute(_filled(text, arguments))
             return Result(count, list(cursor.fetchall()) if cursor.description else [])
     except (pymysql.err.Error, OSError) as error:
         raise StatementFailed(_fault(error), _text(error)) from error
 
 
-@contextmanager
-def alone(connections: Connections, name: str) -> Iterator[Any]:
-    """Yield a cursor while nobody else does so under this name, for changes of the table itself."""
-    try:
-        with connections.connection() as connection, connection.cursor(Cursor) as cursor:
-            cursor.execute("SELECT get_lock(%s, %s)", (name, _SETUP_PATIENCE))
-            if cursor.fetchone() != (1,):
+def _filled(text: str, arguments: Mapping[str, Any]) -> str:
+    """Fill in the arguments, whatever the connection's converters would do to them."""
+    return text % {name: _literal(value) for name, value in arguments.items()}
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, (list, tuple)):
+        return f"({', '.join(map(_literal, value))})"
+    if isinstance(value, bytes):
+        return f"X'{value.hex()}'"
+    # All strings are keys or parts of them.
+    return f"'{_plain(value)}'" if isinstance(value, str) else _number(value)
+
+
+def _plain(text: str) -> str:
+    assert text.isascii(), "users are sent as bytes"
+    assert not set(text) & set("'\\"), "keys have no quotes"
+    return text
+
+
+def _number(value: float) -> str:
+    return f"{value:d}" if isinstance(value, int) else repr(float(value))
+
+
+def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _T:
+    """Call `action` with a cursor while nobody else does so under this name, for changes of the table itself."""
+    def work(connection: Any) -> _T:
+        with _raw(connection).cursor(Cursor) as cursor:
+            [(taken,)] = ask(cursor, "SELECT get_lock(%(name)s, %(patience)s)",
+                             {"name": name, "patience": _SETUP_PATIENCE})
+            if int(taken or 0) != 1:
                 raise StoreUnavailable(f"another process has been setting up the table for {_SETUP_PATIENCE} s")
-            try:
-                yield cursor
-            finally:
-                cursor.execute("SELECT release_lock(%s)", (name,))
+            result = action(cursor)
+            # If this failed, the lock would end with the connection.
+            ask(cursor, "SELECT release_lock(%(name)s)", {"name": name})
+            return result
+
+    try:
+        return connections.use(work)
     except (pymysql.err.Error, OSError) as error:
         raise StoreUnavailable(f"the table could not be set up: {_text(error)}") from error
 
 
-@contextmanager
-def _committed(connection: Any, cursor: Any) -> Iterator[None]:
-    """Commit what is done inside, if the server does not do so by itself."""
-    try:
-        yield
-        if not cursor.connection.get_autocommit():
-            connection.commit()
-    except BaseException:
-        with contextlib.suppress(pymysql.err.Error, OSError):
-            connection.rollback()
-        raise
-
-
 def _fault(error: Exception) -> Fault:
     code = error.args[0] if error.args else 0
-    if code in _NO_TABLE:
-        return Fault.NO_TABLE
-    if code in _BUSY:
-        return Fault.BUSY
-    return Fault.BROKEN if code in _BROKEN and "timed out" not in str(error) else Fault.OTHER
+    if code in _BROKEN:
+        return Fault.OTHER if "timed out" in str(error) else Fault.BROKEN
+    known = {Fault.NO_TABLE: _NO_TABLE, Fault.BUSY: _BUSY, Fault.WRONG_ROLE: _WRONG_ROLE}
+    return next((fault for fault, codes in known.items() if code in codes), Fault.OTHER)
 
 
 def _text(error: Exception) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..sql.results import Fault, Result, StatementFailed
+from ..sql.results import Result, StatementFailed
 from ..sql.rows import text
-from ..sql.store import SQLSessionStore
+from ..sql.store import Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of
 
 _SMALLEST_PACKET: Final = 1024
@@ -34,9 +34,10 @@ ORDER BY {key} LIMIT %(batch)s"""
 
 _REMOVE_EXPIRED = "DELETE FROM {table} WHERE {key} IN %(keys)s AND expires <= %(now)s"
 
-_TABLE = """
-SELECT table_comment, column_name, data_type FROM information_schema.tables JOIN information_schema.columns
-    USING (table_schema, table_name)
+# One plain question each: a join of the two tables of information_schema can crash MariaDB 10.11 while tables are made
+# and dropped.
+_TABLE_COMMENT = """
+SELECT table_comment FROM information_schema.tables
 WHERE table_schema = coalesce(nullif(%(database)s, ''), database()) AND table_name = %(table)s"""
 
 _MARK = "unhex(lpad(hex(%(version)s), 16, '0'))"
@@ -73,8 +74,10 @@ class MySQLSessionStore(SQLSessionStore):
     :param connect_timeout: seconds after which a server that does not answer counts as away.
     :param timeout: seconds that a statement may take, or wait for a free connection.
     :param ssl_ca: a file with the certificates to trust; connections are then encrypted and the server's name checked.
+    :param wsrep_sync_wait: 1 in a cluster of Galera where one visitor's requests go to several nodes: what is read
+        waits until the node has caught up with what others were told is saved.
 
-    The last four apply to connections the store makes.
+    The last five apply to connections the store makes.
     """
 
     _quote = "`"
@@ -84,7 +87,7 @@ class MySQLSessionStore(SQLSessionStore):
 
     def __init__(self, conn: Any, table: str | None = None, *, durable: bool = True, pool_size: int = 10,
                  connect_timeout: float = 5.0, timeout: float = 30.0, ssl_ca: str | None = None,
-                 **options: Any) -> None:
+                 wsrep_sync_wait: int = 0, **options: Any) -> None:
         super().__init__(table, **options)
         try:
             from . import driver
@@ -94,7 +97,8 @@ class MySQLSessionStore(SQLSessionStore):
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")
         self._driver = driver
-        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca)
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca,
+                                               wsrep_sync_wait)
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> MySQLSessionStore:
@@ -109,28 +113,31 @@ class MySQLSessionStore(SQLSessionStore):
 
         Raises `ConfigurationError` if the table is not ours.
         """
-        with self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}") as cursor:
-            found = self._found(self._driver.ask(cursor, self._sql["table"], self._place()))
-            if drop and found.schema:
-                self._driver.change(cursor, f"DROP TABLE IF EXISTS {self._table}")
-                found = Found(0)
-            for number, step in list(enumerate(_STEPS, 1))[found.schema:]:
-                self._driver.change(cursor, step.format(table=self._table, key="`key`", user="`user`",
-                                                        comment=comment_of(number)))
-            if not found.is_marked:
-                self._driver.change(cursor, self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
+        self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}",
+                           lambda cursor: self._set_up(cursor, drop))
+
+    def _set_up(self, cursor: Any, drop: bool) -> None:
+        found = self._found(lambda statement, arguments: self._driver.ask(cursor, statement, arguments))
+        if drop and found.schema:
+            self._driver.change(cursor, f"DROP TABLE IF EXISTS {self._table}")
+            found = Found(0)
+        for number, step in list(enumerate(_STEPS, 1))[found.schema:]:
+            self._driver.change(cursor, step.format(table=self._table, key="`key`", user="`user`",
+                                                    comment=comment_of(number)))
+        if not found.is_marked:
+            self._driver.change(cursor, self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "revive": _REVIVE, "expired": _EXPIRED, "remove_expired": _REMOVE_EXPIRED,
-                "table": _TABLE, "packet": "SELECT @@max_allowed_packet"}
+                "comment": _TABLE_COMMENT, "columns": "SHOW COLUMNS FROM {table}",
+                "packet": "SELECT @@max_allowed_packet"}
 
-    def _place(self) -> Mapping[str, Any]:
+    def _describe(self, ask: Ask) -> Sequence[Sequence[Any]]:
         database, _, name = self.table.rpartition(".")
-        return {"database": database, "table": name}
+        comments = ask(self._sql["comment"], {"database": database, "table": name})
+        return [(comments[0][0], *column[:2]) for column in ask(self._sql["columns"], {})] if comments else []
 
     def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
-        if self._driver.is_cut(connection):
-            raise StatementFailed(Fault.CUT, "the connection was cut while nothing was under way on it")
         return self._driver.send(connection, statement, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..sql.results import Fault, Result, StatementFailed
+from ..sql.results import Result
 from ..sql.rows import text
-from ..sql.store import SQLSessionStore
+from ..sql.store import Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of
 
 if TYPE_CHECKING:
@@ -56,9 +56,9 @@ class PostgresSessionStore(SQLSessionStore):
     """Keeps each session in a row.
 
     :param conn: a conninfo string or URL of libpq (the store makes connections of its own, as many as it needs up to
-        `pool_size`), a `psycopg_pool.ConnectionPool`, or a `psycopg.Connection`, which threads then use in turns.
-        While the application is in a transaction on that connection, and after it broke, the store uses a connection
-        of its own to the same place: neither ever commits or rolls back what the other did.
+        `pool_size`), a `psycopg_pool.ConnectionPool`, or a `psycopg.Connection`. Of a pool the store uses connections
+        in autocommit mode; otherwise, and instead of a single connection, it makes its own to the same place. What it
+        is lent it never commits, rolls back or switches to another mode.
     :param table: the table's name, with a schema if need be; `setup` makes it.
     :param durable: False lets PostgreSQL answer before a save is on disk (``synchronous_commit = off``): faster, but a
         crash of the server loses the saves of its last half second.
@@ -66,8 +66,10 @@ class PostgresSessionStore(SQLSessionStore):
     :param connect_timeout: seconds after which a server that does not answer counts as away.
     :param timeout: seconds that a statement may take, or wait for a free connection.
     :param ssl_ca: a file with the certificates to trust; connections are then encrypted and the server's name checked.
+    :param prepare: False if there is a pooler in between that may send each statement to another process, such as
+        PgBouncer in transaction mode: no names of statements, and nothing set for a connection.
 
-    The last four apply to connections the store makes.
+    The last five apply to connections the store makes.
     """
 
     _quote = '"'
@@ -77,7 +79,7 @@ class PostgresSessionStore(SQLSessionStore):
 
     def __init__(self, conn: str | psycopg.Connection[Any] | psycopg_pool.ConnectionPool[Any],
                  table: str | None = None, *, durable: bool = True, pool_size: int = 10, connect_timeout: float = 5.0,
-                 timeout: float = 30.0, ssl_ca: str | None = None, **options: Any) -> None:
+                 timeout: float = 30.0, ssl_ca: str | None = None, prepare: bool = True, **options: Any) -> None:
         super().__init__(table, **options)
         try:
             from . import driver
@@ -86,8 +88,11 @@ class PostgresSessionStore(SQLSessionStore):
         if not isinstance(conn, str) and not durable:
             raise ConfigurationError("durable=False needs connections the store makes itself; on yours, set "
                                      "synchronous_commit = off")
+        if not (durable or prepare):
+            raise ConfigurationError("prepare=False leaves out what is set for a connection, as durable=False is: set "
+                                     "synchronous_commit = off for the user of the database, by ALTER ROLE")
         self._driver = driver
-        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca)
+        self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca, prepare)
 
     @classmethod
     def from_location(cls, location: str, **options: Any) -> PostgresSessionStore:
@@ -102,26 +107,26 @@ class PostgresSessionStore(SQLSessionStore):
 
         Raises `ConfigurationError` if the table is not ours.
         """
-        with self._driver.transaction(self._connections) as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
-            found = self._found(cursor.execute(self._sql["table"], self._place()).fetchall())
-            if drop and found.schema:
-                cursor.execute(f"DROP TABLE {self._table}")
-                found = Found(0)
-            for statement in [statement for step in _STEPS[found.schema:] for statement in step]:
-                cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
-            if found.schema < len(_STEPS) or not found.is_marked:
-                cursor.execute(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
+        self._driver.in_transaction(self._connections, lambda cursor: self._set_up(cursor, drop))
+
+    def _set_up(self, cursor: Any, drop: bool) -> None:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
+        found = self._found(lambda statement, arguments: cursor.execute(statement, arguments).fetchall())
+        if drop and found.schema:
+            cursor.execute(f"DROP TABLE {self._table}")
+            found = Found(0)
+        for statement in [statement for step in _STEPS[found.schema:] for statement in step]:
+            cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
+        if found.schema < len(_STEPS) or not found.is_marked:
+            cursor.execute(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "purge": _PURGE, "table": _TABLE}
 
-    def _place(self) -> Mapping[str, Any]:
-        return {"table": self._table}
+    def _describe(self, ask: Ask) -> Sequence[Sequence[Any]]:
+        return ask(self._sql["table"], {"table": self._table})
 
     def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
-        if self._driver.is_cut(connection):
-            raise StatementFailed(Fault.CUT, "the connection was cut while nothing was under way on it")
         return self._driver.send(connection, statement, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:

@@ -85,14 +85,14 @@ def fate_of_removal(row: Standing | None, expected: int) -> Fate:
     return Fate.DONE if row.is_whole else Fate.UNKNOWN  # done, and others inserted another record since
 
 
-def applied(change: Callable[[], bool], fate: Callable[[], Fate]) -> bool | None:
-    """Apply a change, and once only; tell whether it is done, None if it was refused at the first try.
+def applied(change: Callable[[], bool], fate: Callable[[], Fate]) -> bool:
+    """Apply a change, and once only; tell whether it is done or refused, for it expects another version.
 
     :param change: sends it; tells whether it was carried out.
     :param fate: looks what became of it.
     """
     try:
-        return change() or None
+        return change()
     except AnswerLost as error:
         lost = error
     found = fate()

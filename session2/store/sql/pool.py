@@ -1,19 +1,23 @@
-"""Database connections between requests: the store's own, and those an application lends it."""
+"""Database connections between requests: the store's own, and those an application lends it.
+
+A connection is only as good as its last exchange.  After anything but a completed statement, or an error of the server
+that leaves the connection as it was, it is closed: what is still under way on it would be taken for the answer to
+the next question.
+"""
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from ...errors import StoreUnavailable
 from ...forks import Birthplace, PerProcess
+from ...mutex import Places
+from .results import StatementFailed
 
 C = TypeVar("C")
+T = TypeVar("T")
 
 # Firewalls and servers cut what is silent for long, often without saying so; such a connection would only time out.
 _MAX_IDLE = 240.0
@@ -27,14 +31,23 @@ class Kind(Generic[C]):
     is_usable: Callable[[C], bool]
     """Whether the connection is open and nothing is under way on it."""
     close: Callable[[C], object]
+    drop: Callable[[C], object]
+    """Close without another word: nobody knows what the server would answer to it."""
 
 
-class _Share(Generic[C]):
-    """What one process has of a pool."""
+class _Idle(NamedTuple):
+    connection: Any
+    made: float
+    since: float
+
+
+class _Kept:
+    """The connections of one process: each of the places has one, or none."""
 
     def __init__(self, size: int) -> None:
-        self.idle: deque[tuple[C, float]] = deque()
-        self.places = threading.Semaphore(size)
+        self.idle: list[_Idle | None] = [None] * size
+        self.cleared = float("-inf")
+        """When the connections there were have been given up; those in use at the time end with their statement."""
 
 
 class Pool(Generic[C]):
@@ -47,92 +60,114 @@ class Pool(Generic[C]):
     """
 
     def __init__(self, kind: Kind[C], size: int, patience: float) -> None:
-        self._kind, self._size, self._patience = kind, size, patience
-        self._own: PerProcess[_Share[C]] = PerProcess(lambda: _Share(size))
+        self._kind, self._patience = kind, patience
+        self._busy = (f"all {size} database connections were busy for {patience:g} s; "
+                      "make the store with a larger pool_size")
+        self._places = Places(size)
+        self._kept = PerProcess(lambda: _Kept(size))
 
-    @contextmanager
-    def connection(self) -> Iterator[C]:
-        """Lend a connection for one statement."""
-        own = self._own()
-        if not own.places.acquire(timeout=self._patience):
-            raise StoreUnavailable(f"all {self._size} database connections were busy for {self._patience:g} s; "
-                                   "make the store with a larger pool_size")
-        try:
-            connection = self._take(own) or self._kind.connect()
-            try:
-                yield connection
-            finally:
-                self._give(own, connection)
-        finally:
-            own.places.release()
+    def use(self, action: Callable[[C], T], fresh: bool = False) -> T:
+        """Call `action` with a connection and return what it returns.
+
+        :param fresh: whether to trust only connections made after `clear` was last called; here all are.
+        """
+        return self._places.run(lambda place: self._use(place, action), self._patience, self._busy)
 
     def clear(self) -> None:
-        """Close what nobody uses at the moment; the pool may be used again."""
-        idle = self._own().idle
-        while idle:
-            try:
-                connection, _ = idle.pop()
-            except IndexError:  # another thread was faster
-                return
-            self._kind.close(connection)
+        """Close what nobody uses at the moment, the rest after its statement; the pool may be used again."""
+        self._kept().cleared = time.monotonic()
+        self._places.visit_free(self._close_idle)
 
-    def _take(self, own: _Share[C]) -> C | None:
-        while own.idle:
-            try:
-                connection, since = own.idle.pop()
-            except IndexError:
-                return None
-            if time.monotonic() - since < _MAX_IDLE:
-                return connection
-            self._kind.close(connection)
-        return None
+    renew = clear
 
-    def _give(self, own: _Share[C], connection: C) -> None:
-        if own is not self._own() or self._kind.is_usable(connection):  # lent before a fork: still the parent's
-            own.idle.append((connection, time.monotonic()))
+    def _use(self, place: int, action: Callable[[C], T]) -> T:
+        kept = self._kept()
+        connection, made = self._take(kept, place)
+        # It is in no list now: whatever interrupts this, nobody gets it again.
+        try:
+            result = action(connection)
+        except BaseException as error:
+            if isinstance(error, StatementFailed) and error.fault.leaves_connection:
+                self._give(kept, place, connection, made)
+            else:
+                self._kind.drop(connection)
+            raise
+        self._give(kept, place, connection, made)
+        return result
+
+    def _take(self, kept: _Kept, place: int) -> tuple[C, float]:
+        idle, kept.idle[place] = kept.idle[place], None
+        if idle is not None:
+            is_recent = time.monotonic() - idle.since < _MAX_IDLE and idle.made > kept.cleared
+            if is_recent and self._kind.is_usable(idle.connection):  # the server may have ended it meanwhile
+                return idle.connection, idle.made
+            self._kind.close(idle.connection)
+        made = time.monotonic()
+        return self._kind.connect(), made
+
+    def _give(self, kept: _Kept, place: int, connection: C, made: float) -> None:
+        if made <= kept.cleared:
+            self._kind.close(connection)
+        elif self._kind.is_usable(connection):
+            kept.idle[place] = _Idle(connection, made, time.monotonic())
         else:
-            self._kind.close(connection)
+            self._kind.drop(connection)
+
+    def _close_idle(self, place: int) -> None:
+        kept = self._kept()
+        idle, kept.idle[place] = kept.idle[place], None
+        if idle is not None:
+            self._kind.close(idle.connection)
 
 
-class Borrowed(Generic[C]):
-    """What the application lends; a forked child uses `own` instead, for the loan is its parent's.
+@dataclass(frozen=True)
+class Lender(Generic[C]):
+    """What must be known of a pool of the application."""
 
-    :param lend: returns a context manager that yields a connection on which no transaction is open.
-    :param renew: called after a connection broke.
+    lend: Callable[[], C | None]
+    """Return a connection that is the store's alone until it is given back, in autocommit mode and on which nothing is
+    under way; None if there is none such."""
+    give_back: Callable[[C], object]
+    drop: Callable[[C], object]
+    renew: Callable[[], object]
+    """Called after a connection broke."""
+
+
+class Lent(Generic[C]):
+    """The connections of a pool of the application; `own` ones where that lends none that will do.
+
+    What is lent is never switched to another mode, committed or rolled back.  A forked child uses `own` connections,
+    for the pool is its parent's; and so does what is tried again after a connection broke.
     """
 
-    def __init__(self, lend: Callable[[], AbstractContextManager[C]], own: Pool[C],
-                 renew: Callable[[], object] | None = None) -> None:
-        self._lend, self._own, self._renew = lend, own, renew
+    def __init__(self, lender: Lender[C], own: Pool[C]) -> None:
+        self._lender, self._own = lender, own
         self._birthplace = Birthplace()
 
-    def connection(self) -> AbstractContextManager[C]:
-        """Lend a connection for one statement."""
-        return self._lend() if self._birthplace.is_here() else self._own.connection()
+    def use(self, action: Callable[[C], T], fresh: bool = False) -> T:
+        """Call `action` with a connection and return what it returns.
+
+        :param fresh: whether to use one that the store made itself.
+        """
+        loan = self._lender.lend() if self._birthplace.is_here() and not fresh else None
+        return self._own.use(action) if loan is None else self._use(loan, action)
 
     def clear(self) -> None:
         """Close what the store made itself; what is lent stays as it is."""
         self._own.clear()
-        if self._renew is not None and self._birthplace.is_here():
-            self._renew()
 
+    def renew(self) -> None:
+        """Have no more to do with connections that were made before."""
+        self._own.clear()
+        if self._birthplace.is_here():
+            self._lender.renew()
 
-def one_at_a_time(connection: C, is_usable: Callable[[C], bool], own: Pool[C]) \
-        -> Callable[[], AbstractContextManager[C]]:
-    """Lend one connection to a thread at a time, and one of `own` while the application is in a transaction on it.
-
-    So neither side ever ends a transaction of the other.  The same way leads on when the connection has broken.
-    """
-    mutex = threading.Lock()
-
-    @contextmanager
-    def lend() -> Iterator[C]:
-        with mutex:
-            if is_usable(connection):
-                yield connection
-                return
-        with own.connection() as another:
-            yield another
-
-    return lend
-
+    def _use(self, loan: C, action: Callable[[C], T]) -> T:
+        try:
+            return action(loan)
+        except BaseException as error:
+            if not (isinstance(error, StatementFailed) and error.fault.leaves_connection):
+                self._lender.drop(loan)
+            raise
+        finally:
+            self._lender.give_back(loan)

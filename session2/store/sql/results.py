@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import enum
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Fault(enum.Enum):
     """Why a statement failed."""
 
     NO_TABLE = "there is no table, or one of an older schema"
-    BROKEN = "the connection broke; the statement may or may not have been executed"
-    CUT = "the connection was cut before anything was sent"
     BUSY = "a deadlock or serialisation failure: the server undid the statement"
+    BROKEN = "the connection broke; the statement may or may not have been executed"
+    WRONG_ROLE = "the server does not write, or is out of its cluster: it refused the statement, others may take it"
+    MIXED_UP = "the answer belongs to another question"
     OTHER = "anything else"
+
+    @property
+    def leaves_connection(self) -> bool:
+        """Whether the server said so itself, on a connection that is as good as before."""
+        return self in (Fault.NO_TABLE, Fault.BUSY)
 
 
 class StatementFailed(Exception):
@@ -33,7 +41,8 @@ class Result(NamedTuple):
 
 
 class Connections(Protocol):
-    """A `Pool` or what an application lends."""
+    """The store's own or those that an application lends."""
 
-    def connection(self) -> AbstractContextManager[Any]: ...
+    def use(self, action: Callable[[Any], _T], fresh: bool = False) -> _T: ...
     def clear(self) -> None: ...
+    def renew(self) -> None: ...

@@ -31,14 +31,14 @@ _PARTS: Final = {
 
 _STATEMENTS: Final = {
     "read": "SELECT {key}, {columns} FROM {table} WHERE {key} = %(key)s",
-    "standing": "SELECT version, recent, expires FROM {table} WHERE {key} = %(key)s",
+    "standing": "SELECT {key}, version, recent, expires FROM {table} WHERE {key} = %(key)s",
     "replace": """UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s,
         modified = %(modified)s, accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s,
         recent = {remembered}
         WHERE {key} = %(key)s AND version = %(expected)s AND {is_live}""",
     "touch": """UPDATE {table} SET accessed = %(accessed)s, expires = %(expires)s
         WHERE {key} = %(key)s AND accessed < %(accessed)s AND {is_live}""",
-    "stands": "SELECT count(*) FROM {table} WHERE {key} = %(key)s AND {is_live}",
+    "stands": "SELECT {key} FROM {table} WHERE {key} = %(key)s AND {is_live}",
     "remove": "DELETE FROM {table} WHERE {key} = %(key)s",
     "remove_version": "DELETE FROM {table} WHERE {key} = %(key)s AND version = %(expected)s",
     "page": "SELECT {key}, {columns} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",

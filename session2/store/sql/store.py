@@ -7,7 +7,7 @@ import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from ...errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from ...patience import pauses
@@ -15,20 +15,21 @@ from ...record import Record, Version
 from ...traces import MARK, is_lock, lock_key
 from ..base import SessionStore
 from ..records import checked_key
-from .once import AnswerLost, Fate, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing
+from .answers import check_answer
+from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing
 from .results import Connections, Fault, Result, StatementFailed
 from .rows import record_of, text
 from .statements import statements
 from .tables import Found, checked_name, found_in, quoted, refuse_newer
+
+Ask: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
+"""Sends a statement with its arguments and returns the rows of the answer."""
 
 _LONGEST_USER = 1000
 _PAGE = 100
 """Records fetched at once by an iteration: what bounds its memory."""
 _STRIDE = 5000
 """Rows counted by one statement of `delete_old_sessions`."""
-
-_WIDTH = 8
-"""Columns of a record with its key."""
 
 HOUR = 3600
 """The grain of the column ``expires_hour``, in seconds.
@@ -46,7 +47,9 @@ _RECENT = 48
 """Hours; a purge is expected to run every day at least."""
 
 
-_REPEATS = {Fault.NO_TABLE: 1, Fault.CUT: 8, Fault.BROKEN: 1, Fault.BUSY: 8, Fault.OTHER: 0}
+_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.WRONG_ROLE: 1, Fault.BUSY: 8, Fault.MIXED_UP: 0, Fault.OTHER: 0}
+_GIVES_UP_CONNECTIONS = (Fault.BROKEN, Fault.WRONG_ROLE, Fault.MIXED_UP)
+"""Whatever happened to this connection has most likely happened to all."""
 
 _ONCE = ("insert", "revive", "replace", "remove_version")
 """Statements that are not repeated before it is known what became of the first try."""
@@ -79,14 +82,11 @@ class SQLSessionStore(SessionStore):
 
     @abstractmethod
     def _own_statements(self) -> Mapping[str, str]:
-        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own.
-
-        ``table`` asks for the comment of the table with the name and the type of each column.
-        """
+        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own."""
 
     @abstractmethod
-    def _place(self) -> Mapping[str, Any]:
-        """Return the arguments of ``table``."""
+    def _describe(self, ask: Ask) -> Sequence[Sequence[Any]]:
+        """Return the comment of the table with the name and the type of each column; nothing if there is no table."""
 
     @abstractmethod
     def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
@@ -103,8 +103,7 @@ class SQLSessionStore(SessionStore):
 
     def read(self, key: str) -> Record | None:
         rows = self._execute("read", key=checked_key(key)).rows
-        found = [record for _, record in self._records(rows, key=key)]
-        return found[0] if found else None
+        return next((record for _, record in self._records(rows)), None)
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = secrets.randbits(62)
@@ -112,10 +111,10 @@ class SQLSessionStore(SessionStore):
                   "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
                   "owner": _user_bytes(record.user), "now": self.clock()}
         if expected is None:
-            done = self._write_once(lambda: self._insert_row(values),
-                                    lambda: fate_of_insert(self._standing(key), version, is_lock(key)))
+            done = applied(lambda: self._insert_row(values),
+                           lambda: fate_of_insert(self._standing(key), version, is_lock(key)))
         else:
-            done = isinstance(expected, int) and self._write_once(
+            done = isinstance(expected, int) and applied(
                 lambda: self._execute("replace", expected=expected, **values).changed > 0,
                 lambda: fate_of_replacement(self._standing(key), version, expected))
         if not done:
@@ -126,7 +125,7 @@ class SQLSessionStore(SessionStore):
         now = self.clock()
         if self._execute("touch", key=checked_key(key), accessed=accessed, expires=expires, now=now).changed:
             return True
-        return bool(self._number("stands", key=key, now=now))
+        return bool(self._execute("stands", key=key, now=now).rows)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         checked_key(key)
@@ -183,39 +182,28 @@ class SQLSessionStore(SessionStore):
         # An expired record that was in the way of the insert may have been purged before it could be revived.
         return any(self._execute(step, **values).changed for step in ("revive", "insert"))
 
-    def _write_once(self, change: Callable[[], bool], fate: Callable[[], Fate]) -> bool:
-        done = applied(change, fate)
-        # A pool that repeats statements by itself hides that an answer was lost.
-        return fate() is Fate.DONE if done is None else done
-
     def _standing(self, key: str) -> Standing | None:
         rows = self._execute("standing", key=key).rows
-        return standing(rows[0], self.clock()) if rows else None
+        return standing(rows[0][1:], self.clock()) if rows else None
 
     def _pages(self, statement: str, **arguments: Any) -> Iterator[tuple[str, Record]]:
         after = ""
         while rows := self._execute(statement, after=after, page=_PAGE, **arguments).rows:
-            yield from self._records(rows, owner=arguments.get("owner"))
+            yield from self._records(rows)
             after = text(rows[-1][0])
 
-    def _records(self, rows: Iterable[Sequence[Any]], key: str | None = None,
-                 owner: bytes | None = None) -> Iterator[tuple[str, Record]]:
-        """Yield the live records of an answer; refuse one that tells of another key or user than was asked for."""
+    def _records(self, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record]]:
+        """Yield the live records of an answer, with their keys."""
         now = self.clock()
         for row in rows:
-            if len(row) != _WIDTH or key not in (None, text(row[0])):
-                self._connections.clear()
-                raise StoreUnavailable("the database answered another question than was asked; nothing was believed")
+            key = text(row[0])
             try:
                 record = record_of(row[1:])
             except ValueError as error:
-                self._damaged(text(row[0]), f"its row cannot be read: {error}")
+                self._damaged(key, f"its row cannot be read: {error}")
                 continue
-            if owner not in (None, _user_bytes(record.user)):
-                self._connections.clear()
-                raise StoreUnavailable("the database answered for another user than was asked; nothing was believed")
             if record.is_live(now):
-                yield text(row[0]), record
+                yield key, record
 
     def _purge_unused(self, now: float, batch: int, unused_since: float) -> int:
         return sum(self._strides("delete_unused", batch, now, limit=unused_since))
@@ -254,18 +242,23 @@ class SQLSessionStore(SessionStore):
         tried: list[Fault] = []
         waits = pauses(0.01, 1.28)
         while True:
+            fresh = not set(tried).isdisjoint(_GIVES_UP_CONNECTIONS)
             try:
-                with self._connections.connection() as connection:
-                    return self._send(connection, self._sql[statement], arguments)
+                return self._connections.use(lambda lent: self._exchange(lent, statement, arguments), fresh)
             except StatementFailed as failure:
                 self._mend(failure, statement, tried, arguments, waits)
+
+    def _exchange(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
+        result = self._send(connection, self._sql[statement], arguments)
+        check_answer(statement, result, arguments)
+        return result
 
     def _mend(self, failure: StatementFailed, statement: str, tried: list[Fault],
               arguments: Mapping[str, Any], waits: Iterator[float]) -> None:
         """Return if the statement is worth another try, which then does what the first one would have done."""
         fault = failure.fault
-        if fault is Fault.BROKEN or fault is Fault.CUT:
-            self._connections.clear()  # whatever ended this one has most likely ended all
+        if fault in _GIVES_UP_CONNECTIONS:
+            self._connections.renew()
         if fault is Fault.BROKEN and statement in _ONCE:
             raise AnswerLost(self._explain(failure, arguments)) from failure.__cause__
         if tried.count(fault) >= _REPEATS[fault]:
@@ -279,19 +272,21 @@ class SQLSessionStore(SessionStore):
     def _refuse_table(self) -> None:
         """Say what is wrong with the table; return if nothing is, for somebody may be setting it up at this moment."""
         try:
-            with self._connections.connection() as connection:
-                rows = self._send(connection, self._sql["table"], self._place()).rows
+            schema = self._connections.use(self._found_by).schema
         except StatementFailed as failure:
             raise StoreUnavailable(self._explain(failure, {})) from failure.__cause__
-        schema = self._found(rows).schema
         if not schema:
             raise StoreMissing(f"there is no table {self.table!r} in the database")
         if schema < len(self._shapes):
             raise StoreMissing(f"the table {self.table!r} is that of an earlier session2 and lacks columns")
 
-    def _found(self, rows: Sequence[Sequence[Any]]) -> Found:
-        """Return which table there is, given the answer to ``table``; refuse what is not ours or too new."""
-        found = found_in(rows, self.table, self._shapes, self._comment.replace("{table}", self._table))
+    def _found_by(self, connection: Any) -> Found:
+        return self._found(lambda statement, arguments: self._send(connection, statement, arguments).rows)
+
+    def _found(self, ask: Ask) -> Found:
+        """Return which table there is; refuse what is not ours or too new."""
+        adopt = self._comment.replace("{table}", self._table)
+        found = found_in(self._describe(ask), self.table, self._shapes, adopt)
         refuse_newer(found.schema, len(self._shapes), self.table)
         return found
 

@@ -53,7 +53,7 @@ def found_in(rows: Sequence[Sequence[Any]], table: str, shapes: Sequence[Mapping
     ours = _OURS.fullmatch(text(rows[0][0] or ""))
     if ours is not None:
         return Found(int(ours[1]))
-    columns = {text(name): text(kind) for _, name, kind in rows}
+    columns = {text(name): text(kind).partition("(")[0] for _, name, kind in rows}
     for schema, shape in reversed(list(enumerate(shapes, 1))):
         if columns == shape:
             return Found(schema, is_marked=False)

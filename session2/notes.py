@@ -1,0 +1,67 @@
+"""What a session notes about itself, among its state: where from, since when, under which lock."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .session import Session, ties
+
+_OF_AN_ID: Final = ("_login_time", "_issued", "_lock_name", "_left")
+
+
+def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:
+    """Note when a new session begins, when it will end, and where its first request comes from."""
+    bound = ties(session)
+    bound.created = bound.accessed = now
+    bound.expires = expires
+    if address is not None:
+        vars(session)["_remote_address"] = address
+
+
+def note_new_id(session: Session, now: float, user_changed: bool, grace: float) -> dict[str, Any]:
+    """Note that a session gets another id now, which is a login or logout if its user has changed.
+
+    Returns what `unnote` needs if nothing comes of it.
+
+    :param grace: seconds for which the id it has leads to the new one.
+    """
+    state = vars(session)
+    before: dict[str, Any] = {name: state[name] for name in _OF_AN_ID if name in state}
+    if user_changed:
+        state["_login_time"] = None if session.user is None else now
+    key = ties(session).key
+    if key is not None:
+        state.update(_issued=now, _lock_name=lock_name(session), _left=(key, now + grace) if grace else None)
+    return before
+
+
+def unnote(session: Session, before: dict[str, Any]) -> None:
+    """Take back what `note_new_id` noted."""
+    for name in _OF_AN_ID:
+        vars(session).pop(name, None)
+    vars(session).update(before)
+
+
+def issued_at(session: Session) -> float:
+    """Return when the session got the id it has."""
+    issued: float | None = vars(session).get("_issued")
+    return ties(session).created if issued is None else issued
+
+
+def lock_name(session: Session) -> str | None:
+    """Return what the lock of a session is called, under whatever id; None if nothing is stored of it."""
+    return vars(session).get("_lock_name") or ties(session).key
+
+
+def has_left(session: Session, now: float) -> bool:
+    """Tell whether there is a trace of the last renewal to be removed: its grace is over."""
+    left = vars(session).get("_left")
+    return left is not None and left[1] <= now
+
+
+def left_behind(session: Session, now: float) -> str | None:
+    """Return the key of the trace that the last renewal of the id left, once, when its grace is over."""
+    if not has_left(session, now):
+        return None
+    key: str = vars(session).pop("_left")[0]
+    return key

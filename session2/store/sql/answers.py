@@ -1,0 +1,52 @@
+"""Whether an answer is one to the question that was asked.
+
+The first line of defence is that a connection is closed unless its last exchange was completed.  This is the second:
+what mixes connections up elsewhere, such as a pooler or a fork, must not hand out the session of somebody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from .results import Fault, Result, StatementFailed
+from .rows import text
+
+
+def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -> None:
+    """Raise `StatementFailed` if the result cannot be that of the statement."""
+    check = _CHECKS.get(statement, _one_row_at_most if "key" in arguments else _anything)
+    try:
+        fits = check(result, arguments)
+    except (IndexError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
+
+
+def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
+    return all(text(row[0]) == arguments["key"] for row in result.rows) and len(result.rows) <= 1
+
+
+def _is_a_page(result: Result, arguments: Mapping[str, Any]) -> bool:
+    return all(text(row[0]) > arguments["after"] for row in result.rows)
+
+
+def _is_a_page_of_the_user(result: Result, arguments: Mapping[str, Any]) -> bool:
+    return _is_a_page(result, arguments) and all(bytes(row[_USER]) == arguments["owner"] for row in result.rows)
+
+
+def _one_row_at_most(result: Result, arguments: Mapping[str, Any]) -> bool:
+    return result.changed <= 1 and not result.rows
+
+
+def _anything(result: Result, arguments: Mapping[str, Any]) -> bool:
+    return True
+
+
+_USER: Final = 6
+"""The place of the user in a row of a page."""
+
+_CHECKS: Final[dict[str, Callable[[Result, Mapping[str, Any]], bool]]] = {
+    "read": _is_of_the_key, "standing": _is_of_the_key, "stands": _is_of_the_key,
+    "page": _is_a_page, "page_of_user": _is_a_page_of_the_user}
