@@ -40,7 +40,7 @@ class Deed(NamedTuple):
     """Which session, by the time at which it began."""
     name: str = ""
     moment: int = 0
-    """When it was done, and once acknowledged, when it was stored at the latest: how long the story was."""
+    """When it was done, and once acknowledged, when it was stored: how long the story was."""
     is_stored: bool = False
     """Whether the request stored anything after it was done."""
 
@@ -131,8 +131,10 @@ class Request:
     def acknowledge(self) -> None:
         """Note that the request was told that all it did is stored."""
         self.stores_midway |= self.status == "begun"
-        wrote = self.store.wrote
-        self.acknowledged += [deed._replace(moment=wrote, is_stored=wrote >= deed.moment) for deed in self.done]
+        for deed in self.done:
+            wrote = next((moment for moment in self.store.wrote if moment >= deed.moment), None)
+            self.acknowledged.append(deed._replace(moment=deed.moment if wrote is None else wrote,
+                                                   is_stored=wrote is not None))
         self.done = []
 
     def deliver(self) -> None:

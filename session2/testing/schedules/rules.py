@@ -137,7 +137,7 @@ def nothing_acknowledged_is_lost(end: End) -> Iterator[str]:
         lives = end.of(deed.session)
         if not lives and (end.may_have_ended(deed.session) or _comes_late(request, deed)):
             continue
-        if not lives and _lost_in_a_crash(end):
+        if not lives and (_lost_in_a_crash(end) or _was_left_behind(end, deed.session)):
             continue
         if not any(deed.name in kept.items for kept in lives) and not _was_replaced(end, request, deed):
             yield f"nothing acknowledged is lost: {request.program.name!r} was told that {deed.name!r} is stored"
@@ -196,6 +196,8 @@ def what_nobody_ended_lives(end: End) -> Iterator[str]:
     if end.course.scenario.age is None or end.may_have_ended(end.first) or _lost_in_a_crash(end):
         return
     lives, emptied = end.of(end.first), end.emptied_after(end.first, -1)
+    if _was_left_behind(end, end.first):
+        return
     if not lives and not emptied:
         yield "what nobody ended lives: the session of the beginning is gone"
     if lives and not emptied and not all(kept.items.get("colour") == "blue" for kept in lives):
@@ -209,6 +211,11 @@ def _lost_in_a_crash(end: End) -> bool:
     cut_off = any(request.status in ("crashed", "interrupted")
                   and any(deed.kind == "log in" for deed in request.done) for request in end.requests)
     return end.was_rotated and cut_off
+
+
+def _was_left_behind(end: End, session: float) -> bool:
+    """Tell whether the browser has another session by now: what is provisional of this one, after a fault, may go."""
+    return bool(end.fault) and any(kept.key == end.reached and kept.began != session for kept in end.before)
 
 
 def the_browser_has_the_newest_cookie_that_lives(end: End) -> Iterator[str]:

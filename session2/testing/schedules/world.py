@@ -119,8 +119,8 @@ class SteppedStore(SessionStore):
         self.faulty = ""
         """The primitive at which it went wrong."""
         self.steps = 0
-        self.wrote = -1
-        """When this process stored something last, and not provisionally: how long the story was."""
+        self.wrote: list[int] = []
+        """When this process stored something that was not provisional: how long the story was."""
         self.waits_for: tuple[str, tuple[int, float]] | None = None
         self.queues = _WatchedQueues(self)
 
@@ -186,7 +186,7 @@ class SteppedStore(SessionStore):
     def _noted(self, op: Op, before: Record | None) -> None:
         after = self.world.live(op.key)
         if op.name in ("insert", "write") and not traces.is_lock(op.key) and not is_provisional(after, self.world.now):
-            self.wrote = len(self.world.story)
+            self.wrote.append(len(self.world.story))
         if after != before:
             self.world.noted(op.key, before)
         if op.name == "remove" and traces.is_lock(op.key):
