@@ -168,8 +168,8 @@ class Sessions:
     def forget(self, key: str) -> None:
         """Remove the trace of a renewal whose grace is over: with the old id it still tells the new one."""
         record = self.filing.records.read(key)
-        if record is not None and traces.is_trace(record):
-            self.filing.records.remove(key, record.version)
+        if record is None or traces.is_trace(record):  # one that is over counts as absent, and is there nevertheless
+            self.filing.records.remove(key)
 
     # -- locking ---------------------------------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     if twice:
         raise ConfigurationError(f"given in the URL and as an argument: {', '.join(sorted(twice))}")
     try:
-        return store.from_location(location, **arguments, **options)
+        return store._from_location(location, **arguments, **options)
     except StoreMissing as missing:
         raise StoreMissing(missing.what, "?create=true in the URL") from None
     except ValueError:  # it may repeat the URL

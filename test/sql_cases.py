@@ -527,7 +527,7 @@ class SQLTests(LostAnswers):
 
     def test_url_without_a_place(self) -> None:
         with pytest.raises(ConfigurationError, match="host"):
-            self.store_class.from_location("scheme:")
+            self.store_class._from_location("scheme:")
 
     def test_something_else_than_a_connection(self) -> None:
         with pytest.raises(ConfigurationError, match="not object"):

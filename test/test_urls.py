@@ -154,7 +154,7 @@ class ToyStore(VolatileSessionStore):
         self.place, self.size = place, size
 
     @classmethod
-    def from_location(cls, location, **options):
+    def _from_location(cls, location, **options):
         return cls(location, **options)
 """
 

@@ -42,7 +42,7 @@ class SessionStore(RecordStore):
         self.sessions = Sessions(Filing(self, Codec(self)))
 
     @classmethod
-    def from_location(cls, location: str, **options: Any) -> SessionStore:
+    def _from_location(cls, location: str, **options: Any) -> SessionStore:
         """Make a store from the part of a URL before the query; by default ``scheme:PATH`` for a store at a path."""
         scheme, _, path = location.partition(":")
         if not path:

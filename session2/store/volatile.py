@@ -26,14 +26,11 @@ class VolatileSessionStore(SessionStore):
         self._mutex = threading.Lock()
 
     @classmethod
-    def from_location(cls, location: str, **options: Any) -> VolatileSessionStore:
+    def _from_location(cls, location: str, **options: Any) -> VolatileSessionStore:
         """Make a store from ``volatile:``."""
         if location != "volatile:":
             raise ConfigurationError("a volatile store has no place: write 'volatile:' and nothing more")
         return cls(**options)
-
-    def _look_up(self, key: str) -> Record | None:
-        return self._records.get(checked_key(key))
 
     def read(self, key: str) -> Record | None:
         record = self._records.get(checked_key(key))

@@ -63,7 +63,7 @@ class DurusSessionStore(SessionStore):
         self.is_multiprocess_safe = self._source.is_shared
 
     @classmethod
-    def from_location(cls, location: str, **options: Any) -> DurusSessionStore:
+    def _from_location(cls, location: str, **options: Any) -> DurusSessionStore:
         """Make a store from ``durus:PATH`` (a file), ``durus://HOST[:PORT]`` or ``durus+unix:PATH`` (a server)."""
         scheme, _, rest = location.partition(":")
         if not rest.strip("/"):

@@ -101,7 +101,7 @@ class MySQLSessionStore(SQLSessionStore):
                                                wsrep_sync_wait)
 
     @classmethod
-    def from_location(cls, location: str, **options: Any) -> MySQLSessionStore:
+    def _from_location(cls, location: str, **options: Any) -> MySQLSessionStore:
         """Make a store from ``mysql://user:password@host:port/database``."""
         scheme, _, rest = location.partition(":")
         if not rest.startswith("//") or not rest[2:].partition("/")[2]:

@@ -95,7 +95,7 @@ class PostgresSessionStore(SQLSessionStore):
         self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca, prepare)
 
     @classmethod
-    def from_location(cls, location: str, **options: Any) -> PostgresSessionStore:
+    def _from_location(cls, location: str, **options: Any) -> PostgresSessionStore:
         """Make a store from ``postgresql://user:password@host:port/database``; what is left out is libpq's default."""
         scheme, _, rest = location.partition(":")
         if not rest.startswith("//"):

@@ -86,7 +86,7 @@ class PurgeTests:
         """And not again before the time agreed on, whoever of the many it is; what failed does not count."""
         purges: list[int | None] = []
 
-        def purge() -> int:
+        def purge(*_: object) -> int:
             purges.append(purge_in_turn(store, 300))
             return 7
 
