@@ -121,6 +121,10 @@ class End:
                 return True
         return False
 
+    def is_emptied(self, deed: Deed) -> bool:
+        """Tell whether somebody emptied a session who may have loaded it after something was stored in it."""
+        return deed.is_stored and self.emptied_after(deed.session, deed.moment)
+
     def emptied_after(self, session: float, moment: int) -> bool:
         """Tell whether somebody emptied a session who may have loaded it after a moment."""
         return any(deed.kind == "empty" and deed.session == session and request.loaded > moment
@@ -132,7 +136,7 @@ class End:
 
 def nothing_acknowledged_is_lost(end: End) -> Iterator[str]:
     for request, deed in end.certain:
-        if deed.kind not in ("set", "add") or end.emptied_after(deed.session, deed.moment):
+        if deed.kind not in ("set", "add") or end.is_emptied(deed):
             continue
         lives = end.of(deed.session)
         if not lives and (end.may_have_ended(deed.session) or _comes_late(request, deed)):
@@ -169,7 +173,7 @@ def _counted(end: End, session: float, name: str) -> Iterator[str]:
     adds = [(request, deed) for request, deed in end.possible
             if (deed.kind, deed.name, deed.session) == ("add", name, session)]
     sure = sum(1 for request, deed in adds if deed in request.acknowledged
-               and not end.emptied_after(session, deed.moment) and not _was_replaced(end, request, deed))
+               and not end.is_emptied(deed) and not _was_replaced(end, request, deed))
     base = {"n": 5, "locked": 0}[name] if session == end.first else 0
     emptied = any(deed.kind == "empty" and deed.session == session for _, deed in end.possible)
     for kept in end.of(session):

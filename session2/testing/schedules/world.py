@@ -127,6 +127,9 @@ class SteppedStore(SessionStore):
     def read(self, key: str) -> Record | None:
         return self._do(Op("read", key), lambda: self.world.back.read(key))
 
+    def _look_up(self, key: str) -> Record | None:
+        return self._do(Op("read", key), lambda: self.world.back._look_up(key))
+
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         op = Op("write" if expected is not None else "insert", key, True)
         return self._do(op, lambda: self.world.back.write(key, record, expected))
