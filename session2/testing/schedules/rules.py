@@ -191,7 +191,7 @@ def nothing_ended_comes_back(end: End) -> Iterator[str]:
                 yield f"nothing ended comes back: {request.program.name!r} was told that the session is over"
         if deed.kind == "revoke" and any(kept.state.get("user") == deed.name for kept in end.sessions):
             yield "nothing ended comes back: the sessions of the user were revoked"
-        if deed.kind == "empty" and not any(other.kind in ("set", "add") for _, other in end.possible):
+        if deed.kind == "empty" and not any(other.kind in ("set", "add", "log in") for _, other in end.possible):
             if end.of(deed.session) and not _was_replaced(end, request, deed):
                 yield "nothing ended comes back: nothing was left in the session"
 
