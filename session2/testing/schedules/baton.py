@@ -1,4 +1,4 @@
-"""A baton: of several programs in threads only the one that holds it runs, and who is next is asked before each step."""
+"""A baton: of several programs in threads only the one that holds it runs; before each step it is passed on."""
 
 from __future__ import annotations
 

@@ -109,6 +109,7 @@ class Course:
             if number == 0:
                 self.browser.cookie = session.id
                 self.browser.given.append((str(session.id), 0))
+                self.browser.claims = [str(session.id)]
         world.now = NOON
         world.story.clear()
 

@@ -52,6 +52,8 @@ class Browser:
     cookie: str | None = None
     given: list[tuple[str, int]] = field(default_factory=list)
     """Each id it was ever given, and by which program."""
+    claims: list[str] = field(default_factory=list)
+    """The newest id that lived when it was given."""
     forgot: list[int] = field(default_factory=list)
     """The programs that made it forget its cookie."""
 
@@ -87,7 +89,7 @@ class Request:
 
     def did(self, kind: Kind, name: str = "") -> None:
         """Note what was done to the session that the request has now."""
-        self.done.append(Deed(kind, self.session._ties.created, name, len(self.world.story)))
+        self.done.append(Deed(kind, self.session.creation_time, name, len(self.world.story)))
 
     def run(self) -> None:
         """Serve the request to its end."""
@@ -146,6 +148,8 @@ class Request:
             else:
                 self.browser.cookie = value
                 self.browser.given.append((value, self.number))
+                if self.world.reach(value) is not None:
+                    self.browser.claims = [value]
         self.world.beside.append(Op("answer", "browser", True))
         told = self.exchange.cookie_sent
         self.exchange.sent.clear()
@@ -235,7 +239,7 @@ def logs_in(request: Request) -> None:
 
 def logs_out(request: Request) -> None:
     """End the session."""
-    if request.session._ties.origin is not None:
+    if request.session.origin is not None:
         request.did("log out")
     request.manager.expire_session(request.exchange)
 
@@ -272,11 +276,12 @@ def locks(request: Request) -> None:
 
 def works(request: Request) -> None:
     """Work for a while with the session locked: nobody else may."""
-    session = request.session._ties.created
+    session = request.session.creation_time
     request.world.beside.append(Op("work", "work", True))
-    if any(session == other for number, other in request.world.inside.items() if number != request.number):
+    others = [other for number, other in request.world.inside.items() if number != request.number]
+    if session in others and not request.world.is_late:
         request.world.complaints.append("a lock excludes: two requests work on one session at the same time")
-    if request.session._ties.origin is not None:
+    if request.session.origin is not None:
         request.world.inside[request.number] = session
     request.store.read("work")
 
@@ -298,13 +303,14 @@ def deletes(request: Request) -> None:
     if id is not None:
         found = request.manager.load(id)
         if found is not None:
-            request.done.append(Deed("end", found._ties.created))
+            request.done.append(Deed("end", found.creation_time))
             request.manager.delete(found)
 
 
 def a_minute_passes(request: Request) -> None:
     """Let time pass."""
     request.world.now += 61.0
+    request.world.is_late = True
     request.world.beside.append(Op("time", "*", True))
     request.world.tell(request.number, "lets a minute pass")
 

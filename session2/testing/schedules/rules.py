@@ -44,8 +44,12 @@ class End:
         self.locks: list[str] = []
         self.before = self._sessions()
         """As all were over."""
-        self.reached = self.reach(self.cookie)
-        self.reachable = {key for id, _ in self.browser.given if (key := self.reach(id)) is not None}
+        self.reached = self.world.reach(self.cookie)
+        self.reachable = {key for id, _ in self.browser.given if (key := self.world.reach(id)) is not None}
+        """What any cookie leads to that the browser was ever given."""
+        self.claims = {key for id in self.browser.claims
+                       if (key := self.world.reach(id)) is not None and not self._was_cut_off(key)}
+        """What the newest of them leads to that lived when it was given."""
         self.untold = {request.number for request in self.requests if self._is_untold(request)}
         """Those whose new session stands, and who could not say so: nothing can be done for them."""
         if not course.world.complaints:
@@ -69,26 +73,19 @@ class End:
         return [Kept(key, record, record.created, serializer.loads(serializer.open(record.data, key)))
                 for key, record in self.world.back.scan() if traces.is_session(key, record)]
 
-    def reach(self, id: str | None) -> str | None:
-        """Return the key of the session that an id leads to, None if there is none."""
-        key, record = self._follow(id)
-        return key if record is not None and not traces.is_trace(record) else None
-
-    def _follow(self, id: str | None) -> tuple[str, Record | None]:
-        key, record = "", None
-        while id is not None:
-            key = tokens.hash_id(id)
-            record = self.world.live(key)
-            id = None if record is None else traces.where_moved(record, id)
-        return key, record
+    def _was_cut_off(self, key: str) -> bool:
+        """Tell whether who gave a session its id was cut off, perhaps before the browser could be told."""
+        maker = self.world.makers[key]
+        return 0 < maker <= len(self.requests) and self.requests[maker - 1].is_uncertain
 
     def _is_untold(self, request: Request) -> bool:
         if request.status in ("crashed", "interrupted"):
-            return request.stores_midway or self.reach(request.came_with) is None  # or else the old one still stands
+            stands = self.world.reach(request.came_with)
+            return request.stores_midway or stands is None or self.world.makers[stands] == request.number
         return request.status != "answered" and request.stores_midway
 
     def _leads_to_a_login(self) -> bool:
-        records = [self._follow(id)[1] for id, _ in self.browser.given]
+        records = [self.world.follow(id)[1] for id, _ in self.browser.given]
         return any(record is not None and traces.absence_of(record)[0] is Absence.ROTATED for record in records)
 
     def of(self, session: float) -> list[Kept]:
@@ -191,9 +188,9 @@ def nothing_ended_comes_back(end: End) -> Iterator[str]:
                 yield f"nothing ended comes back: {request.program.name!r} was told that the session is over"
         if deed.kind == "revoke" and any(kept.state.get("user") == deed.name for kept in end.sessions):
             yield "nothing ended comes back: the sessions of the user were revoked"
-        if deed.kind == "empty" and not any(other.kind in ("set", "add", "log in") for _, other in end.possible):
-            if end.of(deed.session) and not _was_replaced(end, request, deed):
-                yield "nothing ended comes back: nothing was left in the session"
+        changed = any(other.kind in ("set", "add", "log in") for _, other in end.possible)
+        if deed.kind == "empty" and not changed and end.of(deed.session) and not _was_replaced(end, request, deed):
+            yield "nothing ended comes back: nothing was left in the session"
 
 
 def what_nobody_ended_lives(end: End) -> Iterator[str]:
@@ -206,8 +203,6 @@ def what_nobody_ended_lives(end: End) -> Iterator[str]:
         yield "what nobody ended lives: the session of the beginning is gone"
     if lives and not emptied and not all(kept.items.get("colour") == "blue" for kept in lives):
         yield "nothing acknowledged is lost: what the session held from the beginning"
-    if not emptied and end.reached is None and not _lost_in_a_crash(end):
-        yield "the browser is left with the newest cookie that lives: its session lives, and it has no way to it"
 
 
 def _lost_in_a_crash(end: End) -> bool:
@@ -223,13 +218,24 @@ def _was_left_behind(end: End, session: float) -> bool:
 
 
 def the_browser_has_the_newest_cookie_that_lives(end: End) -> Iterator[str]:
-    if end.reachable and end.reached is None:
+    if end.reached is None and any(not _crossed_an_end(end, key) for key in end.claims):
         yield "the browser is left with the newest cookie that lives: it was given one that does, and has another"
     for number in end.browser.forgot:
         deeds = end.requests[number - 1].acknowledged if number <= len(end.requests) else []
         if not any(deed.kind in ("log out", "empty") for deed in deeds):
             yield "a cookie is deleted only by the request that itself ended the session"
     yield from _the_one_of_the_login(end)
+
+
+def _crossed_an_end(end: End, key: str) -> bool:
+    """Tell whether the browser was given a session while another one of it was being ended: both answers are right."""
+    if not end.browser.forgot or end.browser.forgot[-1] > len(end.requests):
+        return False
+    began = end.world.back.read(key)
+    last = end.requests[end.browser.forgot[-1] - 1]
+    return began is not None and any(
+        deed.kind in ("log out", "empty") and (deed.session != began.created or end.world.is_late)
+        for deed in last.acknowledged)
 
 
 def _the_one_of_the_login(end: End) -> Iterator[str]:
@@ -239,13 +245,21 @@ def _the_one_of_the_login(end: End) -> Iterator[str]:
     begun_by = maker_of(has.began)
     if 0 < begun_by <= len(end.requests) and _began_rightly(end.requests[begun_by - 1]):
         return
-    if any(kept.key in end.reachable and kept.state.get("user") is not None for kept in end.before):
+    if any(kept.key in end.reachable and kept.state.get("user") is not None and not _came_without(end, kept)
+           for kept in end.before):
         yield "the browser is left with the newest cookie that lives: it has an anonymous one in place of a login's"
 
 
+def _came_without(end: End, kept: Kept) -> bool:
+    """Tell whether a session began in a request that had no cookie: nothing links it to another one."""
+    maker = maker_of(kept.began)
+    return 0 < maker <= len(end.requests) and end.requests[maker - 1].came_with is None
+
+
 def _began_rightly(request: Request) -> bool:
-    """Tell whether a request may begin a session: it could know of no other, or ended the other itself."""
-    return request.came_with is None or any(deed.kind == "log out" for deed in request.acknowledged)
+    """Tell whether a request may begin a session: it could know of no other, or the other was ended or is forgotten."""
+    return request.came_with is None or request.absence in (Absence.ENDED, Absence.UNKNOWN) \
+        or any(deed.kind == "log out" for deed in request.acknowledged)
 
 
 def a_failed_request_leaves_all_as_it_was(end: End) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Final, Literal, NamedTuple, TypeVar
+from unittest import mock
 
 from ... import patience, tokens, traces
 from ...errors import Conflict, StoreUnavailable
@@ -58,6 +59,8 @@ class World:
         """Keys of sessions that were seen to be over."""
         self.story: list[Event] = []
         self.complaints: list[str] = []
+        self.is_late = False
+        """Whether leases may have lapsed: then two may work at the same time, and one of them in vain."""
         self.beside: list[Op] = []
         """What was done since the last step, and not by a primitive."""
         self.inside: dict[int, float] = {}
@@ -88,6 +91,20 @@ class World:
     def live(self, key: str) -> Record | None:
         """Return what is under a key, without asking anybody."""
         return None if key == "*" else self.back.read(key)
+
+    def follow(self, id: str | None) -> tuple[str, Record | None]:
+        """Return what an id leads to in the end, and under which key."""
+        key, record = "", None
+        while id is not None:
+            key = tokens.hash_id(id)
+            record = self.live(key)
+            id = None if record is None else traces.where_moved(record, id)
+        return key, record
+
+    def reach(self, id: str | None) -> str | None:
+        """Return the key of the session that an id leads to, None if there is none."""
+        key, record = self.follow(id)
+        return key if record is not None and not traces.is_trace(record) else None
 
     def noted(self, key: str, before: Record | None) -> None:
         """Look at what a change made of a session: none that was over may be back."""
@@ -258,16 +275,16 @@ class _Here:
     world = World()
 
 
+def _new_id() -> str:
+    return _Here.world.new_id()
+
+
 @contextmanager
 def no_waiting() -> Iterator[None]:
     """Let nobody sleep, and ids be those of the world at hand."""
-    before = patience.time, tokens.new_id
-    patience.time = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: None)  # type: ignore[assignment]
-    tokens.new_id = lambda: _Here.world.new_id()
-    try:
+    with mock.patch.object(patience, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: None)), \
+            mock.patch.object(tokens, "new_id", _new_id):
         yield
-    finally:
-        patience.time, tokens.new_id = before
 
 
 def enter(world: World) -> World:

@@ -1,5 +1,7 @@
 """Deliberate faults of the core, each put in place of what is right; `test_mutants.py` has schedules find them."""
 
+from unittest import mock
+
 from session2 import merge as merging
 from session2 import sessions as sessions_module
 from session2 import traces
@@ -11,20 +13,17 @@ from session2.manager import SessionManager
 from session2.record import Outcome
 from session2.saving import Saving
 from session2.sessions import Sessions
-from session2.store.lock import Lease
 from session2.visit import Visit
 
 
 def sends_the_cookie_without_asking(patch):
     """Fault 2: a request that only looks sends the cookie again whatever became of its session."""
-    def cookie_is_due(self, session, seen, outcome):
-        return self.policy.max_age is not None and session._ties.accessed != seen
-    patch.setattr(Visit, "_cookie_is_due", cookie_is_due)
+    patch.setattr(Sessions, "stands", lambda self, session: True)
 
 
 def emptying_is_a_logout(patch):
     """Fault 7: what overlapping requests add to a session that is emptied is lost."""
-    patch.setattr(traces, "emptied", lambda: traces.ended("nothing was left in it"))
+    patch.setattr(traces, "emptied", lambda *_: traces.ended("nothing was left in it"))
 
 
 def lock_is_of_the_key(patch):
@@ -82,6 +81,7 @@ def overwrites(patch):
             except Conflict:
                 continue
             return Outcome.SAVED
+        raise SessionConflict("never")
     patch.setattr(Saving, "_replace", replace)
 
 
@@ -119,7 +119,7 @@ def merges_by_the_later(patch):
 def lock_is_not_taken(patch):
     """A lock is held by whoever asks."""
     patch.setattr(Visit, "lock", lambda self: None)
-    patch.setattr(SessionManager, "lock", lambda self, session: Lease(self.store, "none", b"", None, 60.0, False))
+    patch.setattr(SessionManager, "lock", lambda self, session: mock.Mock())
 
 
 def lock_is_not_released(patch):
@@ -167,7 +167,7 @@ def logout_is_forgotten(patch):
 
 def renewal_answers_blindly(patch):
     """A renewal sends its cookie though the session went on from there under another id."""
-    def let_live(self, session, payload):
+    def let_live(self, session, payload, **_):
         self.touch(session)
         return Outcome.SAVED
     move = Sessions._move

@@ -8,12 +8,22 @@ import pytest
 
 from session2.testing.schedules import Depth, Exploration, Scenario
 from session2.testing.schedules.programs import (
-    ADD, COUNT, EMPTY, FAIL, LOCK_RENEW, LOG_IN, LOG_IN_SET, LOG_OUT, LOG_OUT_SET, LOOK, REVOKE, SAVE, SET,
+    ADD,
+    COUNT,
+    EMPTY,
+    FAIL,
+    LOCK_RENEW,
+    LOG_IN,
+    LOG_OUT,
+    LOOK,
+    REVOKE,
+    SAVE,
+    SET,
 )
 from session2.testing.schedules.scenarios import LASTING, RENEWING
 
 sys.path.insert(0, str(Path(__file__).parent))
-import mutants  # noqa: E402 (the folder is put on the path first)
+import mutants
 
 OLD = (LASTING, RENEWING)
 
