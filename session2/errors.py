@@ -77,3 +77,11 @@ class SerializationError(SessionError):
     def __init__(self, message: str, where: str | None = None) -> None:
         super().__init__(message)
         self.where = where
+
+
+def not_ours(thing: object, what: str) -> TypeError:
+    """Return the error for a session, or session class, of somebody else."""
+    name = f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else repr(thing)
+    return TypeError(f"{name} is no {what} of session2: derive your class from session2.Session or DictSession, which "
+                     "have what Quixote's own has, and name it as the manager's session_class; its sessions are made "
+                     "by manager.new_session()")

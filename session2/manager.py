@@ -12,13 +12,13 @@ from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
-from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable
+from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, note_new_id, unnote
 from .record import Outcome
-from .session import Session, checked_class, ties, user_key
+from .session import Session, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lock import Lease
@@ -62,7 +62,9 @@ class SessionManager(SessionMapping[_S]):
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store
         self.sessions: Sessions = store.sessions
-        self.session_class: type[_S] = checked_class(session_class or cast("type[_S]", Session))
+        self.session_class: type[_S] = session_class or cast("type[_S]", Session)
+        if not (isinstance(self.session_class, type) and issubclass(self.session_class, Session)):
+            raise not_ours(self.session_class, "session class")
         self.cookie = cookie
         self.clocks = Clocks(
             None if idle_timeout is None else seconds("idle_timeout", idle_timeout),

@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import attrgetter
-from typing import Any, ClassVar, Final, TextIO, TypeVar
+from typing import Any, ClassVar, TextIO, TypeVar
 from uuid import UUID
 
 from . import merge
 from .defaults import refuse_shared
-from .errors import SerializationError
+from .errors import SerializationError, not_ours
 from .forms import spend
 from .ties import Ties
 
@@ -57,7 +57,6 @@ class Session:
     _login_time: float | None = None
 
     _ties: Ties
-
     key = _Shown("key")
     """What the store files the session under; None as long as nothing is stored."""
     creation_time = _Shown("created")
@@ -277,23 +276,10 @@ class DictSession(Session, MutableMapping[str, Any]):
 def ties(session: Session) -> Ties:
     """Return what binds a session to its record and its request; TypeError for a session of somebody else's."""
     if not isinstance(session, Session):
-        raise TypeError(f"{_full_name(type(session))} is no session of session2: {_DERIVE}")
+        raise not_ours(type(session), "session")
     return session._ties
 
 
-def checked_class(session_class: type[_S]) -> type[_S]:
-    """Return the class; TypeError if its sessions could not be stored."""
-    if not (isinstance(session_class, type) and issubclass(session_class, Session)):
-        raise TypeError(f"{_full_name(session_class)} is no session class of session2: {_DERIVE}")
-    return session_class
-
-
-_DERIVE: Final = ("derive your class from session2.Session or session2.DictSession, which have what Quixote's own has, "
-                  "and name it as the manager's session_class; sessions are then made by manager.new_session()")
-
-
-def _full_name(thing: Any) -> str:
-    return f"{thing.__module__}.{thing.__qualname__}" if isinstance(thing, type) else repr(thing)
 
 
 def user_key(user: Any) -> str | None:

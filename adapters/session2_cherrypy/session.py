@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, ValuesView
 from functools import cached_property
 from inspect import GEN_CREATED, getgeneratorstate
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
@@ -20,9 +20,6 @@ from .answers import as_http_errors
 from .cleaning import clean, keep_clean
 from .exchange import CherryPyExchange
 from .settings import cookie_path, cookie_policy, find_manager, tool_settings
-
-_ANSWERS: Final = (cherrypy.HTTPError, cherrypy.HTTPRedirect, cherrypy.InternalRedirect)
-"""The exceptions that are answers, not crashes."""
 
 
 class StoreSession(LazySession):
@@ -57,7 +54,6 @@ class StoreSession(LazySession):
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
         self._settled = False
-        self._error_of_server = sys.exc_info()[1]
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
@@ -75,9 +71,10 @@ class StoreSession(LazySession):
             self._exchange.carry_on(earlier)
         self._request.session2_exchange = self._exchange
         attach = self._request.hooks.attach
-        # Before what CherryPy caches by the headers; and once more behind all others, for what they changed.
-        attach("before_finalize", self._before_headers, failsafe=True, priority=90)
-        attach("before_finalize", self._before_headers, failsafe=True, priority=sys.maxsize)
+        # Before what CherryPy caches by the headers; and once more behind all others, for what they changed.  Not where
+        # one of them crashed; where one answered, with a redirection say, CherryPy runs them all again.
+        attach("before_finalize", self._before_headers, priority=90)
+        attach("before_finalize", self._before_headers, priority=sys.maxsize)
         attach("before_error_response", self._give_up, failsafe=True)
         attach("after_error_response", self._emit, failsafe=True)
         attach("on_end_resource", self._before_internal_redirect, failsafe=True)
@@ -237,8 +234,7 @@ class StoreSession(LazySession):
 
     def _before_headers(self) -> None:
         """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
-        if not self._is_crashing():
-            self._settle()
+        self._settle()
         self._emit()
 
     def _before_internal_redirect(self) -> None:
@@ -256,11 +252,6 @@ class StoreSession(LazySession):
         finally:
             if self._opened:
                 self._give_up()
-
-    def _is_crashing(self) -> bool:
-        """Whether the hook that asks runs only for the sake of cleaning up, since another one has crashed."""
-        error = sys.exc_info()[1]
-        return error is not None and error is not self._error_of_server and not isinstance(error, _ANSWERS)
 
     def _settle(self) -> None:
         self._expire_if_asked()

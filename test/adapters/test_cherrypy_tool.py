@@ -636,6 +636,20 @@ def test_hook_that_crashes_stores_nothing_of_its_own(serve: Serve, manager: Any,
     assert list(store.scan()) == before
 
 
+@pytest.mark.parametrize("priority", [10, 60, 95, 10 ** 6])
+def test_hook_that_answers_stores_the_session(serve: Serve, manager: Any, priority: int) -> None:
+    def answer() -> None:
+        if not cherrypy.session.get("answered"):
+            cherrypy.session["answered"] = True
+            raise cherrypy.HTTPRedirect("/look")
+
+    site = serve({"page": visit, "look": look}, manager=manager)
+    site.app.merge({"/page": late("before_finalize", answer, priority)})
+    cookie = site.cookie("/page", status=303)
+    assert site.get("/look", cookie).text == "1"
+    assert [session["answered"] for session in manager] == [True]
+
+
 def test_settling_again_costs_nothing(serve: Serve, store: Any) -> None:
     manager = SessionManager(store, DictSession, touch_interval=0)
     site = serve({"look": look, "visit": visit}, manager=manager, locking="merge")

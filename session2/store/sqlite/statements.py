@@ -53,7 +53,7 @@ POSTPONE = f"UPDATE {{table}} SET due = expires WHERE {_DUE} AND {_LIVE}"
 # A stretch of so many rows; of it goes what nobody used, but for locks and traces.
 STRETCH = """SELECT max(rowid) FROM (SELECT rowid FROM {table} WHERE rowid > :after ORDER BY rowid LIMIT :batch)"""
 PURGE_UNUSED = """DELETE FROM {table} WHERE rowid > :after AND rowid <= :last AND accessed < :since
-    AND substr(key, 1, length(:lock)) <> :lock AND substr(data, 1, length(:mark)) <> :mark"""
+    AND substr(key, 1, length(:lock)) <> :lock AND coalesce(substr(data, 1, length(:mark)), x'') <> :mark"""
 
 STATEMENTS = (TABLE, DUE_INDEX, USER_INDEX, DROP, READ, INSERT, REPLACE_HOT, REPLACE, TOUCH_HOT, TOUCH,
                REMOVE, REMOVE_EXPECTED, PAGE, PAGE_OF_USER, PURGE, POSTPONE, STRETCH, PURGE_UNUSED)

@@ -95,7 +95,7 @@ class PurgeTests:
         clock.advance(269)
         assert purge_in_turn(store, 300) is None
         clock.advance(2)
-        monkeypatch.setattr(store, "purge", lambda: 1 // 0)
+        monkeypatch.setattr(store, "purge", lambda *_: 1 // 0)
         with pytest.raises(ZeroDivisionError):
             purge_in_turn(store, 300)
         monkeypatch.undo()
