@@ -78,3 +78,37 @@ def test_fault_is_found(monkeypatch, mutant):
 def test_every_fault_is_looked_for():
     faults = {value for name, value in vars(mutants).items() if callable(value) and value.__module__ == "mutants"}
     assert faults == set(FOUND_BY)
+
+
+def test_the_simplest_schedule_is_told_first(monkeypatch):
+    mutants.overwrites(monkeypatch)
+    exploration = Exploration()
+    assert not exploration.explore(Scenario((SET, SET)), Depth())
+    failure, = exploration.failures
+    assert failure.plan.preemptions == 1
+    assert str(failure).splitlines()[1:] == [
+        "  BROKEN: nothing acknowledged is lost: 'set' was told that 'of 2' is stored",
+        "  1 set begins with the cookie id-0",
+        "  1 set read id-0: a session",
+        "  2 set begins with the cookie id-0",
+        "  2 set read id-0: a session",
+        "  2 set read id-0: a session",
+        "  2 set write id-0: a session",
+        "  2 set is answered without a word on the cookie",
+        "  1 set read id-0: a session",
+        "  1 set write id-0: a session",
+        "  1 set is answered without a word on the cookie",
+        "  afterwards begins with the cookie id-0",
+        "  afterwards read id-0: a session",
+        "  afterwards is answered without a word on the cookie"]
+
+
+@pytest.mark.parametrize("mutant", [mutants.overwrites, mutants.logout_is_forgotten, mutants.emptying_is_a_logout])
+def test_what_is_left_out_would_show_no_other_fault(monkeypatch, mutant):
+    mutant(monkeypatch)
+    kinds = []
+    for depth in (Depth(), Depth(20)):
+        exploration = Exploration(stop_at=10 ** 6)
+        exploration.explore(FOUND_BY[mutant][0], depth)
+        kinds.append({each for failure in exploration.failures for each in failure.complaints})
+    assert kinds[0] == kinds[1] != set()
