@@ -243,7 +243,7 @@ def data_of(store: SessionStore) -> bytes:
 @on_all_forks
 def test_sqlite(fork: Fork, tmp_path: Path) -> None:
     path = tmp_path / "db"
-    store = SQLiteSessionStore(path, timeout=2.0, clock=lambda: NOW)
+    store = SQLiteSessionStore(path, timeout=2.0, clock=lambda: NOW, create=True)
     version = saved(store, b"parent")
 
     def work() -> None:
@@ -251,8 +251,7 @@ def test_sqlite(fork: Fork, tmp_path: Path) -> None:
         saved(store, b"child", version)
         assert len(open_files(path)) >= len(inherited) + 2, "it has its own, and closed nothing"
 
-    with held(store._database._own().writing):
-        in_child(fork, work)
+    in_child(fork, work)
     assert data_of(store) == b"child"
     store.close()
 
@@ -261,7 +260,7 @@ def test_sqlite(fork: Fork, tmp_path: Path) -> None:
 def test_sqlite_in_a_child_that_outlives_its_parent(fork: Fork, tmp_path: Path) -> None:
     """What it saves after the parent has closed, and others have come and gone, is kept."""
     path = tmp_path / "db"
-    store = SQLiteSessionStore(path, timeout=2.0, clock=lambda: NOW)
+    store = SQLiteSessionStore(path, timeout=2.0, clock=lambda: NOW, create=True)
     version = saved(store, b"parent")
     ready, begin = os.pipe(), os.pipe()
 
@@ -286,7 +285,7 @@ def test_sqlite_in_a_child_that_outlives_its_parent(fork: Fork, tmp_path: Path) 
 
 def test_sqlite_in_a_child_that_comes_too_late(tmp_path: Path) -> None:
     """The parent has closed the database, and thereby deleted the log that SQLite in the child believes in."""
-    store = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW)
+    store = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW, create=True)
     version = saved(store, b"parent")
     ends = os.pipe()
 
@@ -305,12 +304,12 @@ def test_sqlite_in_a_child_that_comes_too_late(tmp_path: Path) -> None:
 
 
 def test_sqlite_in_a_grandchild_and_another_store(tmp_path: Path) -> None:
-    store = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW)
+    store = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW, create=True)
     version = saved(store, b"parent")
     ready, begin = os.pipe(), os.pipe()
 
     def grandchild() -> None:
-        again = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW)
+        again = SQLiteSessionStore(tmp_path / "db", timeout=2.0, clock=lambda: NOW, create=True)
         mine = saved(again, b"1", version)
         os.write(ready[1], b"x")
         os.read(begin[0], 1)

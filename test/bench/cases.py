@@ -146,7 +146,7 @@ def database(folder: Path) -> list[Case]:
     def save(data: bytes) -> None:
         connection.execute("UPDATE s SET data = ? WHERE key = ?", [data, "k"])
 
-    return [raw("sqlite3, WAL", load, save), *ours("sqlite", f"sqlite:{folder}/ours.db"),
+    return [raw("sqlite3, WAL", load, save), *ours("sqlite", f"sqlite:{folder}/ours.db?create=true"),
             *others(folder, djangos="db")]
 
 

@@ -109,8 +109,8 @@ def begin(url: str) -> str:
 def main() -> None:
     """Print a line for each store named by its URL, or for those that need no server, and for CherryPy's."""
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent, prefix=".bench-") as folder:
-        urls = sys.argv[1:] or [f"directory:{folder}/ours?create=true", f"shelve:{folder}/shelf?create=true",
-                                f"sqlite:{folder}/ours.db"]
+        urls = sys.argv[1:] or [f"directory:{folder}/ours?create=true", f"shelve:{folder}/shelf",
+                                f"sqlite:{folder}/ours.db?create=true"]
         print(f"{REQUESTS} requests of one session, {WORK * 1000:g} ms each: total time / work\n")
         print(f"{'':24} 1 process  2 processes")
         for url in urls:

@@ -38,8 +38,8 @@ class Subject(NamedTuple):
 def files(folder: Path) -> Iterator[Subject]:
     """The stores that need no server."""
     yield Subject("directory", f"directory:{folder}/directory?create=true", None)
-    yield Subject("shelve", f"shelve:{folder}/shelve?create=true", None)
-    yield Subject("sqlite", f"sqlite:{folder}/sqlite.db", None)
+    yield Subject("shelve", f"shelve:{folder}/shelve", None)
+    yield Subject("sqlite", f"sqlite:{folder}/sqlite.db?create=true", None)
 
 
 @contextlib.contextmanager

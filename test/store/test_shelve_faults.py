@@ -293,6 +293,22 @@ def test_numbers_in_a_journal_are_checked_before_they_are_used(make: Any, path: 
             store.close()
 
 
+def test_the_observer_is_told_of_damage(make: Any, path: Path) -> None:
+    """Of an entry of the journal, and of a value in the dbm file."""
+    store = make(flavour="dumb")
+    store.write(KEYS[0], record(b"first value"), None)
+    store.write(KEYS[1], record(), None)
+    store.close()
+    told: list[Any] = []
+    journal, file = Path(f"{path}.journal"), Path(f"{path}.dat")
+    journal.write_bytes(journal.read_bytes().replace(b"first value", b"f1rst value"))
+    assert make(observer=told.append).read(KEYS[0]) is None
+    store.compact()
+    file.write_bytes(file.read_bytes().replace(b"state", b"st4te"))
+    assert make(observer=told.append).read(KEYS[1]) is None
+    assert [(event.name, event.key) for event in told] == [("corrupt", KEYS[0][:8]), ("corrupt", KEYS[1][:8])]
+
+
 def test_numbers_in_a_record_are_checked_before_they_are_used() -> None:
     name = KEYS[0].encode()
     value = module._HEAD.pack(module._MAGIC, 0, 1, 1.0, 1.0, 1.0, 1.0, 2_000_000_000) + b"anna"

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import multiprocessing
 import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from session2.errors import ConfigurationError, Conflict, StoreUnavailable
+from session2.errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from session2.record import Record
-from session2.store.sqlite import SQLiteSessionStore, statements
+from session2.store.sqlite import SQLiteSessionStore, database, statements
 from session2.store.sqlite import store as sqlite
 from session2.testing import StoreSuite
 from session2.urls import from_url
@@ -42,12 +49,13 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SQLiteSessionStore]:
-    store = SQLiteSessionStore(path, timeout=0.1, clock=lambda: 1000.0)
+    store = SQLiteSessionStore(path, timeout=0.1, create=True, clock=lambda: 1000.0)
     yield store
     store.close()
 
 
 def query(path: Path, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+    path.touch(0o600)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         return connection.execute(statement, values).fetchall()
 
@@ -135,7 +143,7 @@ def test_files_are_private(store: SQLiteSessionStore, path: Path) -> None:
 
 
 def test_two_tables_in_one_file(store: SQLiteSessionStore, path: Path) -> None:
-    other = SQLiteSessionStore(path, table="Other_2", clock=lambda: 1000.0)
+    other = SQLiteSessionStore(path, table="Other_2", create=True, clock=lambda: 1000.0)
     store.write(KEYS[0], record(b"one"), None)
     other.write(KEYS[0], record(b"two"), None)
     other.setup(drop=True)
@@ -166,6 +174,7 @@ def test_application_keeps_its_own_tables(store: SQLiteSessionStore, path: Path)
 
 
 def test_file_that_is_no_database(store: SQLiteSessionStore, path: Path) -> None:
+    path.touch(0o600)
     path.write_bytes(b"dear diary\n" * 1000)
     with pytest.raises(StoreUnavailable, match="not a database") as raised:
         store.write(KEYS[0], record(), None)
@@ -185,8 +194,12 @@ def test_damaged_database(store: SQLiteSessionStore, path: Path) -> None:
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(StoreUnavailable, match="nowhere"):
-        SQLiteSessionStore(tmp_path / "nowhere" / "x.db").read(KEYS[0])
+    for create in (True, False):
+        store = SQLiteSessionStore(tmp_path / "nowhere" / "x.db", create=create)
+        for attempt in (lambda: store.read(KEYS[0]), store.setup):  # noqa: B023
+            with pytest.raises(StoreMissing, match=f"no folder {tmp_path}/nowhere: .*mkdir {tmp_path}/nowhere"):
+                attempt()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_arguments(path: Path) -> None:
@@ -203,14 +216,118 @@ def test_arguments(path: Path) -> None:
 
 @pytest.mark.parametrize(("level", "number"), [("NORMAL", 1), ("full", 2)])
 def test_from_url(path: Path, level: str, number: int) -> None:
-    store = from_url(f"sqlite:{path}?table=t&synchronous={level}&timeout=2")
+    store = from_url(f"sqlite:{path}?table=t&synchronous={level}&timeout=2&create=true")
     assert isinstance(store, SQLiteSessionStore)
     store.write(KEYS[0], record(), None)
-    [connection] = store._database._own().idle
+    [connection] = store._database._idle
     assert connection.execute("PRAGMA synchronous").fetchone() == (number,)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert query(path, "SELECT count(*) FROM t") == [(1,)]
     store.close()
+
+
+# -- what is not there, and what others may have put there -------------------------------------------------------------
+
+
+def test_only_setup_creates(path: Path) -> None:
+    """A mistyped path is an error, not an empty store."""
+    store = SQLiteSessionStore(path, clock=lambda: 1000.0)
+    uses = [lambda: store.read(KEYS[0]), lambda: list(store.scan()), lambda: list(store.records_of("anna")),
+            store.purge, lambda: store.write(KEYS[0], record(), None), lambda: store.touch(KEYS[0], 1.0, None),
+            lambda: store.remove(KEYS[0])]
+    for use in uses:
+        with pytest.raises(StoreMissing, match=rf"no SQLite database {path}: .*create=True.*\?create=true.*session2 s"):
+            use()
+    assert list(path.parent.iterdir()) == []
+    store.setup()
+    assert store.read(KEYS[0]) is None
+    other = SQLiteSessionStore(path, table="other", clock=lambda: 1000.0)
+    with pytest.raises(StoreMissing, match="no table 'other' in"):
+        other.read(KEYS[0])
+    store.close()
+
+
+def test_file_that_was_taken_away_is_missing(path: Path) -> None:
+    store = SQLiteSessionStore(path, clock=lambda: 1000.0)
+    store.setup()
+    path.unlink()
+    with pytest.raises(StoreMissing):
+        store.read(KEYS[0])
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("target", ["elsewhere.db", "nowhere.db"])
+def test_planted_link_is_refused(path: Path, create: bool, target: str) -> None:
+    elsewhere = path.with_name("elsewhere.db")
+    elsewhere.touch(0o600)
+    path.symlink_to(path.with_name(target))
+    store = SQLiteSessionStore(path, create=create)
+    for use in (store.setup, lambda: store.read(KEYS[0])):
+        with pytest.raises(ConfigurationError, match=f"{path} is a symbolic link"):
+            use()
+    assert elsewhere.read_bytes() == b""
+    assert not path.with_name("nowhere.db").exists()
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o644, 0o640, 0o660, 0o602])
+def test_rights_of_others_are_refused(store: SQLiteSessionStore, path: Path, mode: int) -> None:
+    store.setup()
+    path.chmod(mode)
+    for use in (store.setup, lambda: store.read(KEYS[0])):
+        reason = rf"{path} is open to others \(mode 0{mode:o}\): chmod 600 .*shared=True"
+        with pytest.raises(ConfigurationError, match=reason):
+            use()
+    path.chmod(0o600)
+    assert store.read(KEYS[0]) is None
+
+
+@pytest.mark.parametrize(("of", "mode", "owner", "reason"), [
+    ("file", 0o600, 65534, "sessions.db belongs to another user"), ("folder", 0o700, 65534, "belongs to another user"),
+    ("folder", 0o777, 0, "can be written by others")])
+def test_what_somebody_else_can_replace_is_refused(store: SQLiteSessionStore, path: Path, of: str, mode: int,
+                                                   owner: int, reason: str) -> None:
+    store.setup()
+    changed = path if of == "file" else path.parent
+    changed.chmod(mode)
+    os.chown(changed, owner, owner)
+    with pytest.raises(ConfigurationError, match=reason):
+        store.read(KEYS[0])
+
+
+def test_shared_on_purpose(tmp_path: Path, path: Path) -> None:
+    tmp_path.chmod(0o2770)
+    os.chown(tmp_path, 65534, 65533)
+    store = from_url(f"sqlite:{path}?shared=true&create=true")
+    store.write(KEYS[0], record(expires=None), None)
+    os.chown(path, 65534, 65533)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    store.close()
+    assert store.read(KEYS[0]) is not None
+    store.close()
+    path.chmod(0o664)
+    with pytest.raises(ConfigurationError, match="open to others"):
+        store.read(KEYS[0])
+
+
+def test_folder_that_may_not_be_looked_into_is_no_missing_store(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "lstat", refused)
+    with pytest.raises(StoreUnavailable, match="Permission denied") as raised:
+        SQLiteSessionStore(path).read(KEYS[0])
+    assert not isinstance(raised.value, StoreMissing)
+
+
+def test_answer_that_belongs_to_another_question(store: SQLiteSessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in KEYS[:2]:
+        store.write(key, record(key.encode()), None)
+    real = store._database.select
+    monkeypatch.setattr(store._database, "select", lambda statement, values: real(
+        statement, {**values, "key": KEYS[1]} if values["key"] == KEYS[0] else values))
+    with pytest.raises(StoreUnavailable, match="another record"):
+        store.read(KEYS[0])
+    assert store.read(KEYS[1]) is not None
 
 
 # -- threads and processes ---------------------------------------------------------------------------------------------
@@ -224,8 +341,8 @@ def test_locked_too_long(store: SQLiteSessionStore, path: Path) -> None:
         assert store.read(KEYS[0]) is not None
         with pytest.raises(StoreUnavailable, match="locked"):
             store.write(KEYS[0], record(b"new"), version)
-        with store._database._own().writing, pytest.raises(StoreUnavailable, match="busy"):
-            store.write(KEYS[0], record(b"new"), version)
+        with ThreadPoolExecutor(1) as threads, pytest.raises(StoreUnavailable, match="busy"):
+            store._database._in_turn(lambda: threads.submit(store.write, KEYS[0], record(b"new"), version).result())
     store.write(KEYS[0], record(b"new"), version)
 
 
@@ -237,16 +354,17 @@ def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Pa
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT * FROM sessions").fetchall()
-        monkeypatch.setattr("time.sleep", lambda _: other.execute("ROLLBACK"))
+        monkeypatch.setattr(database.time, "sleep", lambda _: other.execute("ROLLBACK"))
         monkeypatch.setattr(store._database, "_timeout", 60.0)
-        store._database._write_ahead(closer := sqlite3.connect(path, timeout=0.01, isolation_level=None))
+        store._database._write_ahead(closer := sqlite3.connect(path, timeout=0.01, isolation_level=None,
+                                                               factory=database.Connection))
         closer.close()
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
 
 
 def test_one_statement_for_each_step(store: SQLiteSessionStore) -> None:
     version = store.write(KEYS[0], record(), None)
-    [connection] = store._database._own().idle
+    [connection] = store._database._idle
     seen: list[str] = []
     connection.set_trace_callback(seen.append)
     for step in (lambda: store.read(KEYS[0]), lambda: store.write(KEYS[0], record(b"new"), version),
@@ -257,7 +375,7 @@ def test_one_statement_for_each_step(store: SQLiteSessionStore) -> None:
 
 
 def test_threads_that_end_leave_nothing(store: SQLiteSessionStore, path: Path) -> None:
-    store.setup()
+    store.read(KEYS[0])
     first = open_files(path)
     for _ in range(20):
         thread = threading.Thread(target=store.read, args=(KEYS[0],))
@@ -270,19 +388,19 @@ def test_close_closes_what_every_thread_opened(store: SQLiteSessionStore, path: 
     barrier = threading.Barrier(4)
 
     def read() -> None:
-        connection = store._database._take(store._database._own())
+        connection = store._database._take(True)
         barrier.wait(30)
-        store._database._own().idle.append(connection)
+        store._database._idle.append(connection)
 
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(store._database._own().all) == 4
+    assert len(store._database._connections) == 4
     store.close()
     assert open_files(path) == []
-    assert not store._database._own().all
+    assert not any(map(database._is_open, store._database._connections))
     assert store.read(KEYS[0]) is None
 
 
@@ -322,7 +440,7 @@ def test_child_outlives_its_parent(store: SQLiteSessionStore, path: Path) -> Non
 
 
 def first_use(path: Path, number: int, barrier: Any) -> None:
-    store = SQLiteSessionStore(path, clock=lambda: 1000.0)
+    store = SQLiteSessionStore(path, create=True, clock=lambda: 1000.0)
     barrier.wait(60)
     store.write(KEYS[number], record(), None)
     store.close()
@@ -346,5 +464,97 @@ def test_a_folder_without_hard_links_is_left_clean(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "link", refused)
     with pytest.raises(StoreUnavailable, match="not permitted"):
-        SQLiteSessionStore(tmp_path / "x.db").read(KEYS[0])
+        SQLiteSessionStore(tmp_path / "x.db", create=True).read(KEYS[0])
     assert not list(tmp_path.iterdir())
+
+
+# -- interruptions, and forks nobody tells of --------------------------------------------------------------------------
+
+
+class Interruption(BaseException):
+    pass
+
+
+def test_interrupted_anywhere_it_goes_on(path: Path) -> None:
+    """A signal, a time limit or a greenlet that is killed may strike at any instruction."""
+    store = SQLiteSessionStore(path, timeout=2.0, create=True)
+    store.write(KEYS[0], record(expires=None), None)
+
+    def interrupt(*_: object) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    struck = 0
+    try:
+        for turn in range(400):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.00001 + turn % 100 * 0.000003)
+                store.touch(KEYS[0], 1e9 + turn, None)
+                store.read(KEYS[0])
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interruption:
+                struck += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert struck > 50
+    begun = time.monotonic()
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(store.touch, KEYS[0], 2e9, None).result()
+    store.close()
+    assert time.monotonic() - begun < 2
+    gc.collect()
+    assert open_files(path) == []
+
+
+def test_interpreter_ends_whatever_is_under_way(path: Path) -> None:
+    """A thread that is in the middle of something keeps nobody waiting."""
+    program = f"""
+import threading
+from session2.store.sqlite import SQLiteSessionStore
+store = SQLiteSessionStore({str(path)!r}, timeout=60.0, create=True)
+store.read("a" * 64)
+inside = threading.Event()
+def stay():
+    inside.set()
+    threading.Event().wait()
+for mutex in (store._database._writing, store._database._opening):
+    inside.clear()
+    threading.Thread(target=mutex.run, args=(stay, 60.0, ""), daemon=True).start()
+    inside.wait()
+threading.Thread(target=store._database._use, args=(lambda _: stay(),), daemon=True).start()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+
+
+def test_fork_that_runs_no_hooks(path: Path) -> None:
+    """As uWSGI forks its workers: in C.  Locks that the parent holds would be taken for the child's own."""
+    store = SQLiteSessionStore(path, clock=lambda: 1000.0)
+    store.setup()
+    assert in_forked_child(lambda: store.write(KEYS[0], record(b"child"), None)) == ""
+    assert in_forked_child(lambda: store.read(KEYS[0])) == ""
+    found = store.read(KEYS[0])
+    assert found is not None
+    assert found.data == b"child"
+    assert in_forked_child(lambda: store.write(KEYS[1], record(), None)) == "", "what is open here is not used there"
+    assert store.read(KEYS[1]) is not None
+    store.close()
+    assert in_forked_child(lambda: store.remove(KEYS[1])) == ""
+    assert store.read(KEYS[1]) is None
+    store.close()
+
+
+def in_forked_child(action: Callable[[], object]) -> str:
+    """Do something in a child that C code forked; return the error it met, if any."""
+    end, begin = os.pipe()
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        try:
+            action()
+        except BaseException as error:
+            os.write(begin, str(error).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(begin)
+    with open(end, "rb") as told:
+        return told.read().decode()

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
+from math import inf
 from typing import Final
 
 from ...record import Record
@@ -22,7 +23,7 @@ from ..records import KEY, checked_key
 from .place import Place, exists
 from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
-from .status import due_time, end_time, give_to, set_due, set_times
+from .status import due_time, end_time, give_to, is_due, latest_due, set_due, set_times
 
 _USERS: Final = "users-"
 _INDEXED: Final = "indexed"
@@ -64,6 +65,22 @@ class Folder(Place):
         for folder in (folder for folder in folders if folder.startswith(_USERS) == of_users):
             for name in self._names(folder):
                 yield f"{self._prefix}{folder}/{name}", name
+
+    def due(self, limit: float | None, of_users: bool = False) -> Iterator[tuple[str, str]]:
+        """Iterate over path and name of what a purge with this limit has to look at; None: of everything.
+
+        There may be very many files, so next to nothing is done for each that is not due.
+        """
+        latest = latest_due(inf if limit is None else limit)
+        for path, name in self.files(of_users):
+            try:
+                found = os.lstat(path)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self.unavailable(error) from error
+            if is_due(found.st_mtime_ns if of_users else found.st_atime_ns, latest) or "." in name:
+                yield path, name
 
     def keys_of(self, user: str) -> Iterator[str]:
         """Return the keys of the sessions that are the user's, or were."""

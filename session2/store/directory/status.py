@@ -23,12 +23,17 @@ _HOUR: Final = 3600
 _FAR: Final = 2**31 - 1
 
 
-def is_due(path: str, limit: float, of_user: bool = False) -> bool:
-    """Tell whether a purge has to look at a session file, or at an entry, by its times alone."""
-    found = os.lstat(path)
-    due = found.st_mtime_ns if of_user else found.st_atime_ns
-    # What gets its time by being used gets that of the moment, with a fraction of a second.
-    return due % _SECOND != 0 or due <= max(limit, time.time()) * _SECOND
+def is_due(due: int, latest: float) -> bool:
+    """Tell whether a purge has to look at a file, by the time it bears, in nanoseconds.
+
+    What gets its time by being used gets that of the moment, with a fraction of a second.
+    """
+    return due <= latest or due % _SECOND != 0
+
+
+def latest_due(limit: float) -> float:
+    """Return the latest time of a file that tells a purge with this limit to look."""
+    return max(limit, time.time()) * _SECOND
 
 
 def due_time(expires: float | None) -> int:

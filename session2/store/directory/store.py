@@ -22,7 +22,6 @@ from ..base import SessionStore
 from .folder import Folder
 from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
 from .slots import Image, pack_touch
-from .status import is_due
 
 _TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
 _ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
@@ -150,17 +149,16 @@ class DirectorySessionStore(SessionStore):
         """
         limit = self.clock() if now is None else now
         purged = 0
-        for path, name in self._folder.files():
+        for path, name in self._folder.due(limit if unused_since is None else None):
             with self._folder.system(), suppress(FileNotFoundError):
                 if self._folder.is_ours(path, name):
                     purged += self._purge(path, limit, unused_since)
                 elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
                     os.unlink(path)
-        for path, name in self._folder.files(of_users=True):
+        for path, name in self._folder.due(limit, of_users=True):
             if match := _ENTRY.fullmatch(name):
-                with self._folder.system(), suppress(FileNotFoundError):
-                    if is_due(path, limit, of_user=True):
-                        self._folder.sweep(path, self._folder.path(match[1]))
+                with self._folder.system():
+                    self._folder.sweep(path, self._folder.path(match[1]))
         return purged
 
     def _found(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
@@ -196,8 +194,6 @@ class DirectorySessionStore(SessionStore):
         def is_nothing(image: Image) -> bool:
             return image.record is None and (image.half > 0 or not image.length) and _is_left_behind(path)
 
-        if unused_since is None and not is_due(path, limit):
-            return False
         image = look(path)
         if is_nothing(image):
             self._folder.unlink(path, is_nothing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 log = logging.getLogger("session2")
@@ -22,6 +23,9 @@ That of a `TOUCH` is what the store's own `patch` makes a new value with; that o
 file may be over; that of a `SWAP`, the note about the new file.
 """
 
+Damaged = Callable[[bytes, str], None]
+"""Told of a key whose value cannot be read, and why."""
+
 _HEAD: Final = struct.Struct("<8sBII")  # generation, what, length of the key, length of the value
 _SUMS: Final = struct.Struct("<II")  # checksums of the head with the key, and of the value
 _SMALLEST: Final = _HEAD.size + _SUMS.size
@@ -33,7 +37,7 @@ def encode(generation: bytes, what: int, key: bytes, value: bytes) -> bytes:
     return head + _SUMS.pack(zlib.crc32(head), zlib.crc32(value)) + value
 
 
-def parse(generation: bytes, data: bytes, path: str) -> tuple[int, list[Entry]]:
+def parse(generation: bytes, data: bytes, path: str, damaged: Damaged) -> tuple[int, list[Entry]]:
     """Return where the last whole entry in `data`, read from the journal at `path`, ends, and the entries up to there.
 
     Damage in the middle costs the entry it is in: the next one is found by the generation, which no value can
@@ -42,7 +46,7 @@ def parse(generation: bytes, data: bytes, path: str) -> tuple[int, list[Entry]]:
     entries: list[Entry] = []
     position = end = 0
     while position >= 0:
-        entry, length = _decode(generation, data, position, path)
+        entry, length = _decode(generation, data, position, damaged)
         if entry is None:
             position = data.find(generation, position + 1)
             continue
@@ -53,7 +57,7 @@ def parse(generation: bytes, data: bytes, path: str) -> tuple[int, list[Entry]]:
     return end, entries
 
 
-def _decode(generation: bytes, data: bytes, position: int, path: str) -> tuple[Entry | None, int]:
+def _decode(generation: bytes, data: bytes, position: int, damaged: Damaged) -> tuple[Entry | None, int]:
     """Return the entry at this position and its length, no entry if none is whole there."""
     if len(data) - position < _SMALLEST:
         return None, 0
@@ -72,7 +76,7 @@ def _decode(generation: bytes, data: bytes, position: int, path: str) -> tuple[E
         return (what, key, data[value:end]), end - position
     if end == len(data):  # the machine may have died while it was written
         return None, 0
-    log.warning("corrupt record %.8r in %s is treated as missing", key, path)
+    damaged(key, "its entry in the journal is damaged")
     return (REMOVE, key, b""), end - position
 
 

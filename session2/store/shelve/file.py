@@ -12,14 +12,16 @@ from __future__ import annotations
 import logging
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from ...errors import Conflict, StoreUnavailable
 from ...forks import PerProcess
 from ...mutex import Mutex
+from .. import owned
 from . import dbmfile
-from .entries import NOTE, PUT, REMOVE, SWAP, TOUCH, Entry, encode, ends_with_swap
+from .entries import NOTE, PUT, REMOVE, SWAP, TOUCH, Damaged, Entry, encode, ends_with_swap
 from .journal import Journal, busy, locked
 
 log = logging.getLogger("session2")
@@ -51,6 +53,7 @@ class Settings(NamedTuple):
     """Makes the new value from the key, the old one and what a `TOUCH` entry holds."""
     times: Callable[[bytes, bytes], Times]
     """Tells when the value under a key may be over; `NEVER` both for what is not to be purged."""
+    damaged: Damaged
 
 
 class JournaledFile:
@@ -70,14 +73,14 @@ class JournaledFile:
 
         :param create: make it if there is none.
         """
-        path = self._settings.path
-        return self._mutex.run(lambda: self._act(action, create or self._create), self._timeout,
-                               busy(path, self._timeout))
+        start = time.monotonic()
+        return self._mutex.run(lambda: self._act(action, create or self._create, start), self._timeout,
+                               busy(self._settings.path, self._timeout))
 
-    def _act(self, action: Callable[[Shelf], _T], create: bool) -> _T:
+    def _act(self, action: Callable[[Shelf], _T], create: bool, start: float) -> _T:
         path, durable = self._settings.path, self._settings.durable
         try:
-            with locked(path, durable, self._timeout, create) as journal:
+            with locked(path, durable, self._timeout, create, time.monotonic() - start) as journal:
                 return self._shelf().work(journal, action)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"{path} cannot be used: {error}") from error
@@ -209,14 +212,18 @@ class Shelf:
         if not trusted or not start or start != self._start or self._journal.size < self._end:
             self._load()
         elif self._journal.size != self._end:
-            self._replay(*self._journal.entries(self._generation, self._end))
+            self._replay(*self._entries())
+
+    def _entries(self) -> tuple[int, list[Entry]]:
+        return self._journal.entries(self._generation, self._end, self._settings.damaged)
 
     def _load(self) -> None:
         """Read everything, after what was left undone is done."""
+        owned.check_folder(self._path)
         self.close()
         self._generation, self._end = self._journal.generation()
         self._start = self._journal.start()
-        end, entries = self._journal.entries(self._generation, self._end)
+        end, entries = self._entries()
         if not ends_with_swap(entries):  # until it is finished the file may be in parts of two
             self._open_reader()
         self._replay(end, entries)

@@ -20,7 +20,7 @@ from ...errors import StoreMissing, StoreUnavailable
 from ...patience import attempts
 from .. import owned
 from . import dbmfile
-from .entries import NOTE, Entry, encode, parse
+from .entries import NOTE, Damaged, Entry, encode, parse
 
 _START: Final = struct.Struct("<8s8sI")  # magic, generation, checksum of both
 _MAGIC: Final = b"s2shelf\n"
@@ -69,10 +69,10 @@ class Journal:
         self.size = len(whole)
         return generation, len(start)
 
-    def entries(self, generation: bytes, position: int) -> tuple[int, list[Entry]]:
+    def entries(self, generation: bytes, position: int, damaged: Damaged) -> tuple[int, list[Entry]]:
         """Return the entries from this position on, and where the last whole one ends."""
         unknown = os.pread(self._file, max(self.size - position, 0), position)
-        end, entries = parse(generation, unknown, f"{self._path}.journal")
+        end, entries = parse(generation, unknown, f"{self._path}.journal", damaged)
         return position + end, entries
 
     def append(self, data: bytes, end: int) -> int:
@@ -95,16 +95,17 @@ class Journal:
 
 
 @contextlib.contextmanager
-def locked(path: str, durable: bool, wait: float, create: bool) -> Iterator[Journal]:
+def locked(path: str, durable: bool, timeout: float, create: bool, waited: float = 0.0) -> Iterator[Journal]:
     """Open the journal of the dbm file at `path`, alone among all threads and processes.
 
     An exception may come from outside at any moment.  The lock is one of the open file, which is in nobody's hands but
     ours and closed when we let go of it, in whatever way.
 
-    :param wait: for others, in seconds, before `StoreUnavailable`.
+    :param timeout: how long to wait for others, in seconds, before `StoreUnavailable`.
+    :param waited: so much of it is over.
     :param create: make one if there is neither the journal nor the dbm file; otherwise that is `StoreMissing`.
     """
-    file = _locked(path, wait, create)
+    file = _locked(path, timeout, waited, create)
     try:
         yield Journal(path, file, durable)
     finally:
@@ -113,16 +114,16 @@ def locked(path: str, durable: bool, wait: float, create: bool) -> Iterator[Jour
         file.close()
 
 
-def busy(path: str, wait: float) -> str:
+def busy(path: str, timeout: float) -> str:
     """Return what to tell who waited too long."""
-    return f"{path} was in use by others for more than {wait:g} s"
+    return f"{path} was in use by others for more than {timeout:g} s"
 
 
-def _locked(path: str, wait: float, create: bool) -> io.FileIO:
+def _locked(path: str, timeout: float, waited: float, create: bool) -> io.FileIO:
     while True:
         file = _opened(path, create)
         try:
-            _wait_for_lock(path, file, wait)
+            _wait_for_lock(path, file, timeout, waited)
             if _is_at(f"{path}.journal", file):
                 return file
         except BaseException:
@@ -134,7 +135,6 @@ def _locked(path: str, wait: float, create: bool) -> io.FileIO:
 def _opened(path: str, create: bool) -> io.FileIO:
     journal = f"{path}.journal"
     while True:
-        owned.check_folder(journal)
         if owned.look(journal) is None:
             _create(path, create)
         with contextlib.suppress(FileNotFoundError):
@@ -143,6 +143,7 @@ def _opened(path: str, create: bool) -> io.FileIO:
 
 def _create(path: str, wanted: bool) -> None:
     """Make the journal: of a new shelf if one is wanted, or of a dbm file that has none, as its owner would."""
+    owned.check_folder(path)
     like = dbmfile.status_of(path)
     if like is None and not wanted:
         raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}")
@@ -166,14 +167,14 @@ def _is_at(path: str, file: io.FileIO) -> bool:
     return True
 
 
-def _wait_for_lock(path: str, file: io.FileIO, wait: float) -> None:
+def _wait_for_lock(path: str, file: io.FileIO, timeout: float, waited: float) -> None:
     """Not for ever: its holder may have been stopped."""
-    for _ in attempts(wait):
+    for _ in attempts(timeout - waited):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
-    raise StoreUnavailable(busy(path, wait))
+    raise StoreUnavailable(busy(path, timeout))
 
 
 def _write(file: int, data: bytes, position: int) -> None:

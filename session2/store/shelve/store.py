@@ -8,10 +8,12 @@ import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...events import Observer, tell
 from ...record import Record, Version
 from ...traces import is_over, is_session
 from ..base import SessionStore
@@ -53,7 +55,8 @@ class ShelveSessionStore(SessionStore):
         if not os.fspath(filename):
             raise ConfigurationError("the shelve store needs the name of a file")
         path = os.path.abspath(os.fspath(filename))
-        settings = Settings(path, default_flavour(flavour), fsync, journal_size, _patch, _times)
+        settings = Settings(path, default_flavour(flavour), fsync, journal_size, _patch, _times,
+                            partial(_tell_of_damage, self.observer))
         self._file = JournaledFile(settings, timeout, create)
         weakref.finalize(self, _close_unless_used, self._file)
 
@@ -158,7 +161,7 @@ class ShelveSessionStore(SessionStore):
             return None
         record = _decode(key.encode("utf-8", "surrogateescape"), value)
         if record is None:
-            self._damaged(key if KEY.fullmatch(key) else ascii(key), "the shelf holds something else there")
+            self._damaged(_shown(key), "the shelf holds something else there")
             return None
         return record if record.is_live(self.clock()) else None
 
@@ -175,6 +178,15 @@ def _name(key: str) -> bytes:
 def _key(name: bytes) -> str:
     """Return the key of this name; what others put into the file has none that could be a key, but counts as damage."""
     return name.decode("utf-8", "surrogateescape")
+
+
+def _shown(key: str) -> str:
+    return key if KEY.fullmatch(key) else ascii(key)
+
+
+def _tell_of_damage(observer: Observer | None, name: bytes, why: str) -> None:
+    """As a store's `_damaged`; the file does not know the store, which is let go of before it."""
+    tell(observer, "corrupt", _shown(_key(name)), f"treated as missing: {why}")
 
 
 def _encode(name: bytes, record: Record, version: int) -> bytes:

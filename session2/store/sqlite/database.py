@@ -5,49 +5,54 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import tempfile
-import threading
+import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from ...errors import ConfigurationError, StoreUnavailable
-from ...forks import PerProcess
+from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
+from ...mutex import Mutex
 from ...patience import attempts
 from .inherited import index_of, take_locks
+from .place import Place
 from .statements import DROP, DUE_INDEX, MARK, STATEMENTS, TABLE, USER_INDEX
 
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
 
 
-class _Connections:
-    """What one process has open."""
-
-    def __init__(self) -> None:
-        self.all: set[sqlite3.Connection] = set()
-        self.idle: list[sqlite3.Connection] = []
-        self.index: int | None = None
-        self.has_locks = False
-        self.opening = threading.Lock()
-        # Writers of this process queue here: SQLite would have each try again and again with pauses.
-        self.writing = threading.Lock()
-        self.forking: dict[int, list[threading.Lock]] = {}
+class Connection(sqlite3.Connection):
+    """One that can be referred to weakly: what an interruption makes everybody forget is closed by that."""
 
 
 class Database:
     """The connections to one file.
 
     A connection serves one statement at a time, whichever thread wants it next; so threads that end leave none behind.
-    None should be open while the process forks, see `inherited`; so they are closed before where Python forks.
+    None may be open while the process forks: SQLite keeps its locks in memory as well, and a child would take those of
+    its parent for its own and not ask the system for any.
+
+    :param create: make the file and the table when they are first used; else only `setup` does.
     """
 
-    def __init__(self, path: str, table: str, synchronous: str, timeout: float) -> None:
-        self._path, self._table, self._synchronous, self._timeout = path, table, synchronous, timeout
+    def __init__(self, place: Place, table: str, synchronous: str, timeout: float, create: bool) -> None:
+        self._place, self._table, self._synchronous, self._timeout = place, table, synchronous, timeout
+        self._create_at_use = create
         names = {"table": f'"{table}"', "due_index": f'"{table}_due"', "user_index": f'"{table}_user"'}
         self._sql = {statement: statement.format_map(names) for statement in STATEMENTS}
-        self._own = PerProcess(_Connections, self._leave)
+        self._abandoned: list[Connection] = []
+        self._opening = Mutex()
+        # Writers of this process queue here: SQLite would have each try again and again with pauses.
+        self._writing = Mutex()
+        self._start()
         _databases.add(self)
+
+    def _start(self) -> None:
+        self._index: int | None = None
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._idle: list[Connection] = []
+        self._forking = False
+        self._pid = os.getpid()
 
     # -- statements ------------------------------------------------------------------------------------------------
 
@@ -57,10 +62,9 @@ class Database:
 
     def change(self, statements: tuple[str, ...], values: dict[str, Any]) -> int:
         """Execute the statements until one of them changes rows; return how many it changed."""
-        with _Turn(self._own().writing, self._timeout):
-            return self._use(lambda connection: self._change(connection, statements, values))
+        return self._in_turn(lambda: self._use(lambda connection: self._change(connection, statements, values)))
 
-    def _change(self, connection: sqlite3.Connection, statements: tuple[str, ...], values: dict[str, Any]) -> int:
+    def _change(self, connection: Connection, statements: tuple[str, ...], values: dict[str, Any]) -> int:
         for statement in statements:
             count = connection.execute(self._sql[statement], values).rowcount
             if count:
@@ -68,83 +72,97 @@ class Database:
         return 0
 
     def setup(self, drop: bool) -> None:
-        with _Turn(self._own().writing, self._timeout):
-            self._use(lambda connection: self._create(connection, drop))
+        """Make the file and the table, and leave nothing open: a program may fork its workers next."""
+        self._in_turn(lambda: self._use(lambda connection: self._create(connection, drop), create=True))
+        self.close_idle()
 
-    def _use(self, action: Callable[[sqlite3.Connection], _T]) -> _T:
-        own = self._own()
+    def _in_turn(self, action: Callable[[], _T]) -> _T:
+        return self._writing.run(action, self._timeout,
+                                 f"other writers kept the SQLite database busy for {self._timeout:g} s")
+
+    def _use(self, action: Callable[[Connection], _T], create: bool = False) -> _T:
+        connection = None
         try:
-            connection = self._take(own)
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from error
-        try:
+            connection = self._take(create or self._create_at_use)
             result = action(connection)
         except BaseException as error:
-            own.all.discard(connection)
-            connection.close()
+            if connection is not None:
+                connection.close()
             if isinstance(error, sqlite3.Error):
                 raise self._unavailable(error) from error
             raise
-        if own.index is None:  # SQLite makes it at the first statement
-            own.index = index_of(self._path)
-        own.idle.append(connection)
+        if self._index is None:  # it is there since the first statement
+            self._index = index_of(self._place.path)
+        self._idle.append(connection)
         return result
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
         hint = "; it was left as it is, choose another path" if "not a database" in str(error) else ""
-        return StoreUnavailable(f"the SQLite database {self._path} cannot be used: {error}{hint}")
+        return StoreUnavailable(f"the SQLite database {self._place.path} cannot be used: {error}{hint}")
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _take(self, own: _Connections) -> sqlite3.Connection:
-        try:
-            return own.idle.pop()
-        except IndexError:
-            with own.opening:
-                self._take_inherited_locks(own)
-                connection = self._connect()
-                own.all.add(connection)
-                own.index = None
-                return connection
+    def _take(self, create: bool) -> Connection:
+        if self._pid != os.getpid():
+            notice_fork()
+        for _ in attempts(max(self._timeout, 1.0)):
+            try:
+                return self._idle.pop()
+            except IndexError:
+                found = self._opening.run(lambda: self._open(create), self._timeout, "others open the SQLite database")
+            if found is not None:
+                return found
+        raise StoreUnavailable("the process was about to fork all the time")
 
-    def _connect(self) -> sqlite3.Connection:
-        try:
-            _create_private(self._path)
-        except OSError as error:
-            raise StoreUnavailable(f"the SQLite database {self._path} cannot be made: {error.strerror}") from error
-        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None,
-                                     check_same_thread=False)
+    def _open(self, create: bool) -> Connection | None:
+        """Return a new connection, None if there must be none just now."""
+        if self._forking:
+            return None
+        notice_fork()  # another store may have the same file open, from before
+        connection = self._connect(create)
+        self._connections.add(connection)
+        return connection
+
+    def _connect(self, create: bool) -> Connection:
+        self._place.check(create)
+        connection = sqlite3.connect(self._place.path, timeout=self._timeout, isolation_level=None,
+                                     check_same_thread=False, factory=Connection)
         try:
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             if not self._has_table(connection):
+                if not create:
+                    raise StoreMissing(f"there is no table {self._table!r} in {self._place.path}", self._place.how)
                 self._create(connection)
             self._write_ahead(connection)
         except BaseException:
             connection.close()
             raise
+        self._index = None
         return connection
 
-    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+    def _write_ahead(self, connection: Connection) -> None:
         """Switch the mode on; SQLite does not wait for its turn here, so this does."""
-        for _ in attempts(self._timeout, longest=0.01):
+        end = time.monotonic() + self._timeout
+        while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
-                return
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error):
+                if "locked" not in str(error) or time.monotonic() > end:
                     raise
-        raise sqlite3.OperationalError("database is locked")
+                time.sleep(0.005)
+            else:
+                return
 
-    def _has_table(self, connection: sqlite3.Connection) -> bool:
+    def _has_table(self, connection: Connection) -> bool:
         """Tell whether the table is there; `ConfigurationError` if it is not ours."""
         found = connection.execute("SELECT sql FROM sqlite_master WHERE name = ? COLLATE NOCASE", (self._table,))
         definitions = [str(row[0]) for row in found]
         if any(MARK not in definition for definition in definitions):
-            raise ConfigurationError(f"{self._table!r} in {self._path} is not a table of this version of session2; "
-                                     f"it was left as it is, choose another name with table=")
+            raise ConfigurationError(f"{self._table!r} in {self._place.path} is not a table of this version of "
+                                     "session2; it was left as it is, choose another name with table=")
         return bool(definitions)
 
-    def _create(self, connection: sqlite3.Connection, drop: bool = False) -> None:
+    def _create(self, connection: Connection, drop: bool = False) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             exists = self._has_table(connection)
@@ -159,79 +177,66 @@ class Database:
             raise
 
     def close(self) -> None:
-        with self._own().opening:
-            self._close_all()
+        """Close all connections as they become idle; those still busy after the timeout stay open."""
+        if self._pid == os.getpid():
+            self._opening.run(self._close_all, self._timeout, "others open the SQLite database")
+
+    def close_idle(self) -> None:
+        """Close what nobody uses, and wait for nobody: this may run anywhere, also when the interpreter ends."""
+        if self._pid != os.getpid():
+            return
+        while self._idle:
+            with contextlib.suppress(IndexError, sqlite3.Error):
+                self._idle.pop().close()
 
     def _close_all(self) -> None:
-        """Close all connections as they become idle; those still busy after the timeout stay open."""
-        own = self._own()
-        for _ in attempts(self._timeout, longest=0.005):
-            while own.idle:
-                connection = own.idle.pop()
-                connection.close()
-                own.all.discard(connection)
-            if not own.all:
-                return
+        end = time.monotonic() + self._timeout
+        self.close_idle()
+        while any(map(_is_open, list(self._connections))) and time.monotonic() < end:
+            time.sleep(0.001)
+            self.close_idle()
 
     # -- forks -----------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Have nothing open, unless a thread is busy for all of the timeout: then it is as if we were not asked."""
-        own = self._own()
-        locks = [lock for lock in (own.writing, own.opening) if lock.acquire(timeout=self._timeout)]
-        own.forking[threading.get_ident()] = locks
+        def forbid() -> None:
+            self._forking = True
+
+        with contextlib.suppress(StoreUnavailable):  # somebody has been opening for all of the timeout
+            self._opening.run(forbid, self._timeout, "")
+        self._forking = True
         self._close_all()
 
     def after_fork_in_parent(self) -> None:
-        for lock in self._own().forking.pop(threading.get_ident(), []):
-            lock.release()
+        self._forking = False
 
-    def _leave(self, inherited: _Connections) -> None:
-        if inherited.all:
-            _left_open.append((self._path, inherited))
+    def after_fork_in_child(self) -> None:
+        """Start anew; connections there should be none of stay untouched, for closing them is not safe either."""
+        self._abandoned += list(self._connections)
+        self._start()
 
-    def _take_inherited_locks(self, own: _Connections) -> None:
-        if own.has_locks:
+    def begin_in_child(self) -> None:
+        """Start anew after a fork that ran no hooks; what is open here is the parent's, and so are its locks."""
+        if self._pid == os.getpid():
             return
-        for database in list(_databases):
-            database.notice_fork()
-        for path, inherited in _left_open:
-            if path == self._path:
-                take_locks(path, inherited.index, self._timeout)
-        own.has_locks = True
-
-    def notice_fork(self) -> None:
-        self._own()
+        inherited = [connection for connection in self._connections if _is_open(connection)]
+        if inherited:
+            take_locks(self._place.path, self._index, self._timeout)
+        self._abandoned += inherited
+        self._start()
 
 
-class _Turn:
-    """The wait for a lock, for a bounded time."""
-
-    def __init__(self, lock: threading.Lock, timeout: float) -> None:
-        self._lock, self._timeout = lock, timeout
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=self._timeout):
-            raise StoreUnavailable(f"other writers kept the SQLite database busy for {self._timeout:g} s")
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-
-def _create_private(path: str) -> None:
-    """Make the file, empty and for its owner only, if it is missing.
-
-    It must not be opened here: closing it would drop the locks SQLite has on it in this process.
-    """
-    if os.path.exists(path):
-        return
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
-    os.close(descriptor)
+def _is_open(connection: Connection) -> bool:
     try:
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        os.unlink(temporary)
+        return connection.total_changes >= 0
+    except sqlite3.ProgrammingError:
+        return False
+
+
+def notice_fork() -> None:
+    """Have all databases of this process start anew if it was forked: several may be of one file."""
+    for database in list(_databases):
+        database.begin_in_child()
 
 
 def _call_all(method: str) -> Callable[[], None]:
@@ -241,9 +246,7 @@ def _call_all(method: str) -> Callable[[], None]:
     return call
 
 
-# What was open when this process was forked, or one before it.
-_left_open: Final[list[tuple[str, _Connections]]] = []
-
 # What a fork needs to know: the databases of this process.
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
-os.register_at_fork(before=_call_all("before_fork"), after_in_parent=_call_all("after_fork_in_parent"))
+os.register_at_fork(before=_call_all("before_fork"), after_in_parent=_call_all("after_fork_in_parent"),
+                    after_in_child=_call_all("after_fork_in_child"))

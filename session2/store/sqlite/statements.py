@@ -29,7 +29,7 @@ _LIVE = "(expires IS NULL OR expires > :now)"
 _INDEXES_HOLD = "(:expires IS NULL OR due <= :expires)"
 _TIMES = "created = :created, modified = :modified, accessed = :accessed, expires = :expires"
 
-READ = f"SELECT {_COLUMNS} FROM {{table}} WHERE key = :key AND {_LIVE}"
+READ = f"SELECT key, {_COLUMNS} FROM {{table}} WHERE key = :key AND {_LIVE}"
 INSERT = f"""INSERT INTO {{table}} (key, version, created, modified, accessed, expires, due, user, data)
     VALUES (:key, :version, :created, :modified, :accessed, :expires, :expires, :user, :data)
     ON CONFLICT (key) DO UPDATE SET version = :version, {_TIMES}, due = :expires, user = :user, data = :data
@@ -50,10 +50,10 @@ PAGE_OF_USER = f"""SELECT rowid, key, {_COLUMNS} FROM {{table}}
 _DUE = "rowid IN (SELECT rowid FROM {table} WHERE due <= :now ORDER BY due LIMIT :batch)"
 PURGE = f"DELETE FROM {{table}} WHERE {_DUE} AND expires <= :now"
 POSTPONE = f"UPDATE {{table}} SET due = expires WHERE {_DUE} AND {_LIVE}"
-# A stretch of so many rows; of it goes what nobody used, but for locks and traces.
+# A stretch of so many rows; of it goes what nobody used, but for locks and traces.  (Of no bytes substr is NULL.)
 STRETCH = """SELECT max(rowid) FROM (SELECT rowid FROM {table} WHERE rowid > :after ORDER BY rowid LIMIT :batch)"""
 PURGE_UNUSED = """DELETE FROM {table} WHERE rowid > :after AND rowid <= :last AND accessed < :since
-    AND substr(key, 1, length(:lock)) <> :lock AND coalesce(substr(data, 1, length(:mark)), x'') <> :mark"""
+    AND substr(key, 1, length(:lock)) <> :lock AND substr(data, 1, length(:mark)) IS NOT :mark"""
 
 STATEMENTS = (TABLE, DUE_INDEX, USER_INDEX, DROP, READ, INSERT, REPLACE_HOT, REPLACE, TOUCH_HOT, TOUCH,
                REMOVE, REMOVE_EXPECTED, PAGE, PAGE_OF_USER, PURGE, POSTPONE, STRETCH, PURGE_UNUSED)

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ... import traces
-from ...errors import ConfigurationError, Conflict
+from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
 from ..base import SessionStore
 from ..records import checked_key
 from . import statements
 from .database import Database
+from .place import Place
 
 _PAGE_SIZE = 200
 
@@ -22,13 +23,15 @@ _PAGE_SIZE = 200
 class SQLiteSessionStore(SessionStore):
     """Keeps sessions in a table of an SQLite database, in write-ahead mode.
 
-    The file and the table are made on first use, the file readable by its owner only.  A table of that name which is
-    not ours is refused with `ConfigurationError`.
+    The file, readable by its owner only, and the table are made by `setup`.  A table of that name which is not ours is
+    refused with `ConfigurationError`, and so is a file that is a link, belongs to somebody else or is open to others.
 
     :param path: the database file; its folder must exist, on a local disk.
     :param table: the table's name: letters, digits and underscores.
     :param synchronous: SQLite's setting. "NORMAL" survives the death of any process but may lose the last saves when
         the machine loses power; "FULL" waits for the disk at each save.
+    :param create: make a missing file, and a missing table, when they are first used; else that is `StoreMissing`.
+    :param shared: the file may belong to another user, and its group may do all that the owner may.
     :param timeout: how long to wait for other writers, in seconds, before `StoreUnavailable`.
     """
 
@@ -36,16 +39,22 @@ class SQLiteSessionStore(SessionStore):
     is_multiprocess_safe = True
 
     def __init__(self, path: str | os.PathLike[str], *, table: str = "sessions", synchronous: str = "NORMAL",
-                 timeout: float = 10.0, **options: Any) -> None:
+                 timeout: float = 10.0, create: bool = False, shared: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self._database = Database(_checked_path(path), _checked_table(table), _checked_level(synchronous), timeout)
-        weakref.finalize(self, self._database.close)
+        place = Place(_checked_path(path), shared)
+        self._database = Database(place, _checked_table(table), _checked_level(synchronous), timeout, create)
+        weakref.finalize(self, self._database.close_idle)
 
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
         rows = self._database.select(statements.READ, {"key": checked_key(key), "now": self.clock()})
-        return _record(rows[0]) if rows else None
+        if not rows:
+            return None
+        found, *columns = rows[0]
+        if found != key:
+            raise StoreUnavailable(f"the SQLite database answered with another record than {key:.8}")
+        return _record(columns)
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = int.from_bytes(os.urandom(8), "big") >> 2
@@ -96,7 +105,7 @@ class SQLiteSessionStore(SessionStore):
     # -- abilities -------------------------------------------------------------------------------------------------
 
     def setup(self, drop: bool = False) -> None:
-        """Create the table if it is missing.  With `drop` the table, if it is ours, is deleted first."""
+        """Create the file and the table if they are missing.  With `drop` the table, if ours, is deleted first."""
         self._database.setup(drop)
 
     def close(self) -> None:
