@@ -16,7 +16,7 @@ from ..fakes import FakeExchange
 from .baton import Op, Stopped
 from .world import Crash, Interrupt, SteppedStore, World
 
-Kind = Literal["set", "add", "empty", "log in", "log out", "revoke", "end"]
+Kind = Literal["set", "add", "empty", "log in", "log out", "revoke", "end", "renew"]
 
 Status = Literal["begun", "answered", "failed", "refused", "unavailable", "interrupted", "crashed"]
 """What became of a request: *failed* in the application, *refused* by us, *unavailable* where the store was."""
@@ -265,6 +265,7 @@ def saves(request: Request) -> None:
 
 def renews(request: Request) -> None:
     """Give the session another id in mid-request, whose cookie goes with the answer."""
+    request.did("renew")
     request.manager.rotate(request.session, grace=60.0)
     request.acknowledge()
 

@@ -74,9 +74,12 @@ class End:
                 for key, record in self.world.back.scan() if traces.is_session(key, record)]
 
     def _was_cut_off(self, key: str) -> bool:
-        """Tell whether who gave a session its id was cut off, perhaps before the browser could be told."""
-        maker = self.world.makers[key]
-        return 0 < maker <= len(self.requests) and self.requests[maker - 1].is_uncertain
+        """Tell whether who made a session's id, or went on from an emptied one, could not tell the browser."""
+        untold = [request for request in self.requests
+                  if request.is_uncertain or (request.status != "answered" and request.stores_midway)]
+        was_emptied = any(deed.kind == "empty" for _, deed in self.certain)
+        return any(self.world.makers[key] == request.number
+                   or (was_emptied and self.world.reach(request.came_with) == key) for request in untold)
 
     def _is_untold(self, request: Request) -> bool:
         if request.status in ("crashed", "interrupted"):
@@ -188,7 +191,7 @@ def nothing_ended_comes_back(end: End) -> Iterator[str]:
                 yield f"nothing ended comes back: {request.program.name!r} was told that the session is over"
         if deed.kind == "revoke" and any(kept.state.get("user") == deed.name for kept in end.sessions):
             yield "nothing ended comes back: the sessions of the user were revoked"
-        changed = any(other.kind in ("set", "add", "log in") for _, other in end.possible)
+        changed = any(other.kind in ("set", "add", "log in", "renew") for _, other in end.possible)
         if deed.kind == "empty" and not changed and end.of(deed.session) and not _was_replaced(end, request, deed):
             yield "nothing ended comes back: nothing was left in the session"
 
@@ -206,9 +209,9 @@ def what_nobody_ended_lives(end: End) -> Iterator[str]:
 
 
 def _lost_in_a_crash(end: End) -> bool:
-    """Tell whether a login was cut off when the old id was dead already and nobody was told the new one."""
+    """Tell whether a login or logout was cut off when the old id was dead already and nobody was told the new one."""
     cut_off = any(request.status in ("crashed", "interrupted")
-                  and any(deed.kind == "log in" for deed in request.done) for request in end.requests)
+                  and any(deed.kind in ("log in", "empty") for deed in request.done) for request in end.requests)
     return end.was_rotated and cut_off
 
 
