@@ -18,7 +18,7 @@ DRIVERS = {
     "cherrypy": ["CherryPy>=18.2; python_version < '3.11'",
                  "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
                  "CherryPy>=18.10; python_version >= '3.13'"],
-    "postgres": ["psycopg[binary]>=3.2"],
+    "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
     "msgpack": ["msgspec>=0.22"],  # earlier ones let a TypeError out of what is damaged
@@ -36,6 +36,8 @@ DEVELOPMENT = [
     "Django>=4.2",  # to compare with
     "build",
     "furo",
+    "gevent",
+    "gunicorn",
     "mirakuru",
     "mypy>=1.11",
     "myst-parser",
@@ -49,6 +51,7 @@ DEVELOPMENT = [
     "sphinx",
     "twill>=3.3",
     "types-PyMySQL",
+    "uWSGI",
     "wheel",
 ]
 

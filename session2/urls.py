@@ -11,7 +11,7 @@ import re
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote, urlencode
 
 from .errors import ConfigurationError, StoreMissing
 from .serializers import Encrypted, JSONSerializer, MsgpackSerializer, PickleSerializer, Serializer, Signed
@@ -73,14 +73,19 @@ SECRETS: Final = "SESSION2_SECRETS"
 def from_url(url: str, **options: Any) -> SessionStore:
     """Return the store that a URL describes, for example ``directory:/var/lib/sessions?create=true``.
 
-    Query arguments, and `options`, become keyword arguments of the store.  ``serializer`` is ``pickle``, ``json`` or
+    Query arguments, and `options`, become keyword arguments of the store; those that a store lists in ``URL_OPTIONS``
+    stay in the URL, for the driver behind it.  ``serializer`` is ``pickle``, ``json`` or
     ``msgpack``, or for example ``signed-json`` or ``encrypted-pickle`` with secrets from the environment (`SECRETS`).
     Raises `ConfigurationError` for a scheme or an argument that does not exist.
     """
     check_login(url)
     location, _, query = url.partition("?")
     store = _class_of(location.partition(":")[0])
-    arguments = _arguments(store, query)
+    given = _given(query)
+    passed = {name: given.pop(name) for name in list(given) if name in getattr(store, "URL_OPTIONS", ())}
+    arguments = _arguments(store, given)
+    if passed:
+        location += "?" + urlencode(passed, quote_via=quote)
     twice = arguments.keys() & options.keys()
     if twice:
         raise ConfigurationError(f"given in the URL and as an argument: {', '.join(sorted(twice))}")
@@ -159,13 +164,16 @@ def _shown(point: EntryPoint) -> str:
 # -- its arguments ----------------------------------------------------------------------------------------------------
 
 
-def _arguments(store: type[SessionStore], query: str) -> dict[str, Any]:
+def _given(query: str) -> dict[str, str]:
     try:
-        arguments = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:  # it repeats what may be anything
         raise ConfigurationError("the query of the store URL cannot be read: write ?NAME=VALUE&NAME=VALUE") from None
+
+
+def _arguments(store: type[SessionStore], given: dict[str, str]) -> dict[str, Any]:
     defaults = _defaults(store)
-    return {name: _convert(store, name, text, defaults) for name, text in arguments.items()}
+    return {name: _convert(store, name, text, defaults) for name, text in given.items()}
 
 
 def _defaults(store: type) -> dict[str, Any]:

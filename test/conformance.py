@@ -1,5 +1,7 @@
 """A pytest plugin that counts the cases of `StoreSuite` each store has passed, for the documentation."""
 
+from __future__ import annotations
+
 import json
 import re
 from collections import Counter

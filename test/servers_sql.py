@@ -209,6 +209,46 @@ class PostgresServer(Server):
         return psycopg.connect(self.url, autocommit=True)
 
 
+class Bouncer(Server):
+    """PgBouncer before a PostgreSQL.
+
+    :param mode: ``session`` or ``transaction``.
+    """
+
+    account = "postgres"
+    stop_signal = signal.SIGTERM
+    crash_signal = signal.SIGKILL
+    fast = durable = {"max_client_conn": 200}
+
+    def __init__(self, server: PostgresServer, mode: str) -> None:
+        self._server, self._mode = server, mode
+        super().__init__()
+
+    def prepare(self) -> None:
+        settings = {"listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": self.folder,
+                    "auth_type": "scram-sha-256", "auth_file": self.folder / "users", "pool_mode": self._mode,
+                    "default_pool_size": 30 if self._mode == "session" else 3, **self.settings}
+        lines = ["[databases]", f"* = host=127.0.0.1 port={self._server.port}", "[pgbouncer]",
+                 *[f"{name} = {value}" for name, value in settings.items()]]
+        (self.folder / "config").write_text("\n".join(lines))
+        (self.folder / "users").write_text(f'"session2" "{PASSWORD}"')
+        for name in ("config", "users"):
+            (self.folder / name).chmod(0o644)
+
+    def command(self) -> list[str]:
+        return [program("pgbouncer"), str(self.folder / "config")]
+
+    def socket(self) -> str:
+        return str(self.folder / f".s.PGSQL.{self.port}")
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://session2:{QUOTED}@127.0.0.1:{self.port}/postgres"
+
+    def open(self) -> psycopg.Connection:
+        return psycopg.connect(self.url)
+
+
 class MariaServer(Server):
     """MariaDB with a user and a database `session2`."""
 

@@ -31,11 +31,11 @@ from session2.urls import from_url
 KEY = key_of(0)
 
 FORKING = """
-import os, sys
+import ctypes, os, sys
 from session2.urls import from_url
 from session2.testing.store.samples import key_of, record_at
 
-url, table, whoami, lend = sys.argv[1:]
+url, table, whoami, lend, fork = sys.argv[1:]
 kind = type(from_url(url))
 lent = eval(lend)
 store = kind(lent, table, pool_size=2)
@@ -46,7 +46,7 @@ def connection():
 store.setup()
 store.write(key_of(1), record_at(store.clock()), None)
 mine = connection()
-child = os.fork()
+child = eval(fork)
 if not child:
     assert connection() != mine
     store.write(key_of(2), record_at(store.clock()), None)
@@ -58,6 +58,88 @@ assert connection() == mine, "the child ended a connection of its parent"
 store.close()
 if lend != "url":
     lent.close()
+"""
+
+
+FORKS = {"os.fork()": "python", "ctypes.PyDLL(None).fork()": "c"}
+"""The second runs none of the hooks of Python's, like uWSGI."""
+
+INTERRUPTED = """
+import random, signal, sys, threading, time
+from session2.urls import from_url
+from session2.testing.store.samples import key_of, record_at
+
+url, table = sys.argv[1:]
+store = from_url(f"{url}?table={table}&pool_size=2&timeout=5")
+store.setup()
+for number in range(20):
+    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
+
+class Interruption(BaseException):
+    pass
+
+def interrupt(*_):
+    raise Interruption
+
+signal.signal(signal.SIGALRM, interrupt)
+
+def ask():
+    number = random.randrange(20)
+    data = store.read(key_of(number)).data
+    assert data == str(number).encode(), ("a stranger's session", number, data)
+
+interrupted = 0
+end = time.monotonic() + 2
+while time.monotonic() < end or interrupted < 40:
+    ask()  # while a connection is made
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.003))
+        while True:
+            ask()
+    except Interruption:
+        interrupted += 1
+
+# All places are free.
+met = threading.Barrier(2, timeout=10)
+both = [threading.Thread(target=store._connections.use, args=(lambda _: met.wait(),)) for _ in range(2)]
+for thread in both:
+    thread.start()
+for thread in both:
+    thread.join()
+assert not met.broken
+"""
+
+KILLED = """
+from gevent import monkey
+monkey.patch_all()
+import random, sys, gevent
+from session2.urls import from_url
+from session2.testing.store.samples import key_of, record_at
+
+url, table = sys.argv[1:]
+store = from_url(f"{url}?table={table}&pool_size=3&timeout=5")
+store.setup()
+for number in range(20):
+    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
+answers = []
+
+def work():
+    for _ in range(50):
+        number = random.randrange(20)
+        data = store.read(key_of(number)).data
+        assert data == str(number).encode(), ("a stranger's session", number, data)
+        answers.append(number)
+
+for _ in range(30):
+    lets = [gevent.spawn(work) for _ in range(6)]
+    gevent.sleep(random.uniform(0, 0.08))
+    gevent.killall(lets, block=True, timeout=10)
+    for let in lets:
+        assert isinstance(let.value, (gevent.GreenletExit, type(None))) and let.exception is None, let.exception
+assert answers
+lets = [gevent.spawn(store._connections.use, lambda _: gevent.sleep(0.1)) for _ in range(3)]
+gevent.joinall(lets, timeout=5, raise_error=True)
+assert all(let.successful() for let in lets)
 """
 
 
@@ -98,6 +180,10 @@ class SQLTests(LostAnswers):
     store_class: type[SQLSessionStore]
     whoami: str
     """The statement that asks for the number of the connection."""
+    no_text: str
+    """Bytes that are not UTF-8."""
+    read_only: str
+    """The statement after which a connection takes no writes."""
 
     @pytest.fixture
     def clock(self) -> Clock:
@@ -274,11 +360,96 @@ class SQLTests(LostAnswers):
         store._connections.use(read_too)
         assert store.read(KEY) is None
 
-    def test_fork_after_the_store_was_made(self, server: Any, table: str, lend: str) -> None:
+    @pytest.mark.parametrize("fork", FORKS)
+    def test_fork_after_the_store_was_made(self, server: Any, table: str, lend: str, fork: str) -> None:
         """The child exits as programs do, with all that this takes down, where nothing is but what the store made."""
-        done = subprocess.run([sys.executable, "-W", "error", "-c", FORKING, server.url, table, self.whoami, lend],
-                              capture_output=True, text=True, timeout=60)
+        program = [sys.executable, "-W", "error", "-c", FORKING, server.url, table, self.whoami, lend, fork]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")
+
+    # -- interruptions ---------------------------------------------------------------------------------------------
+
+    def test_a_signal_at_any_moment_mixes_no_answers_up(self, server: Any, table: str) -> None:
+        """An exception between question and answer left the answer to whoever asked next; and places were lost."""
+        program = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, server.url, table]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_a_killed_greenlet_mixes_no_answers_up(self, server: Any, table: str) -> None:
+        program = [sys.executable, "-W", "ignore", "-c", KILLED, server.url, table]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+        assert (done.returncode, done.stderr) == (0, "")
+
+    def test_an_interrupted_statement_ends_its_connection(self, make: Any) -> None:
+        store = make(pool_size=1)
+
+        def interrupted(connection: Any) -> None:
+            store._send(connection, self.whoami, {})
+            raise KeyboardInterrupt
+
+        before = store._connections.use(lambda lent: store._send(lent, self.whoami, {})).rows
+        with pytest.raises(KeyboardInterrupt):
+            store._connections.use(interrupted)
+        assert store._connections.use(lambda lent: store._send(lent, self.whoami, {})).rows != before
+
+    def test_an_interrupted_statement_ends_what_was_lent(self, lent: Any, table: str) -> None:
+        """Ten times, on at most four connections: none is lost."""
+        store = self.store_class(lent, table)
+        store.write(KEY, record_at(store.clock(), b"mine"), None)
+
+        def interrupted(connection: Any) -> None:
+            self.ask_only(connection)
+            raise KeyboardInterrupt
+
+        for _ in range(10):
+            with pytest.raises(KeyboardInterrupt):
+                store._connections.use(interrupted)
+            assert store.read(KEY).data == b"mine"
+        store.close()
+
+    def test_an_answer_to_another_question_is_refused(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever mixes them up: it is an error, and the connection ends."""
+        store = make(pool_size=1)
+        for number in range(3):
+            store.write(key_of(number), record_at(store.clock(), user="anna"), None)
+        send, sent = store._send, []
+
+        def shifted(connection: Any, text: str, arguments: Any) -> Any:
+            sent.append(connection)
+            if "key" in arguments:
+                return send(connection, text, {**arguments, "key": key_of(2)})
+            return send(connection, text, {**arguments, "after": "", "owner": b"anna"})
+
+        monkeypatch.setattr(store, "_send", shifted)
+        for call in (lambda: store.read(key_of(1)), lambda: list(store.records_of("bert")),
+                     lambda: list(store._pages("page"))[3:]):
+            with pytest.raises(StoreUnavailable, match="another question"):
+                call()
+        assert len(set(map(id, sent))) >= 3
+        monkeypatch.undo()
+        assert store.read(key_of(1)).user == "anna"
+
+    # -- the role of a server --------------------------------------------------------------------------------------
+
+    def test_connections_to_a_server_that_lost_its_role_are_given_up(self, make: Any) -> None:
+        """As after a failover: the connections lead to the old primary, which is healthy and refuses every write."""
+        store = make(pool_size=3)
+        version = store.write(KEY, record_at(store.clock()), None)
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda _: self.fence(store), range(3)))
+        for number in range(10):
+            version = store.write(KEY, record_at(store.clock(), str(number).encode()), version)
+
+    def fence(self, store: SQLSessionStore) -> None:
+        """Have the server take no writes on the connections that the store has now."""
+        store._connections.use(lambda lent: lent.cursor().execute(self.read_only))
+
+    def test_pool_that_is_lent_after_a_failover(self, fenced_pool: Any, table: str) -> None:
+        store = self.store_class(fenced_pool, table)
+        version = store.write(KEY, record_at(store.clock()), None)
+        for number in range(10):
+            version = store.write(KEY, record_at(store.clock(), str(number).encode()), version)
+        store.close()
 
     def test_silent_connection_is_replaced(self, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         store = make()
@@ -396,6 +567,29 @@ class SQLTests(LostAnswers):
         store.write(KEY, found, found.version)
         assert contents(store) == {KEY: b""}
         assert self.indexes(server, store) == self.indexes_of_a_new_table(server, make_bare)
+
+    def test_processes_of_the_version_before_go_on(self, server: Any, make: Any, clock: Clock) -> None:
+        """What they write names no version to remember."""
+        store = make(clock=clock)
+        columns = f"{self.quoted('key')}, data, version, created, modified, accessed, expires"
+        self.execute(server, f"INSERT INTO {store._table} ({columns}) VALUES ('{KEY}', '', 7, 1, 1, 1, NULL)")
+        mine = store.write(KEY, store.read(KEY), 7)
+        self.execute(server, f"UPDATE {store._table} SET version = 8")
+        with pytest.raises(Conflict):
+            store.write(KEY, store.read(KEY), mine)
+        store.remove(KEY, 8)
+        assert contents(store) == {}
+
+    def test_damaged_user_is_one_line_in_the_log(self, server: Any, make: Any, clock: Clock,
+                                                 caplog: pytest.LogCaptureFixture) -> None:
+        store = make(clock=clock)
+        for number in range(2):
+            store.write(key_of(number), record_at(clock.now, user="anna"), None)
+        self.execute(server, f"UPDATE {store._table} SET {self.quoted('user')} = {self.no_text} "
+                             f"WHERE {self.quoted('key')} = '{KEY}'")
+        assert store.read(KEY) is None
+        assert [record.getMessage()[:33] for record in caplog.records] == [f"session {KEY[:8]} corrupt: treated"]
+        assert contents(store) == {key_of(1): b"state"}
 
     @pytest.mark.parametrize("schema", [1, 2, 3])
     def test_table_that_lost_its_comment_is_adopted(self, server: Any, make_bare: Any, clock: Clock,

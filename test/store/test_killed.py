@@ -70,6 +70,7 @@ def place(request: Any, tmp_path: Path, kind: str) -> Iterator[Any]:
             yield server.url
     elif kind in ("postgres", "mariadb"):
         server = request.getfixturevalue(kind)
+        from_url(STORES[kind][0].format(server.url)).setup()
         try:
             yield server.url
         finally:

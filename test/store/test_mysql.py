@@ -12,8 +12,9 @@ from typing import Any
 
 import pymysql
 import pytest
+from dbutils.persistent_db import PersistentDB
 from dbutils.pooled_db import PooledDB
-from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.constants import CLIENT, COMMAND, FIELD_TYPE
 from pymysql.converters import conversions, encoders
 from pymysql.cursors import DictCursor
 from servers_sql import PASSWORD, MariaServer
@@ -23,8 +24,9 @@ import session2.store
 from session2 import ConfigurationError, StoreUnavailable
 from session2.errors import Conflict
 from session2.store.mysql import driver
-from session2.store.mysql.driver import is_free
+from session2.store.mysql.driver import _fault, is_free
 from session2.store.mysql.store import _SHAPES, _STEPS, MySQLSessionStore
+from session2.store.sql.results import Fault
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import Found, comment_of
 from session2.testing import StoreSuite
@@ -37,6 +39,8 @@ from session2.urls import from_url
 CONVERTERS = {**conversions, FIELD_TYPE.DOUBLE: Decimal, FIELD_TYPE.LONGLONG: Decimal,
               FIELD_TYPE.VAR_STRING: lambda text: text.encode() if isinstance(text, str) else text,
               FIELD_TYPE.LONG_BLOB: bytearray, str: lambda text, _: f"upper('{text}')", float: lambda *_: "NULL"}
+ODD = {**conversions, FIELD_TYPE.DOUBLE: Decimal, FIELD_TYPE.LONGLONG: str, float: lambda *_: "0", str: lambda *_: "''"}
+"""What an application may do to values."""
 
 
 @pytest.fixture
@@ -64,13 +68,16 @@ class TestMySQL(StoreSuite):
 
 class TestMySQLMore(SQLTests):
     store_class = MySQLSessionStore
+    no_text = "X'ff'"
     whoami = "SELECT connection_id()"
+    read_only = "SET SESSION TRANSACTION READ ONLY"
 
     @pytest.fixture(params=["mysql", "mariadb"])
     def scheme(self, request: Any) -> str:
         return request.param
 
-    @pytest.fixture(params=["connection", "autocommit", "odd", "bytes", "no converters", "converters", "pool"])
+    @pytest.fixture(params=["connection", "autocommit", "odd", "bytes", "no converters", "converters", "pool",
+                            "autocommit-pool"])
     def lent(self, request: Any, server: MariaServer) -> Iterator[Any]:
         kinds = {
             "connection": lambda: pymysql.connect(**server.arguments),
@@ -81,18 +88,35 @@ class TestMySQLMore(SQLTests):
             "no converters": lambda: PooledDB(pymysql, autocommit=True, conv=encoders, **server.arguments),
             "converters": lambda: PooledDB(pymysql, autocommit=True, conv=CONVERTERS, **server.arguments),
             "pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, **server.arguments),
+            "autocommit-pool": lambda: PooledDB(pymysql, maxconnections=4, blocking=True, autocommit=True,
+                                                **server.arguments),
         }
         lent = kinds[request.param]()
         yield lent
         if not isinstance(lent, pymysql.connections.Connection) or lent.open:
             lent.close()
 
+    @pytest.fixture
+    def fenced_pool(self, server: MariaServer) -> Iterator[Any]:
+        """A pool whose first connections lead to a server that does not write."""
+        pool = PooledDB(pymysql, mincached=4, maxcached=4, maxconnections=4, autocommit=True, **server.arguments)
+        loans = [pool.connection() for _ in range(4)]
+        for loan in loans:
+            loan.cursor().execute(self.read_only)
+        for loan in loans:
+            loan.close()
+        yield pool
+        pool.close()
+
     @pytest.fixture(params=["url", "__import__('pymysql').connect(**__import__('session2.store.mysql.driver', "
                             "fromlist=['x'])._from_url(url))",
                             "__import__('dbutils.pooled_db', fromlist=['x']).PooledDB(__import__('pymysql'), "
                             "maxconnections=1, **__import__('session2.store.mysql.driver', "
-                            "fromlist=['x'])._from_url(url))"],
-                    ids=["url", "connection", "pool"])
+                            "fromlist=['x'])._from_url(url))",
+                            "__import__('dbutils.pooled_db', fromlist=['x']).PooledDB(__import__('pymysql'), "
+                            "maxconnections=2, autocommit=True, blocking=True, "
+                            "**__import__('session2.store.mysql.driver', fromlist=['x'])._from_url(url))"],
+                    ids=["url", "connection", "pool", "autocommit-pool"])
     def lend(self, request: Any) -> str:
         """What to make a store with in another process."""
         return request.param
@@ -107,6 +131,11 @@ class TestMySQLMore(SQLTests):
                 return int(cursor.fetchone()[1]) - next(own)
 
             yield count
+
+    def ask_only(self, connection: Any) -> None:
+        """Send a question and leave the answer to whoever comes next."""
+        with connection.cursor() as cursor:
+            cursor.connection._execute_command(COMMAND.COM_QUERY, "SELECT 'a stranger'")
 
     def kill_connections(self, server: MariaServer) -> None:
         own = "SELECT id FROM information_schema.processlist WHERE user = 'session2' AND id <> connection_id()"
@@ -322,3 +351,73 @@ class TestMySQLMore(SQLTests):
             store.write(key, record_at(clock.now, key.encode()), None)
         assert contents(store) == {"a" * 43: b"a" * 43, "A" * 43: b"A" * 43}
         assert self.execute(server, f"SELECT count(*) FROM {store._table} WHERE `key` = '{key_of(0)}'") == [(0,)]
+
+    # -- what is lent ----------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("told", [
+        {"use_unicode": False}, {"conv": ODD}, {"charset": "latin1"}, {"charset": "gbk"}, {"cursorclass": DictCursor},
+        {"client_flag": CLIENT.FOUND_ROWS}], ids=lambda told: next(iter(told)))
+    @pytest.mark.parametrize("lend", ["arguments", "connection", "pool"])
+    def test_what_connections_were_told_is_not_believed(self, server: MariaServer, table: str, lend: str,
+                                                        told: dict[str, Any]) -> None:
+        place = {**server.arguments, **told}
+        lent: Any = place
+        if lend == "connection":
+            lent = pymysql.connect(**place)
+        elif lend == "pool":
+            lent = PooledDB(pymysql, autocommit=True, **place)
+        store = MySQLSessionStore(lent, table)
+        store.setup(drop=True)
+        version = store.write(KEY, record_at(store.clock(), user="\N{SNOWMAN}"), None)
+        assert store.read(KEY).version == version
+        assert [key for key, _ in store.records_of("\N{SNOWMAN}")] == [key for key, _ in store.scan()] == [KEY]
+        assert store.delete_old_sessions(60) == (0, 1)
+        store.remove(KEY, version)
+        store.write(KEY, record_at(store.clock(), expires=store.clock() - 1), None)
+        assert store.purge(batch=1) == 1
+        store.close()
+
+    def test_connection_of_a_thread_keeps_its_transaction(self, server: MariaServer, table: str) -> None:
+        """A pool that lends each thread its own connection lends one that the application is in a transaction on."""
+        pool = PersistentDB(pymysql, autocommit=True, **server.arguments)
+        store = MySQLSessionStore(pool, table)
+        store.setup()
+        mine = pool.connection()
+        mine.begin()
+        with mine.cursor() as cursor:
+            cursor.execute("SELECT connection_id()")
+            before = cursor.fetchall()
+            cursor.execute(f"INSERT INTO {store._table} (`key`, data, version, created, modified, accessed) "
+                           "VALUES ('theirs', '', 1, 1, 1, 1)")
+            version = store.write(KEY, record_at(store.clock()), None)
+            assert store.read(KEY).version == version
+            cursor.execute("SELECT connection_id()")
+            assert cursor.fetchall() == before
+        mine.rollback()
+        assert self.execute(server, f"SELECT count(*) FROM {store._table} WHERE `key` = 'theirs'") == [(0,)]
+        assert store.read(KEY).version == version
+        store.close()
+
+    # -- time limits -----------------------------------------------------------------------------------------------
+
+    def test_a_save_that_timed_out_is_not_applied_later(self, server: MariaServer, make: Any) -> None:
+        """The server gives up before the store does: it waited 50 seconds for a row, and for a table a day."""
+        store = make(timeout=1)
+        version = store.write(KEY, record_at(store.clock(), b"old"), None)
+        with pymysql.connect(**server.arguments) as other, other.cursor() as cursor:
+            cursor.execute(f"SELECT * FROM {store._table} FOR UPDATE")
+            with pytest.raises(StoreUnavailable, match=r"(?i)timeout|max_statement_time"):
+                store.write(KEY, record_at(store.clock(), b"late"), version)
+            other.rollback()
+            cursor.execute(f"LOCK TABLES {store._table} WRITE")
+            with pytest.raises(StoreUnavailable, match=r"(?i)timeout|max_statement_time"):
+                store.write(KEY, record_at(store.clock(), b"late"), version)
+            cursor.execute("UNLOCK TABLES")
+        assert store.read(KEY).data == b"old"
+        assert store.write(KEY, record_at(store.clock(), b"new"), version)
+
+    @pytest.mark.parametrize("code", [1047, 1290, 1792, 1836])
+    def test_codes_of_a_server_that_does_not_write(self, code: int) -> None:
+        fault = _fault(pymysql.err.OperationalError(code, "no"))
+        assert fault is Fault.WRONG_ROLE
+        assert not fault.leaves_connection

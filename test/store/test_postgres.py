@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
-from psycopg.pq import TransactionStatus
+from psycopg.adapt import Dumper, Loader
+from psycopg.pq import Conninfo, TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Float8BinaryLoader
 from psycopg.types.string import TextBinaryLoader
@@ -64,6 +67,18 @@ def server(postgres: PostgresServer) -> PostgresServer:
     return postgres
 
 
+class Reversed(Loader):
+    """What an application may do to values."""
+
+    def load(self, data: Any) -> str:
+        return bytes(data).hex()[::-1]
+
+
+class Shouting(Dumper):
+    def dump(self, obj: str) -> bytes:
+        return obj.upper().encode()
+
+
 class TestPostgres(StoreSuite):
     store_class = PostgresSessionStore
 
@@ -74,13 +89,15 @@ class TestPostgres(StoreSuite):
 
 class TestPostgresMore(SQLTests):
     store_class = PostgresSessionStore
+    no_text = r"'\xff'"
     whoami = "SELECT pg_backend_pid()"
+    read_only = "SET default_transaction_read_only = on"
 
     @pytest.fixture(params=["postgresql", "postgres"])
     def scheme(self, request: Any) -> str:
         return request.param
 
-    @pytest.fixture(params=["connection", "autocommit", "dict_row", "bytes", "loaders", "pool"])
+    @pytest.fixture(params=["connection", "autocommit", "dict_row", "bytes", "loaders", "pool", "autocommit-pool"])
     def lent(self, request: Any, server: PostgresServer) -> Iterator[Any]:
         kinds = {
             "connection": lambda: psycopg.connect(server.url),
@@ -91,14 +108,32 @@ class TestPostgresMore(SQLTests):
             "loaders": lambda: ConnectionPool(server.url, kwargs={"autocommit": True}, configure=with_loaders,
                                               min_size=1, max_size=4, open=True),
             "pool": lambda: ConnectionPool(server.url, min_size=1, max_size=4, open=True),
+            "autocommit-pool": lambda: ConnectionPool(server.url, min_size=1, max_size=4, open=True,
+                                                      kwargs={"autocommit": True}),
         }
         lent = kinds[request.param]()
         yield lent
         lent.close()
 
+    @pytest.fixture
+    def fenced_pool(self, server: PostgresServer) -> Iterator[Any]:
+        """A pool whose first connections lead to a server that does not write."""
+        fenced = iter(range(4))
+
+        def configure(connection: psycopg.Connection) -> None:
+            if next(fenced, None) is not None:
+                connection.execute(self.read_only)
+
+        with ConnectionPool(server.url, min_size=4, max_size=4, open=True, configure=configure,
+                            kwargs={"autocommit": True}) as pool:
+            pool.wait()
+            yield pool
+
     @pytest.fixture(params=["url", "__import__('psycopg').connect(url)",
-                            "__import__('psycopg_pool').ConnectionPool(url, min_size=1, max_size=1, open=True)"],
-                    ids=["url", "connection", "pool"])
+                            "__import__('psycopg_pool').ConnectionPool(url, min_size=1, max_size=1, open=True)",
+                            "__import__('psycopg_pool').ConnectionPool(url, min_size=2, max_size=2, open=True, "
+                            "kwargs={'autocommit': True})"],
+                    ids=["url", "connection", "pool", "autocommit-pool"])
     def lend(self, request: Any) -> str:
         """What to make a store with in another process."""
         return request.param
@@ -109,6 +144,10 @@ class TestPostgresMore(SQLTests):
         self.execute(server, "ALTER ROLE session2 SET log_statement = 'all'")
         yield lambda: len(re.findall("LOG:  (?:statement:|execute) ", server.log.read_text()))
         self.execute(server, "ALTER ROLE session2 RESET log_statement")
+
+    def ask_only(self, connection: Any) -> None:
+        """Send a question and leave the answer to whoever comes next."""
+        connection.pgconn.send_query(b"SELECT 'a stranger'")
 
     def kill_connections(self, server: PostgresServer) -> None:
         self.execute(server, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
@@ -237,3 +276,139 @@ class TestPostgresMore(SQLTests):
             connection.execute(f'SELECT 1 FROM "{table}" WHERE key = %s FOR UPDATE', [key_of(1)])
             assert store.purge() == 2
         assert store.purge() == 1
+
+    # -- what is lent ----------------------------------------------------------------------------------------------
+
+    def test_other_threads_keep_their_transactions(self, server: PostgresServer, table: str) -> None:
+        """The store switched the mode of the connection, and what another thread rolled back was committed."""
+        self.execute(server, f'CREATE TABLE "{table}_articles" (n int)')
+        connection, over = psycopg.connect(server.url), threading.Event()
+        store = PostgresSessionStore(connection, table)
+        store.setup()
+
+        def roll_back() -> int:
+            count = 0
+            while not over.is_set():
+                connection.execute(f'INSERT INTO "{table}_articles" VALUES (1)')
+                connection.rollback()
+                count += 1
+            return count
+
+        with ThreadPoolExecutor(1) as threads:
+            rolled_back = threads.submit(roll_back)
+            session = saved(store, n=0)
+            for turn in range(1, 301):
+                session["n"] = turn
+                store.sessions.save(session)
+            over.set()
+            assert rolled_back.result() > 50
+        assert again(store, session)["n"] == 300
+        assert self.execute(server, f'SELECT count(*) FROM "{table}_articles"') == [(0,)]
+        assert not connection.autocommit
+        store.close()
+        connection.close()
+        self.execute(server, f'DROP TABLE "{table}_articles"')
+
+    @pytest.mark.parametrize("autocommit", [True, False])
+    def test_pool_keeps_its_modes(self, server: PostgresServer, table: str, autocommit: bool) -> None:
+        told = []
+
+        class Watched(psycopg.Connection):
+            def commit(self) -> None:
+                told.append("commit")
+                super().commit()
+
+            def rollback(self) -> None:
+                told.append("rollback")
+                super().rollback()
+
+            def set_autocommit(self, value: bool) -> None:
+                told.append(value)
+                super().set_autocommit(value)
+
+        with ConnectionPool(server.url, connection_class=Watched, min_size=1, max_size=1, open=True,
+                            kwargs={"autocommit": autocommit}) as pool:
+            store = PostgresSessionStore(pool, table)
+            session = saved(store, n=0)
+            session["n"] = 1
+            store.sessions.save(session)
+            assert again(store, session)["n"] == 1
+            store.close()
+        assert told == []
+
+    # -- text that comes as bytes ----------------------------------------------------------------------------------
+
+    @pytest.fixture
+    def ascii_url(self, server: PostgresServer) -> Iterator[str]:
+        name = f"ascii_{uuid.uuid4().hex}"
+        self.execute(server, f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+        yield server.url.removesuffix("postgres") + name
+        self.execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+    @pytest.mark.parametrize("lend", [
+        lambda url: url, lambda url: psycopg.connect(url),
+        lambda url: ConnectionPool(url, min_size=1, open=True, kwargs={"autocommit": True})],
+        ids=["url", "connection", "pool"])
+    def test_database_that_knows_no_encoding(self, ascii_url: str, lend: Any) -> None:
+        self.all_that_reads_text(lend(ascii_url))
+
+    @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "SJIS"])
+    def test_encoding_of_the_environment(self, server: PostgresServer, table: str, encoding: str,
+                                         monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PGCLIENTENCODING", encoding)
+        with ConnectionPool(server.url, min_size=1, open=True, kwargs={"autocommit": True}) as pool:
+            for lent in (server.url, pool):
+                self.all_that_reads_text(lent, table)
+
+    def test_types_of_the_application(self, server: PostgresServer, table: str) -> None:
+        def configure(connection: psycopg.Connection) -> None:
+            for name in ("text", "float8", "int8", "bytea"):
+                connection.adapters.register_loader(name, Reversed)
+            connection.adapters.register_dumper(str, Shouting)
+
+        with ConnectionPool(server.url, min_size=1, open=True, kwargs={"autocommit": True},
+                            configure=configure) as pool:
+            self.all_that_reads_text(pool, table)
+
+    def all_that_reads_text(self, lent: Any, table: str | None = None) -> None:
+        store = PostgresSessionStore(lent, table)
+        store.setup(drop=True)
+        version = store.write(KEY, record_at(store.clock(), user="\N{SNOWMAN}"), None)
+        assert store.read(KEY).version == version
+        assert [key for key, _ in store.records_of("\N{SNOWMAN}")] == [key for key, _ in store.scan()] == [KEY]
+        assert store.delete_old_sessions(60) == (0, 1)
+        store.remove(KEY, version)
+        store.write(KEY, record_at(store.clock(), expires=store.clock() - 1), None)
+        assert store.purge(batch=1) == 1
+        store.close()
+        if lent is not None and not isinstance(lent, str):
+            lent.close()
+
+    # -- URLs ------------------------------------------------------------------------------------------------------
+
+    def test_hosts_of_which_one_writes(self, server: PostgresServer, table: str) -> None:
+        """Two places are tried; libpq's parameters stand in the URL beside those of the store."""
+        login, _, _ = server.url.partition("@")
+        url = (f"{login}@127.0.0.1:1,127.0.0.1:{server.port}/postgres?target_session_attrs=read-write&table={table}"
+               "&application_name=a%20shop&pool_size=2&sslmode=prefer")
+        store = from_url(url)
+        store.write(KEY, record_at(1e10), None)
+        assert self.execute(server, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'a shop'") == [(1,)]
+        store.close()
+
+    def test_host_of_a_url_may_stand_in_its_query(self, server: PostgresServer, table: str) -> None:
+        store = from_url(f"postgresql:///postgres?host={server.folder}&port={server.port}&user=session2"
+                         f"&password=p%40ss%3Aw%2Frd&table={table}")
+        assert store.read(KEY) is None
+        store.close()
+
+    def test_parameter_that_nobody_knows(self, server: PostgresServer) -> None:
+        with pytest.raises(ConfigurationError, match="'tabel'"):
+            from_url(f"{server.url}?tabel=sessions&sslmode=prefer")
+        with pytest.raises(ConfigurationError):
+            from_url(f"{server.url}?connect_timeout=soon")
+
+    def test_no_parameter_of_libpq_is_forgotten(self) -> None:
+        known = {option.keyword.decode() for option in Conninfo.get_defaults()} - {"connect_timeout", "authtype", "tty"}
+        missing = {name for name in known if not name.startswith(("scram_", "oauth_"))}
+        assert missing <= PostgresSessionStore.URL_OPTIONS

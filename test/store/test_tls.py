@@ -57,15 +57,20 @@ def server(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator
 def stored(server: Server, host: str, authority: Path) -> SessionStore:
     """Store a session over a connection to a server of this name, with a certificate of this authority."""
     store = from_url(f"{server.url.replace('127.0.0.1', host)}?ssl_ca={authority}")
+    store.setup()
     store.save_session(DictSession())
     return store
 
 
 def test_connection_is_encrypted(server: Server, certificate: Certificate) -> None:
     store = stored(server, "localhost", certificate[0])
-    with store._connections.connection() as connection, connection.cursor() as cursor:  # type: ignore[attr-defined]
-        cursor.execute(IS_ENCRYPTED[type(server)])
-        assert cursor.fetchone() == (1,)
+
+    def asked(connection: Any) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute(IS_ENCRYPTED[type(server)])
+            return cursor.fetchone()
+
+    assert store._connections.use(asked) == (1,)  # type: ignore[attr-defined]
     store.close()
 
 

@@ -35,8 +35,9 @@ class Place:
         """Make the directory, for its owner only, or for the group too."""
         if is_directory(self.directory):
             return
-        os.makedirs(self.directory, 0o700, exist_ok=True)
-        if self.shared:
+        with suppress(FileExistsError):  # what is there is told by `check`
+            os.makedirs(self.directory, 0o700, exist_ok=True)
+        if self.shared and is_directory(self.directory):
             os.chmod(self.directory, _SHARED_FOLDER)
 
     def check(self) -> None:

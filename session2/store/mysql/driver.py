@@ -15,7 +15,7 @@ from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...forks import Birthplace
-from ..sql.pool import Kind, Lender, Lent, Pool
+from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
 from ..sql.wire import is_readable
 
@@ -265,7 +265,7 @@ def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _
             return result
 
     try:
-        return connections.use(work)
+        return use_twice(connections, work, pymysql.err.Error)
     except (pymysql.err.Error, OSError) as error:
         raise StoreUnavailable(f"the table could not be set up: {_text(error)}") from error
 

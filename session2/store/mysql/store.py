@@ -65,9 +65,9 @@ class MySQLSessionStore(SQLSessionStore):
     :param conn: the arguments of ``pymysql.connect`` as a dict, or a URL ``mysql://user:password@host:port/database``
         (the store makes connections of its own, as many as it needs up to `pool_size`); a pool, such as
         ``dbutils.pooled_db.PooledDB`` or anything else whose ``connection()`` returns one of PyMySQL; or a PyMySQL
-        connection, which threads then use in turns.  While the application is in a transaction on that connection, and
-        after it broke, the store uses a connection of its own to the same place: neither ever commits or rolls back
-        what the other did.
+        connection. Of a pool the store uses connections in autocommit mode; otherwise, and instead of a single
+        connection, it makes its own to the same place. What it is lent it never commits, rolls back or switches to
+        another mode.
     :param table: the table's name, with a database if need be; `setup` makes it.
     :param durable: only True: MySQL has no durability by connection.
     :param pool_size: how many connections of its own the store opens at most, in each process.

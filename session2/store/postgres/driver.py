@@ -18,7 +18,7 @@ from psycopg.types import numeric, string
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...events import log
-from ..sql.pool import Kind, Lender, Lent, Pool
+from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
 from ..sql.wire import is_readable
 
@@ -64,7 +64,7 @@ def _until(steps: Generator[Any, Any, Any], end: float, patience: float) -> Gene
 class _Cursor(psycopg.Cursor[Any]):
     """Believes nothing that a connection was told about types, and gives no names to statements but on our own."""
 
-    adapters = property(lambda self: _ADAPTERS)  # type: ignore[assignment, unused-ignore]
+    adapters = property(lambda self: _ADAPTERS)
 
     def execute(self, *call: Any, **options: Any) -> _Cursor:
         prepare = None if isinstance(self.connection, Bounded) else False
@@ -237,7 +237,7 @@ def in_transaction(connections: Connections, action: Callable[[Any], _T]) -> _T:
             return action(_Cursor(connection, row_factory=tuple_row))
 
     try:
-        return connections.use(work)
+        return use_twice(connections, work, psycopg.Error)
     except psycopg.Error as error:
         raise StoreUnavailable(f"the table could not be set up: {_first_line(error)}") from error
 

@@ -51,6 +51,15 @@ _SHAPES: Final = columns_after(
      "modified": "double precision", "accessed": "double precision", "expires": "double precision"},
     {"expires_hour": "bigint"}, {"recent": "bytea"})
 
+# What libpq knows of in the query of a URL, but for time limits, which are the store's own.
+_LIBPQ: Final = """
+    application_name channel_binding client_encoding fallback_application_name gssdelegation gssencmode gsslib
+    hostaddr keepalives keepalives_count keepalives_idle keepalives_interval krbsrvname load_balance_hosts
+    max_protocol_version min_protocol_version options passfile replication require_auth requirepeer service
+    servicefile ssl_max_protocol_version ssl_min_protocol_version sslcert sslcertmode sslcompression sslcrl
+    sslcrldir sslkey sslkeylogfile sslmode sslnegotiation sslpassword sslrootcert sslsni target_session_attrs
+    tcp_user_timeout host port user password dbname"""
+
 
 class PostgresSessionStore(SQLSessionStore):
     """Keeps each session in a row.
@@ -71,6 +80,8 @@ class PostgresSessionStore(SQLSessionStore):
 
     The last five apply to connections the store makes.
     """
+
+    URL_OPTIONS: ClassVar = frozenset(_LIBPQ.split())
 
     _quote = '"'
     _parts: ClassVar = {"mark": "int8send(%(version)s::bigint)", "marked": "int8send(%(version)s::bigint) || recent"}

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from ...forks import Birthplace, PerProcess
 from ...mutex import Places
-from .results import StatementFailed
+from .results import Connections, StatementFailed
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -171,3 +171,12 @@ class Lent(Generic[C]):
             raise
         finally:
             self._lender.give_back(loan)
+
+
+def use_twice(connections: Connections, action: Callable[[Any], T], errors: type[Exception]) -> T:
+    """Call `action` with a connection of the store's own, and again with a new one if that fails."""
+    try:
+        return connections.use(action, fresh=True)
+    except errors:
+        connections.renew()
+        return connections.use(action, fresh=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ...errors import Conflict
@@ -86,7 +88,7 @@ class PurgeTests:
         """And not again before the time agreed on, whoever of the many it is; what failed does not count."""
         purges: list[int | None] = []
 
-        def purge(*_: object) -> int:
+        def purge(*_: Any) -> int:
             purges.append(purge_in_turn(store, 300))
             return 7
 
