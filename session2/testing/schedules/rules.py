@@ -212,7 +212,7 @@ def _lost_in_a_crash(end: End) -> bool:
     """Tell whether a login or logout was cut off when the old id was dead already and nobody was told the new one."""
     cut_off = any(request.status in ("crashed", "interrupted")
                   and any(deed.kind in ("log in", "empty") for deed in request.done) for request in end.requests)
-    return end.was_rotated and cut_off
+    return cut_off and (end.was_rotated or end.world.is_late)  # the trace does not last
 
 
 def _was_left_behind(end: End, session: float) -> bool:
