@@ -5,6 +5,7 @@
 # make bench        how fast the stores are
 # make docs         the documentation as HTML, in build/docs
 # make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
+# make explore      every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
 # make help         this
 #
 # Nothing but make and Python 3.10 or later need be there before; all else goes into .venv.
@@ -64,6 +65,9 @@ bench: .venv/with-all,dev
 
 docs: .venv/with-all,dev
 	.venv/bin/python -m sphinx -W -b html docs build/docs
+
+explore: .venv/with-all,dev
+	.venv/bin/python -m session2.testing.schedules --jobs $(JOBS) $(ARGS)
 
 soak: .venv/with-all,dev
 	.venv/bin/python -W error test/soak $(ARGS)
