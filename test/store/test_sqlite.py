@@ -502,7 +502,7 @@ def test_interrupted_anywhere_it_goes_on(path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(store.touch, KEYS[0], 2e9, None).result()
     store.close()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 9, "nobody waits for a connection that an interruption made everybody forget"
     gc.collect()
     assert open_files(path) == []
 
