@@ -281,8 +281,8 @@ class SessionManager(SessionMapping[_S]):
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
         bound, now = ties(session), self.sessions.clock()
-        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now)
-                or self.clocks.renewal_is_due(issued_at(session), now) or has_left(session, now))
+        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now) or has_left(session, now)
+                or (self.clocks.renewal is not None and self.clocks.renewal_is_due(issued_at(session), now)))
 
     def refuse_change(self, session: Session) -> Outcome:
         """Raise `ReadOnlySession` if the session was changed."""
@@ -345,5 +345,5 @@ class SessionManager(SessionMapping[_S]):
 
     def _renewal_is_due(self, session: Session) -> bool:
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
-        return ties(session).exchange is not None \
+        return self.clocks.renewal is not None and ties(session).exchange is not None \
             and self.clocks.renewal_is_due(issued_at(session), self.sessions.clock())

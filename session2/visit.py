@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from . import tokens
 from .concurrency import Concurrency, written
@@ -288,7 +288,8 @@ class Visit:
 def visit_of(session: Session) -> Visit | None:
     """Return the stay of a session's request, None outside of requests."""
     request = ties(session).exchange
-    return None if request is None else cast("Visit | None", request.visit)
+    visit: Visit | None = None if request is None else request.visit
+    return visit
 
 
 def policy_of(manager: SessionManager[Any], exchange: Exchange) -> CookiePolicy:
