@@ -38,6 +38,7 @@ class Database:
     def __init__(self, place: Place, table: str, synchronous: str, timeout: float, create: bool) -> None:
         self._place, self._table, self._synchronous, self._timeout = place, table, synchronous, timeout
         self._create_at_use = create
+        self._busy = f"other writers kept the SQLite database busy for {timeout:g} s"
         names = {"table": f'"{table}"', "due_index": f'"{table}_due"', "user_index": f'"{table}_user"'}
         self._sql = {statement: statement.format_map(names) for statement in STATEMENTS}
         self._abandoned: list[Connection] = []
@@ -77,8 +78,7 @@ class Database:
         self.close_idle()
 
     def _in_turn(self, action: Callable[[], _T]) -> _T:
-        return self._writing.run(action, self._timeout,
-                                 f"other writers kept the SQLite database busy for {self._timeout:g} s")
+        return self._writing.run(action, self._timeout, self._busy)
 
     def _use(self, action: Callable[[Connection], _T], create: bool = False) -> _T:
         connection = None
@@ -105,6 +105,12 @@ class Database:
     def _take(self, create: bool) -> Connection:
         if self._pid != os.getpid():
             notice_fork()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._take_new(create)
+
+    def _take_new(self, create: bool) -> Connection:
         for _ in attempts(max(self._timeout, 1.0)):
             try:
                 return self._idle.pop()
