@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 RATE = 0.1
 """Seconds of a small step of the wall clock that are made up for in each second."""
@@ -18,10 +20,10 @@ PATIENCE = 60.0
 """Seconds for which the wall clock must stand by a larger step before it is believed."""
 
 
-def elapsed() -> float:
-    """Return seconds since about the machine's start, that nobody can set; time it was suspended counts too."""
-    boot = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boot is None else time.clock_gettime(boot)
+_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", None)
+
+# Seconds since about the machine's start, that nobody can set; where the system tells, with those it was suspended.
+elapsed: Final[Callable[[], float]] = time.monotonic if _BOOT is None else partial(time.clock_gettime, _BOOT)
 
 
 class SteadyClock:
@@ -46,6 +48,9 @@ class SteadyClock:
         last, offset, doubted = self._state
         elapsed = self._elapsed()
         error = self._wall() - elapsed - offset
+        if -TOLERANCE < error < TOLERANCE and doubted is None:  # as nearly always
+            self._state = elapsed, offset, None
+            return elapsed + offset
         if abs(error) > SMALL:
             doubted = elapsed if doubted is None else doubted
             if elapsed - doubted >= PATIENCE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Final
 
 from .errors import ConfigurationError
@@ -45,7 +46,7 @@ class Clocks:
         if self.idle is not None and self.touch_interval >= self.idle:
             raise ConfigurationError("touch_interval must be shorter than idle_timeout, or sessions in use would end")
 
-    @property
+    @cached_property
     def touch_interval(self) -> float:
         """Seconds that pass at least between two touches."""
         return min(300.0, (self.idle or 3000.0) / 10) if self.touch is None else self.touch

@@ -38,7 +38,7 @@ class Codec:
         record = found.record
         assert record is not None
         accessed = record.accessed
-        if traces.is_emptied(record):
+        if found.absence is not None and traces.is_emptied(record):
             session, accessed = self._emptied(session_class, record), record.modified
             payload = self.payload(session)
         else:
@@ -73,9 +73,13 @@ class Codec:
         finally:
             bound.id = id
 
-    def record(self, session: Session, payload: bytes, key: str, now: float) -> Record:
-        """Return what to store under `key`; `SerializationError` if it could not be read again."""
-        check(self._form.serializer, session.get_state(), payload)
+    def record(self, session: Session, payload: bytes, key: str, now: float, checked: bool = False) -> Record:
+        """Return what to store under `key`; `SerializationError` if it could not be read again.
+
+        :param checked: whether that is known already.
+        """
+        if not checked:
+            check(self._form.serializer, session.get_state(), payload)
         bound = ties(session)
         return Record(self._form.serializer.seal(payload, key), bound.created, now, bound.accessed, bound.expires,
                       session.user_key())
@@ -109,11 +113,12 @@ class Codec:
             check(self._form.serializer, session.get_state(), payload)
             raise
 
-    def is_untouched(self, session: Session) -> bool:
-        """Tell, without much ado, whether a stored session is just as it was loaded, its id included."""
+    def pending(self, session: Session) -> bytes | None:
+        """Return what there is to store of a session, None if it is, to the byte, what it was loaded as."""
         bound = ties(session)
-        origin = bound.origin
-        return origin is not None and bound.id == origin.id and self.payload(session) == origin.payload
+        origin, payload = bound.origin, self.payload(session)
+        same_place = origin is not None and bound.id == origin.id
+        return None if same_place and payload == origin.payload else payload  # type: ignore[union-attr]
 
     def is_changed(self, session: Session) -> bool:
         """Tell whether the session holds anything else than what is stored of it."""

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from itertools import zip_longest
 from typing import Any, Final
 
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None), type})
-
-_END: Final = object()
 
 
 def same(a: Any, b: Any) -> bool:
@@ -37,12 +34,19 @@ def _same(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
 
 
 def _same_items(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
-    pairs = zip_longest(a, b, fillvalue=_END)
-    return len(a) == len(b) and all(_same(one, other, there, back) for one, other in pairs)
+    if len(a) != len(b):
+        return False
+    for one, other in zip(a, b, strict=True):
+        kind = type(one)
+        if kind is not type(other):
+            return False
+        if one != other if kind in _PLAIN else not _same(one, other, there, back):
+            return False
+    return True
 
 
 def _same_dicts(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
-    return _same_items(list(a.items()), list(b.items()), there, back)
+    return _same_items(a.keys(), b.keys(), there, back) and _same_items(a.values(), b.values(), there, back)
 
 
 def _same_sets(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:

@@ -99,10 +99,8 @@ def _sets(header: tuple[str, str], cookie: str) -> bool:
     return header[0].lower() == "set-cookie" and header[1].startswith(f"{cookie}=")
 
 
-def in_progress(exchange: Exchange | None) -> Exchange:
-    """Return the exchange, or that of the request Quixote is processing: its Publisher calls a manager without any."""
-    if exchange is not None:
-        return exchange
+def in_progress() -> Exchange:
+    """Return the exchange of the request Quixote is processing: its Publisher calls a manager without any."""
     from session2_quixote import current_exchange
 
     return cast(Exchange, current_exchange())

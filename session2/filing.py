@@ -90,9 +90,13 @@ class Filing:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
-    def write(self, session: Session, id: str | None, key: str, payload: bytes, expected: Version | None) -> None:
-        """Store the session and bind it to its record; `Conflict` if the version there is another one."""
-        record = self.codec.record(session, payload, key, self.clock())
+    def write(self, session: Session, id: str | None, key: str, payload: bytes, expected: Version | None,
+              checked: bool = False) -> None:
+        """Store the session and bind it to its record; `Conflict` if the version there is another one.
+
+        :param checked: whether it is known that the payload can be read again.
+        """
+        record = self.codec.record(session, payload, key, self.records.clock(), checked)
         version = self.records.write(key, record, expected)
         ties = session._ties
         ties.id, ties.origin = id, Origin(id, key, record._replace(version=version), payload)

@@ -72,6 +72,7 @@ class WholeSessions:
     """What `Sessions` is for a store of records, for one of whole sessions: no more than that can do."""
 
     clock = staticmethod(time.time)
+    left = ()
 
     def __init__(self, store: Any) -> None:
         self._store = store
@@ -94,7 +95,7 @@ class WholeSessions:
     def locate(self, session_id: str) -> Found[Any]:
         return self.find(session_id, Session)
 
-    def save(self, session: Session, merge: bool = True) -> Outcome:
+    def save(self, session: Session, merge: bool = True, pending: bytes | None = None) -> Outcome:
         self._store.save_session(session)
         _stored(session, str(session.id))
         return Outcome.SAVED
@@ -125,8 +126,8 @@ class WholeSessions:
     def touch(self, session: Session) -> None:
         self._store.save_session(session)
 
-    def is_untouched(self, session: Session) -> bool:
-        return False
+    def pending(self, session: Session) -> bytes | None:
+        return b""
 
     def is_changed(self, session: Session) -> bool:
         return True

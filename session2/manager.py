@@ -88,43 +88,44 @@ class SessionManager(SessionMapping[_S]):
 
     def start_request(self, exchange: Exchange | None = None, concurrency: Concurrency | None = None) -> None:
         """Load the session the cookie names, or begin a new one, into ``exchange.session``."""
-        exchange = in_progress(exchange)
+        if exchange is None:
+            exchange = in_progress()
         if exchange.visit is not None:
             exchange.visit.close()
-        self.sessions.release_left()
-        if concurrency is None:
-            concurrency = self.concurrency(exchange) if callable(self.concurrency) else self.concurrency
-        exchange.visit = visit = Visit(self, exchange, known_mode(concurrency))
+        if self.sessions.left:
+            self.sessions.release_left()
+        mode = concurrency or self.concurrency
+        exchange.visit = visit = Visit(self, exchange, known_mode(mode(exchange) if callable(mode) else mode))
         visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.finish()
 
     def finish_failed_request(self, exchange: Exchange | None = None) -> None:
         """Forget what the request did to its session, a logout included."""
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.close()
 
     def settle_request(self, exchange: Exchange | None = None, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now, if `headers_sent` does not rule that out; see `Visit.settle`."""
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.settle(headers_sent)
 
     def lock_request(self, exchange: Exchange | None = None) -> None:
         """Lock the session of a request under way, and take in what others stored since it was loaded."""
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.lock()
 
     def unlock_request(self, exchange: Exchange | None = None) -> None:
         """Release the lock of a request under way; what it changes from here on is merged."""
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.unlock()
 
     def renew_lock(self, exchange: Exchange | None = None) -> None:
         """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.renew_lock()
 
     def expire_session(self, exchange: Exchange | None = None, clear_site_data: bool = False) -> None:
@@ -132,34 +133,34 @@ class SessionManager(SessionMapping[_S]):
 
         :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
         """
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.expire(clear_site_data)
 
     def maintain_session(self, session: Session, exchange: Exchange | None = None) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         ties(session)
-        if visit := in_progress(exchange).visit:
+        if visit := (exchange or in_progress()).visit:
             visit.maintain(session)
 
     def get_session(self, exchange: Exchange | None = None) -> Session | None:
         """Return the session of the current request."""
-        return in_progress(exchange).session
+        return (exchange or in_progress()).session
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
     def set_session_cookie(self, session_id: str, exchange: Exchange | None = None) -> None:
         """Send the session cookie."""
-        exchange = in_progress(exchange)
+        exchange = exchange or in_progress()
         send_cookie(exchange, policy_of(self, exchange), session_id)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
-        exchange = in_progress(exchange)
+        exchange = exchange or in_progress()
         send_cookie(exchange, policy_of(self, exchange), None)
 
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
-        exchange = in_progress(exchange)
+        exchange = exchange or in_progress()
         values = exchange.get_cookies(policy_of(self, exchange).name)
         return any(map(self.has_session, values) if must_exist else values)
 
@@ -180,9 +181,9 @@ class SessionManager(SessionMapping[_S]):
             return found
         bound = ties(found.session)
         end = self.clocks.end_of(bound.created, bound.accessed)
-        if end is not None and end <= self.sessions.clock():
-            found.session, found.absence = None, Absence.EXPIRED  # the record was stored under more generous clocks
         bound.ends_early = bound.expires is not None and bound.expires != end
+        if end is not None and end != bound.expires and end <= self.sessions.clock():
+            found.session, found.absence = None, Absence.EXPIRED  # the record was stored under more generous clocks
         return found
 
     def load(self, session_id: str | None) -> _S | None:
@@ -193,12 +194,13 @@ class SessionManager(SessionMapping[_S]):
         return found.session if found.absence is None else None
 
     def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None,
-             instead_of: Sequence[Session] = ()) -> Outcome:
+             instead_of: Sequence[Session] = (), pending: bytes | None = None) -> Outcome:
         """Store the session, merging with what others stored meanwhile; give it an id if it needs a new one.
 
         :param concurrency: in place of the manager's own.
         :param lease: the lock the request holds.
         :param instead_of: sessions that end when this one is stored, as at a logout and login in one request.
+        :param pending: what `Sessions.pending` returned, if nothing was changed since.
         """
         mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
         if mode == "read-only":
@@ -208,7 +210,7 @@ class SessionManager(SessionMapping[_S]):
         if self._renewal_is_due(session):
             outcome = self._renew(session, mode, lease)
         else:
-            outcome = self.save_in_place(session, mode, lease)
+            outcome = self.save_in_place(session, mode, lease, pending)
         for other in instead_of:
             self._home(session).end(other, replaced=True)
         return outcome
@@ -246,7 +248,8 @@ class SessionManager(SessionMapping[_S]):
 
     # -- for a visit -----------------------------------------------------------------------------------------------
 
-    def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
+    def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None,
+                      pending: bytes | None = None) -> Outcome:
         """Store the session under the id it has."""
         bound = ties(session)
         before = bound.accessed, bound.expires
@@ -254,7 +257,8 @@ class SessionManager(SessionMapping[_S]):
         home = self._home(session)
         if trace := left_behind(session, bound.accessed):
             home.forget(trace)
-        outcome = written(partial(home.save, session), mode, lease)
+            pending = None
+        outcome = written(partial(home.save, session, pending=pending), mode, lease)
         if outcome is Outcome.REVIVED and (visit := visit_of(session)):
             visit.cookie = None  # the browser may have been told to forget it
         if outcome is Outcome.UNCHANGED:
@@ -277,8 +281,8 @@ class SessionManager(SessionMapping[_S]):
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
         bound, now = ties(session), self.sessions.clock()
-        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now)
-                or self.clocks.renewal_is_due(issued_at(session), now) or has_left(session, now))
+        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now) or has_left(session, now)
+                or (self.clocks.renewal is not None and self.clocks.renewal_is_due(issued_at(session), now)))
 
     def refuse_change(self, session: Session) -> Outcome:
         """Raise `ReadOnlySession` if the session was changed."""
@@ -341,5 +345,5 @@ class SessionManager(SessionMapping[_S]):
 
     def _renewal_is_due(self, session: Session) -> bool:
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
-        return ties(session).exchange is not None \
+        return self.clocks.renewal is not None and ties(session).exchange is not None \
             and self.clocks.renewal_is_due(issued_at(session), self.sessions.clock())

@@ -44,7 +44,8 @@ def unnote(session: Session, before: dict[str, Any]) -> None:
 
 def issued_at(session: Session) -> float:
     """Return when the session got the id it has."""
-    issued: float | None = vars(session).get("_issued")
+    state = session.__dict__
+    issued: float | None = state["_issued"] if "_issued" in state else None  # noqa: SIM401 (no call for most)
     return ties(session).created if issued is None else issued
 
 
@@ -55,7 +56,7 @@ def lock_name(session: Session) -> str | None:
 
 def has_left(session: Session, now: float) -> bool:
     """Tell whether there is a trace of the last renewal to be removed: its grace is over."""
-    left = vars(session).get("_left")
+    left = session.__dict__["_left"] if "_left" in session.__dict__ else None  # noqa: SIM401 (no call for most)
     return left is not None and left[1] <= now
 
 

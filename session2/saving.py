@@ -27,12 +27,13 @@ class Saving:
         self.filing = filing
         self.codec = filing.codec
 
-    def save(self, session: Session, merge: bool = True) -> Outcome:
+    def save(self, session: Session, merge: bool = True, pending: bytes | None = None) -> Outcome:
         """Store what the session holds, never over what somebody else wrote meanwhile.
 
         :param merge: False raises `SessionConflict` where there is something to merge.
+        :param pending: the payload, if it is known already.
         """
-        payload = self.codec.payload(session)
+        payload = self.codec.payload(session) if pending is None else pending
         origin = session._ties.origin
         if origin is None:
             return self.insert(session, payload)
@@ -67,8 +68,8 @@ class Saving:
     def _replace(self, session: Session, origin: Origin, payload: bytes, merge: bool) -> Outcome:
         for _ in attempts(MERGE_PATIENCE):
             was_emptied = traces.is_emptied(origin.record)
-            try:
-                self.filing.write(session, origin.id, origin.key, payload, origin.record.version)
+            try:  # to see that it is changed it was decoded
+                self.filing.write(session, origin.id, origin.key, payload, origin.record.version, checked=True)
                 return Outcome.REVIVED if was_emptied else Outcome.SAVED
             except Conflict:
                 if not merge:

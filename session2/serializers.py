@@ -15,6 +15,7 @@ import pickle
 import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from importlib import import_module
 from types import ModuleType, NoneType
 from typing import Any, ClassVar, Final
@@ -55,11 +56,11 @@ class Serializer(ABC):
 
     def _body(self, data: bytes) -> bytes:
         header = self._header
-        if not data.startswith(header):
+        if data[:len(header)] != header:
             raise SerializationError(f"the record is not of the format {self.tag!r} this store is made for")
         return data[len(header):]
 
-    @property
+    @cached_property
     def _header(self) -> bytes:
         return b"s2 " + self.tag.encode("ascii") + b" "
 
@@ -311,7 +312,7 @@ def _names(kinds: frozenset[type]) -> str:
 
 
 def _checked(state: Any) -> State:
-    if not isinstance(state, dict):
+    if type(state) is not dict and not isinstance(state, dict):
         raise SerializationError(f"a session state is a dict, this record holds a {type(state).__name__}")
     return state
 

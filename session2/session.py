@@ -275,9 +275,10 @@ class DictSession(Session, MutableMapping[str, Any]):
 
 def ties(session: Session) -> Ties:
     """Return what binds a session to its record and its request; TypeError for a session of somebody else's."""
-    if not isinstance(session, Session):
-        raise not_ours(type(session), "session")
-    return session._ties
+    try:
+        return session._ties
+    except AttributeError:
+        raise not_ours(type(session), "session") from None
 
 
 

@@ -48,7 +48,8 @@ class Sessions:
         self.saving = saving = Saving(filing)
         self.clock, self.tell, self.locate = filing.clock, filing.tell, filing.locate
         self.save, self.merge_in = saving.save, saving.merge_in
-        self.is_changed, self.is_untouched, self.user_changed = codec.is_changed, codec.is_untouched, codec.user_changed
+        self.is_changed, self.pending, self.user_changed = codec.is_changed, codec.pending, codec.user_changed
+        self.left = filing.records.queues.left
 
     def key(self, session_id: str) -> str:
         """Return the key under which the session of this id is filed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from . import tokens
 from .concurrency import Concurrency, written
@@ -83,16 +83,19 @@ class Visit:
         """
         if self.finished:
             return
-        session = self.exchange.session
-        if session is not None and not self.ended and self._was_only_looked_at(session):
-            return
-        self._settle(session, headers_sent)
+        session, pending = self.exchange.session, None
+        if session is not None and not self.ended and session._ties.id == self.cookie:
+            pending = self.sessions.pending(session)
+            if pending is None and not self.manager.is_due(session):  # what most requests come to
+                return
+        self._settle(session, headers_sent, pending)
         self.ended = []
 
     def close(self) -> None:
         """End the request: nothing is stored for it any more, and its lock is free."""
         self.finished = True
-        self.unlock()
+        if self.lease is not None:
+            self.unlock()
 
     def expire(self, clear_site_data: bool = False) -> None:
         """Log out: end the session when the request succeeds; a fresh one stands in its place at once.
@@ -160,7 +163,7 @@ class Visit:
     def _first_that_lives(self, values: list[str]) -> Found[Any] | None:
         """Return what is found by the first cookie that names a live session, or else by the first that could."""
         first = None
-        for value in [value for value in dict.fromkeys(values) if tokens.is_id(value)][:_CANDIDATES]:
+        for value in [value for value in values if tokens.is_id(value)][:_CANDIDATES]:
             found = self.manager.find(value, self.sessions)
             if first is None or found.absence is None:
                 first, self.cookie = found, value
@@ -187,13 +190,7 @@ class Visit:
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
-    def _was_only_looked_at(self, session: Session) -> bool:
-        """Tell whether there is nothing to store and nothing to send: what most requests come to."""
-        if session._ties.id != self.cookie or not self.sessions.is_untouched(session):
-            return False
-        return not self.manager.is_due(session)
-
-    def _settle(self, session: Session | None, headers_sent: bool) -> None:
+    def _settle(self, session: Session | None, headers_sent: bool, pending: bytes | None) -> None:
         ended = self.ended
         if ended and self.concurrency == "read-only":
             raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
@@ -205,7 +202,7 @@ class Visit:
         elif headers_sent:
             self._keep_late(session, ended)
         else:
-            self._keep(session, ended)
+            self._keep(session, ended, pending)
         if self.clear_site_data and not headers_sent:
             self.exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
 
@@ -243,14 +240,18 @@ class Visit:
         else:
             self.manager.save_in_place(session, self.concurrency, self.lease)
 
-    def _keep(self, session: Session, ended: list[Session], may_send: bool = True) -> None:
-        """Store the session and send the cookie, or have it sent at the end, when the store is asked once more."""
+    def _keep(self, session: Session, ended: list[Session], pending: bytes | None = None,
+              may_send: bool = True) -> None:
+        """Store the session and send the cookie, or have it sent at the end, when the store is asked once more.
+
+        :param pending: the payload to store, if it is known already.
+        """
         if not ended and self._comes_late(session):
             self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
         ties = session._ties
         seen = ties.accessed
-        outcome = self.manager.save(session, self.concurrency, self.lease, ended)
+        outcome = self.manager.save(session, self.concurrency, self.lease, ended, pending)
         if outcome not in (Outcome.GONE, Outcome.REPLACED) and self._cookie_is_due(session, seen, outcome):
             if not may_send:
                 self.cookie = None
@@ -287,7 +288,8 @@ class Visit:
 def visit_of(session: Session) -> Visit | None:
     """Return the stay of a session's request, None outside of requests."""
     request = ties(session).exchange
-    return None if request is None else cast("Visit | None", request.visit)
+    visit: Visit | None = None if request is None else request.visit
+    return visit
 
 
 def policy_of(manager: SessionManager[Any], exchange: Exchange) -> CookiePolicy:

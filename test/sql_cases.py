@@ -500,6 +500,8 @@ class SQLTests(LostAnswers):
         assert store.delete_old_sessions(60)[1] == 3
         assert len(list(store.sessions.revoke("anna"))) == 3
         assert list(store.records_of("anna")) == []
+        for trace, _ in store.scan():
+            store.remove(trace)
         store.write(KEY, record_at(clock.now), None)
         clock.advance(20)
         assert store.purge(unused_since=clock.now) == 1

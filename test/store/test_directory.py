@@ -97,7 +97,7 @@ class TestNames:
         path.write_bytes(b"")
         with pytest.raises(ConfigurationError, match="is not a directory"):
             DirectorySessionStore(path)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(ConfigurationError, match="is not a directory"):
             DirectorySessionStore(path, True)
 
     def test_made_with_its_parents(self, tmp_path: Path) -> None:

@@ -103,6 +103,7 @@ def attempt(victims: Victims, url: str, step: str, key: str, *options: str) -> t
     """Do the step in another process; return how that ended, the system calls it made, and what is there now."""
     before, after = STEPS[step]
     with closing(from_url(url)) as store:
+        store.setup()
         version = None if before is None else store.write(key, before, None)
         for other, record in OTHERS.items():  # so that in a file they may be behind it
             put(store, other, record)

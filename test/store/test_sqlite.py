@@ -477,7 +477,7 @@ class Interruption(BaseException):
 
 def test_interrupted_anywhere_it_goes_on(path: Path) -> None:
     """A signal, a time limit or a greenlet that is killed may strike at any instruction."""
-    store = SQLiteSessionStore(path, timeout=2.0, create=True)
+    store = SQLiteSessionStore(path, timeout=20.0, create=True)
     store.write(KEYS[0], record(expires=None), None)
 
     def interrupt(*_: object) -> None:
@@ -502,7 +502,7 @@ def test_interrupted_anywhere_it_goes_on(path: Path) -> None:
     with ThreadPoolExecutor(1) as threads:
         assert threads.submit(store.touch, KEYS[0], 2e9, None).result()
     store.close()
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 15, "nobody waits for a connection that an interruption made everybody forget"
     gc.collect()
     assert open_files(path) == []
 

@@ -21,7 +21,7 @@ from typing import Final
 from ...record import Record
 from ..records import KEY, checked_key
 from .place import Place, exists
-from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
+from .sessionfile import CHANGE, MAKE_ONLY, hold, key_of, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
 from .status import due_time, end_time, give_to, is_due, latest_due, set_due, set_times
 
@@ -116,7 +116,7 @@ class Folder(Place):
         """
         # The sum makes versions grow; the clock keeps one from coming back after the file was removed.
         version = max(time.time_ns(), image.newest + 1)
-        slot = pack_slot(os.path.basename(path), record, version)
+        slot = pack_slot(key_of(path), record, version)
         try:
             self._enter_first(path, record, live)
             if not image.half:

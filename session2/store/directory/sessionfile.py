@@ -33,6 +33,11 @@ class NoFile(FileNotFoundError):
     """There is something in the place of a session that is no regular file."""
 
 
+def key_of(path: str) -> str:
+    """Return the key of a session file: its name."""
+    return path.rpartition("/")[2]
+
+
 def look(path: str) -> Image:
     """Return what a file holds, without waiting for anybody who writes into it.
 
@@ -41,7 +46,7 @@ def look(path: str) -> Image:
     while True:
         fd = open_file(path, READ)
         try:
-            key = os.path.basename(path)
+            key = key_of(path)
             image = parse(_fetch(fd), key)
             found = _look_again(fd, key) if image.torn else image
             if found is not None:
@@ -66,7 +71,7 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
         fd = open_file(path, flags)
         try:
             _lock(fd, LOCK_EX)
-            image = parse(_fetch(fd), os.path.basename(path))
+            image = parse(_fetch(fd), key_of(path))
             if not image.doubt or os.fstat(fd).st_nlink:
                 return fd, image
         except BaseException:
@@ -77,9 +82,12 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
 
 def _lock(fd: int, kind: int) -> None:
     """Take the lock of a file; TimeoutError if its holder does not let go of it."""
-    for _ in attempts(_PATIENCE, shortest=0.0001, longest=0.005):
-        with suppress(BlockingIOError):
-            return flock(fd, kind | LOCK_NB)
+    try:
+        return flock(fd, kind | LOCK_NB)
+    except BlockingIOError:
+        for _ in attempts(_PATIENCE, shortest=0.0001, longest=0.005):
+            with suppress(BlockingIOError):
+                return flock(fd, kind | LOCK_NB)
     raise TimeoutError(errno.ETIMEDOUT, "another process holds the lock of a session and does not go on")
 
 
