@@ -1,4 +1,4 @@
-"""Stores that each break one promise, and a suite for each; `test_store_suite.py` runs them."""
+"""Stores that each break one promise, and a suite for each; `test_suite.py` runs them."""
 
 from __future__ import annotations
 
