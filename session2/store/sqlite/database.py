@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sqlite3
 import time
@@ -198,6 +199,8 @@ class Database:
     def _close_all(self) -> None:
         end = time.monotonic() + self._timeout
         self.close_idle()
+        if any(map(_is_open, list(self._connections))):
+            gc.collect()  # a connection refers to itself: one that an interruption lost is still there
         while any(map(_is_open, list(self._connections))) and time.monotonic() < end:
             time.sleep(0.001)
             self.close_idle()
