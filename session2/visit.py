@@ -31,7 +31,7 @@ _CANDIDATES: Final = 5
 class Visit:
     """What a manager does for one request."""
 
-    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished",
+    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "headers_sent",
                  "lease", "manager", "policy", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
@@ -47,6 +47,7 @@ class Visit:
         self.ended: list[Session] = []
         """Sessions logged out of during the request; ended when it succeeds."""
         self.clear_site_data = False
+        self.headers_sent = False
         self.lease: Lease | None = None
         self.finished = False
 
@@ -88,7 +89,8 @@ class Visit:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
                 return
-        self._settle(session, headers_sent, pending)
+        self.headers_sent = headers_sent
+        self._settle(session, pending)
         self.ended = []
 
     def close(self) -> None:
@@ -190,7 +192,7 @@ class Visit:
 
     # -- storing ---------------------------------------------------------------------------------------------------
 
-    def _settle(self, session: Session | None, headers_sent: bool, pending: bytes | None) -> None:
+    def _settle(self, session: Session | None, pending: bytes | None) -> None:
         ended = self.ended
         if ended and self.concurrency == "read-only":
             raise ReadOnlySession('a request with concurrency="read-only" logged out; nothing was written')
@@ -199,11 +201,11 @@ class Visit:
             self._end(ended)
             if session is not None and not is_new:
                 self._empty(session)
-        elif headers_sent:
+        elif self.headers_sent:
             self._keep_late(session, ended)
         else:
             self._keep(session, ended, pending)
-        if self.clear_site_data and not headers_sent:
+        if self.clear_site_data and not self.headers_sent:
             self.exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
 
     def _end(self, ended: list[Session]) -> None:
@@ -225,7 +227,7 @@ class Visit:
         while outcome is None and not session.has_info():
             outcome = written(partial(self.sessions.empty, session), self.concurrency, self.lease)
         if outcome is None:
-            self._keep(session, [])
+            self._keep_late(session, []) if self.headers_sent else self._keep(session, [])
         elif outcome is Outcome.GONE and session._ties.id is None:
             self._send_cookie(None)
 
@@ -282,7 +284,8 @@ class Visit:
         return self.absence is Absence.ROTATED or self.sessions.locate(self.cookie).absence is Absence.ROTATED
 
     def _send_cookie(self, session_id: str | None) -> None:
-        send_cookie(self.exchange, self.policy, session_id)
+        if not self.headers_sent:
+            send_cookie(self.exchange, self.policy, session_id)
 
 
 def visit_of(session: Session) -> Visit | None:

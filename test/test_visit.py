@@ -523,3 +523,17 @@ def test_an_order_that_was_changed_is_kept(kind: type) -> None:
 
 def test_true_is_not_one_in_a_union() -> None:
     assert merge.union([], [True], [1]) == [1, True]
+
+
+@pytest.mark.parametrize("end", ["logout", "emptied"])
+def test_what_ends_when_the_headers_are_out_sends_no_cookie(end: str) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start()
+    if end == "logout":
+        site.manager.expire_session(request)
+    else:
+        request.session.clear()  # type: ignore[union-attr]
+    site.manager.settle_request(request, headers_sent=True)
+    assert not request.sent
+    assert not site.sessions()
