@@ -57,8 +57,8 @@ def late_answer_drops_the_cookie(patch):
     """Fault 17: a request whose session was ended by another one has the browser forget its cookie."""
     keep = Visit._keep
 
-    def keep_and_drop(self, session, ended):
-        keep(self, session, ended)
+    def keep_and_drop(self, session, *arguments, **options):
+        keep(self, session, *arguments, **options)
         if session._ties.origin is not None and not self.sessions.stands(session):
             self._send_cookie(None)
     patch.setattr(Visit, "_keep", keep_and_drop)
@@ -102,9 +102,9 @@ def takes_all_for_changed(patch):
     """Fault 4: what a merge takes for the state of before is that of the first load, also after a save."""
     write = Filing.write
 
-    def write_and_forget(self, session, id, key, payload, expected):
+    def write_and_forget(self, session, *arguments, **options):
         before = session._ties.origin
-        write(self, session, id, key, payload, expected)
+        write(self, session, *arguments, **options)
         if before is not None:
             session._ties.origin = session._ties.origin._replace(payload=before.payload)
     patch.setattr(Filing, "write", write_and_forget)
