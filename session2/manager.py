@@ -252,8 +252,6 @@ class SessionManager(SessionMapping[_S]):
         before = bound.accessed, bound.expires
         self._use(session)
         home = self._home(session)
-        if trace := left_behind(session, bound.accessed):
-            home.forget(trace)
         outcome = written(partial(home.save, session), mode, lease)
         if outcome is Outcome.REVIVED and (visit := visit_of(session)):
             visit.cookie = None  # the browser may have been told to forget it
@@ -314,10 +312,15 @@ class SessionManager(SessionMapping[_S]):
         return outcome
 
     def _use(self, session: Session) -> None:
-        """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
+        """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded.
+
+        The trace of the last renewal is removed when its grace is over.
+        """
         bound = ties(session)
         bound.accessed = max(self.sessions.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
+        if trace := left_behind(session, bound.accessed):
+            self._home(session).forget(trace)
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

@@ -68,6 +68,18 @@ def test_a_late_request_does_not_prolong_the_grace_of_an_old_id() -> None:
     assert site.manager.load(old) is None
 
 
+def test_each_renewal_removes_the_trace_of_the_last_one() -> None:
+    site = Site(renew_after=1000)
+    site.visit(a=1)
+    old = [site.id]
+    for _ in range(4):
+        site.now += 1001
+        site.visit()
+        old.append(site.id)
+    assert len(set(old)) == 5
+    assert [site.store._look_up(tokens.hash_id(id)) for id in old[:3]] == [None] * 3, "the old id told the new one"
+
+
 def test_a_logout_ends_a_session_that_was_renewed_meanwhile() -> None:
     site = Site(renew_after=1000)
     site.visit("joe")
