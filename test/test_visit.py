@@ -385,6 +385,44 @@ def test_what_was_not_changed_since_it_was_stored_is_no_change_of_mine(store_fir
     assert site.content == {"shared": [3], "mine": 2}
 
 
+@pytest.mark.parametrize("order", [{}, {"order": 1}])
+def test_a_form_token_is_used_once_also_if_nothing_else_is_in_the_session(order: dict[str, int]) -> None:
+    site = Site()
+    tokens: list[str] = []
+    site.visit(lambda session: tokens.append(session.create_form_token()))
+    one, other = site.start(), site.start()
+    for request in (one, other):
+        request.session.remove_form_token(tokens[0])  # type: ignore[union-attr]
+    other.session.update(order)  # type: ignore[union-attr]
+    site.finish(one)
+    with pytest.raises(SessionConflict, match="twice"):
+        site.finish(other)
+
+
+def test_a_form_token_that_is_made_and_used_in_one_request_is_no_conflict() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    one = site.start()
+    one.session.remove_form_token(one.session.create_form_token())  # type: ignore[union-attr]
+    site.visit(put(b=2))
+    site.finish(one)
+    assert site.content == {"a": 1, "b": 2}
+
+
+def test_a_form_token_is_used_once_also_if_many_others_are_used_meanwhile() -> None:
+    site = Site()
+    tokens: list[str] = []
+    site.visit(lambda session: tokens.append(session.create_form_token()))
+    slow = site.start()
+    slow.session.remove_form_token(tokens[0])  # type: ignore[union-attr]
+    site.visit(lambda session: session.remove_form_token(tokens[0]))
+    for _ in range(16):
+        site.visit(lambda session: session.remove_form_token(session.create_form_token()))
+        site.visit(put(a=1))
+    with pytest.raises(SessionConflict, match="twice"):
+        site.finish(slow)
+
+
 def test_of_two_requests_that_use_one_form_token_the_second_fails() -> None:
     site = Site()
     tokens: list[str] = []
