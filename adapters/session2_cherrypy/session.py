@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable, Generator, ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any, Literal
@@ -183,18 +183,6 @@ class StoreSession(LazySession):
         clean(self.manager.store)
 
     # -- the mapping -----------------------------------------------------------------------------------------------
-
-    def keys(self) -> KeysView[str]:
-        """Return a view of the keys of this session."""
-        return self.session.keys()
-
-    def values(self) -> ValuesView[Any]:
-        """Return a view of the values of this session."""
-        return self.session.values()
-
-    def items(self) -> ItemsView[str, Any]:
-        """Return a view of the items of this session."""
-        return self.session.items()
 
     @property
     def _data(self) -> dict[str, Any]:
