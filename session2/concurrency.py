@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar, get_args
 
-from .errors import ConfigurationError, LockLost, SessionConflict
+from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
 from .store.lock import Lease
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
@@ -27,6 +27,8 @@ def written(write: Callable[..., _Result], mode: Concurrency, lease: Lease | Non
     """Return what `write` does, which is called with ``merge`` as the mode demands."""
     if mode == "merge":
         return write(merge=True)
+    if mode == "read-only":
+        raise ReadOnlySession('a request with concurrency="read-only" is to write; nothing was written')
     try:
         return write(merge=False)
     except SessionConflict:

@@ -7,10 +7,12 @@ Bytes alone will not do either: a set of objects that hash by identity is pickle
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 _PLAIN: Final = frozenset({str, int, bool, bytes, type(None), type})
+
+_OF_SETS: Final[tuple[object, ...]] = (set.__reduce__, frozenset.__reduce__)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -71,13 +73,26 @@ def _same_sets(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> b
     left = {(type(value), value) for value in b} if all(type(value) in _PLAIN for value in b) else None
     if left is not None:
         return left == {(type(value), value) for value in a}
-    rest = list(b)
-    for value in a:
+    rest = sorted(b, key=_looks)
+    for value in sorted(a, key=_looks):
         found = next((at for at, other in enumerate(rest) if _tried(value, other, there, back)), None)
         if found is None:
             return False
         del rest[found]
     return True
+
+
+def _looks(value: Any) -> int:
+    """Return a number by which to sort, so that most find their counterparts at once; which one makes no difference."""
+    if type(value) in _PLAIN:
+        return hash(value)
+    parts = value if type(value) is tuple else getattr(value, "__dict__", {}).items()
+    return hash((type(value), *(part for part in _flat(parts) if type(part) in _PLAIN)))
+
+
+def _flat(parts: Iterable[Any]) -> Iterator[Any]:
+    for part in parts:
+        yield from part if type(part) is tuple else (part,)
 
 
 def _tried(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -> bool:
@@ -102,6 +117,8 @@ def _same_objects(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -
         return False
     if isinstance(one, str) or isinstance(other, str):
         return bool(one == other)
+    if type(a).__reduce__ in _OF_SETS and one[0] is type(a):  # a subclass, with something beside what is in it
+        return _same_sets(a, b, there, back) and _same(one[2:], other[2:], there, back)
     return len(one) == len(other) and one[0] == other[0] and all(
         _same(_listed(left), _listed(right), there, back) for left, right in zip(one[1:], other[1:], strict=True))
 

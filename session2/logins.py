@@ -30,7 +30,8 @@ def limit(sessions: Sessions, session: Session, session_class: type[Session], mo
     try:
         for _ in range(10):
             found = sessions.each(session_class, session.user_key())
-            oldest_last = sorted(found, key=lambda each: (each.get_login_time() or 0, str(each.key)), reverse=True)
+            oldest_last = sorted(found, key=lambda each: (each.key == session.key, each.get_login_time() or 0,
+                                                          str(each.key)), reverse=True)
             if all(sessions.end(extra, "too many sessions of one user", event="revoked")
                    for extra in oldest_last[most:]):  # none was renewed meanwhile
                 return

@@ -251,13 +251,9 @@ class SessionManager(SessionMapping[_S]):
     def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None,
                       pending: bytes | None = None) -> Outcome:
         """Store the session under the id it has."""
-        bound = ties(session)
+        bound, home = ties(session), self._home(session)
         before = bound.accessed, bound.expires
-        self._use(session)
-        home = self._home(session)
-        if trace := left_behind(session, bound.accessed):
-            home.forget(trace)
-            pending = None
+        pending = None if self._use(session) else pending
         outcome = written(partial(home.save, session, pending=pending), mode, lease)
         if outcome is Outcome.REVIVED and (visit := visit_of(session)):
             visit.cookie = None  # the browser may have been told to forget it
@@ -271,8 +267,7 @@ class SessionManager(SessionMapping[_S]):
     def needs_new_id(self, session: Session) -> bool:
         """Tell whether the session has to be stored under another id than it was."""
         bound = ties(session)
-        origin = bound.origin
-        if origin is None:
+        if (origin := bound.origin) is None:
             return True
         if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
             return False
@@ -311,17 +306,23 @@ class SessionManager(SessionMapping[_S]):
                 outcome = written(rotate, mode, lease)
             except BaseException:
                 unnote(session, noted)
-                session.id = None if id == new_id else id  # something may be there under it: to try again takes another
+                session.id = None if id == new_id else id  # something may be there under it: take another next time
                 raise
             if limit is not None:
                 logins.limit(self.sessions, session, self.session_class, limit)
         return outcome
 
-    def _use(self, session: Session) -> None:
-        """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded."""
+    def _use(self, session: Session) -> bool:
+        """Move the idle clock of what is to be written: others may have moved the stored one since it was loaded.
+
+        The trace of the last renewal is removed when its grace is over; returns whether that changed the session.
+        """
         bound = ties(session)
         bound.accessed = max(self.sessions.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
+        if trace := left_behind(session, bound.accessed):
+            self._home(session).forget(trace)
+        return trace is not None
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

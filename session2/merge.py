@@ -93,10 +93,17 @@ class _Merge:
 
     def _some_gone(self, base: Any, mine: Any, theirs: Any, kind: type, rules: Mapping[Any, Any]) -> Any:
         """Merge dicts of which one side may be gone: that is as if all that was in it were."""
-        gone = MISSING in (mine, theirs)
-        left = self.dicts(base if isinstance(base, dict) else _NOTHING, kind() if mine is MISSING else mine,
-                          kind() if theirs is MISSING else theirs, rules)
+        gone = mine is MISSING or theirs is MISSING
+        left = self.dicts(base if isinstance(base, dict) else _NOTHING, _emptied(theirs) if mine is MISSING else mine,
+                          _emptied(mine) if theirs is MISSING else theirs, rules)
         return MISSING if gone and not left else left
+
+
+def _emptied(items: dict[Any, Any]) -> dict[Any, Any]:
+    """Return one like this with nothing in it: its class may demand arguments, as ``defaultdict`` does."""
+    empty = copy.copy(items)
+    empty.clear()
+    return empty
 
 
 def _reorder(result: dict[Any, Any], base: dict[Any, Any], mine: dict[Any, Any]) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from . import merge
 from .defaults import refuse_shared
 from .errors import SerializationError, not_ours
-from .forms import spend
+from .forms import refuse_used, spend
 from .ties import Ties
 
 _S = TypeVar("_S", bound="Session")
@@ -113,7 +113,9 @@ class Session:
 
     def merge_state(self, base: dict[str, Any], theirs: dict[str, Any]) -> None:
         """Take on `theirs` with the changes applied that this session made since `base`."""
-        self.set_state(merge.merge(base, self.get_state(), theirs, self._all_merge_rules()))
+        mine = self.get_state()
+        refuse_used(base, mine, theirs)
+        self.set_state(merge.merge(base, mine, theirs, self._all_merge_rules()))
 
     def _all_merge_rules(self) -> dict[str, Any]:
         return {"_form_tokens": merge.union, "_spent_tokens": spend, "_csrf_token": merge.first, **self.merge_rules}
@@ -159,7 +161,8 @@ class Session:
 
     def get_login_time(self) -> float | None:
         """Return when the present user logged in, None if nobody is."""
-        return None if self.user is None else self._login_time or self._ties.created
+        nobody = self.user is None and self.user_key() is None
+        return None if nobody else self._login_time or self._ties.created
 
     def get_access_time(self) -> float:
         """Return when this session was last seen before this request; exact to the manager's `touch_interval`."""
@@ -279,8 +282,6 @@ def ties(session: Session) -> Ties:
         return session._ties
     except AttributeError:
         raise not_ours(type(session), "session") from None
-
-
 
 
 def user_key(user: Any) -> str | None:

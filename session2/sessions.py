@@ -170,7 +170,7 @@ class Sessions:
         """Take in what became of a session since it was moved; it is stored, whatever becomes of this."""
         try:
             outcome = self.saving.catch_up(session, origin) or Outcome.SAVED
-        except StoreUnavailable:
+        except (StoreUnavailable, SessionConflict):
             return Outcome.UNCHANGED
         return outcome if session.has_info() else Outcome.GONE
 
@@ -320,4 +320,3 @@ class Sessions:
             return False
         found = self.filing.locate_again(session)
         return found.record is not None and found.key == key
-

@@ -240,7 +240,7 @@ class Visit:
         elif self.concurrency == "read-only":
             self.manager.refuse_change(session)
         else:
-            self.manager.save_in_place(session, self.concurrency, self.lease)
+            self._check_gone(session, self.manager.save_in_place(session, self.concurrency, self.lease))
 
     def _keep(self, session: Session, ended: list[Session], pending: bytes | None = None,
               may_send: bool = True) -> None:
@@ -254,12 +254,19 @@ class Visit:
         ties = session._ties
         seen = ties.accessed
         outcome = self.manager.save(session, self.concurrency, self.lease, ended, pending)
+        self._check_gone(session, outcome)
         if outcome not in (Outcome.GONE, Outcome.REPLACED) and self._cookie_is_due(session, seen, outcome):
             if not may_send:
                 self.cookie = None
                 return
             self._send_cookie(ties.id)
         self.cookie = ties.id  # also if it is dead: it is not to be sent by a later settle
+
+    def _check_gone(self, session: Session, outcome: Outcome) -> None:
+        """Raise what the manager raises for a session that is not gone but was stored as this process cannot read."""
+        origin = session._ties.origin
+        if outcome is Outcome.GONE and origin is not None and origin.id is not None:
+            self.manager.find(origin.id, self.sessions)
 
     def _cookie_is_due(self, session: Session, seen: float, outcome: Outcome) -> bool:
         """Tell whether the browser needs the cookie; not without the store's word that it leads somewhere."""

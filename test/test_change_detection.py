@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -312,6 +313,7 @@ CORPUS = {
 
 SAVE_ALL_AGAIN = """
 import sys
+import time
 from session2.session import DictSession
 from session2.store.directory import DirectorySessionStore
 store = DirectorySessionStore(sys.argv[1])
@@ -340,3 +342,35 @@ def test_another_hash_seed_is_no_change(tmp_path, seed):
                          capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed})
     assert dict(zip(CORPUS, run.stdout.split(), strict=True)) == dict.fromkeys(CORPUS, "unchanged-False-True")
     assert dict(store.scan()) == before
+
+
+class Tag:
+    """Something that is equal to itself only, so that a set of these has another order each time."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+class Tags(set):
+    """A set with something beside what is in it."""
+
+    owner = "nobody"
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, Tags])
+def test_a_large_set_of_objects_that_hash_by_identity_is_unchanged_soon(kind):
+    store, session_id = stored({"tags": kind(Tag(f"tag {number}") for number in range(1500))})
+    start = time.process_time()
+    session = store.sessions.load(session_id, DictSession)
+    assert store.sessions.save(session) is Outcome.UNCHANGED
+    assert time.process_time() - start < 2
+
+
+def test_what_is_changed_beside_the_items_of_a_set_is_stored():
+    store, session_id = stored({"tags": Tags([Tag("a"), Tag("b")])})
+    session = store.sessions.load(session_id, DictSession)
+    session["tags"].owner = "joe"
+    assert store.sessions.save(session) is Outcome.SAVED
+    session = store.sessions.load(session_id, DictSession)
+    session["tags"].pop()
+    assert store.sessions.save(session) is Outcome.SAVED

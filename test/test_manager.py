@@ -19,9 +19,11 @@ from session2 import (
     Signed,
     StoreUnavailable,
     tokens,
+    traces,
 )
 from session2.errors import LockLost, ReadOnlySession, SerializationError
 from session2.serializers import Serializer
+from session2.store.lock import Left
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 
@@ -61,6 +63,10 @@ class Site:
     @property
     def id(self) -> str:
         return self.cookies["session2"]
+
+
+def unavailable(*args: Any) -> Any:
+    raise StoreUnavailable("away for a moment")
 
 
 def put(key: str, value: Any = 1) -> Callable[[Any], None]:
@@ -744,3 +750,33 @@ def test_a_late_logout_of_nobody_is_no_event(site: Site) -> None:
     site.manager.expire_session(request)
     site.manager.settle_request(request, headers_sent=True)
     assert not events
+
+
+def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store_fails_again(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.visit(put("a"))
+    lease = site.manager.lock(site.id)
+    renewed_elsewhere = site.store.read(traces.lock_key(lease.key))
+    assert renewed_elsewhere is not None
+    site.store.write(traces.lock_key(lease.key), renewed_elsewhere, renewed_elsewhere.version)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.store, "read", unavailable)
+        lease.release()
+    site.manager.lock_timeout = 0
+    site.visit(put("a", 2))
+    with site.manager.lock(site.id):
+        pass
+
+
+def test_locks_that_were_left_may_be_released_by_others_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, remove, others = VolatileSessionStore(), Left.remove, iter([True])
+    store.queues.left.extend(Left(traces.lock_key(letter * 64), b"owner") for letter in "ab")
+
+    def others_first(left: Left, of: Any) -> None:
+        if next(others, False):
+            store.queues.clear_left(store)
+        remove(left, of)
+
+    monkeypatch.setattr(Left, "remove", others_first)
+    store.queues.clear_left(store)
+    assert not store.queues.left

@@ -31,7 +31,7 @@ class Site:
         self.now = 1.8e9
         self.events: list[str] = []
         self.store = VolatileSessionStore(clock=lambda: self.now, observer=lambda event: self.events.append(event.name))
-        self.manager: SessionManager[Any] = SessionManager(self.store, DictSession, **options)
+        self.manager: SessionManager[Any] = SessionManager(self.store, **{"session_class": DictSession, **options})
         self.cookies: Cookies = {}
 
     def start(self, cookies: Cookies | None = None, **items: Any) -> FakeExchange:
@@ -66,6 +66,18 @@ def test_a_late_request_does_not_prolong_the_grace_of_an_old_id() -> None:
     site.finish(late)
     site.now += 61
     assert site.manager.load(old) is None
+
+
+def test_each_renewal_removes_the_trace_of_the_last_one() -> None:
+    site = Site(renew_after=1000)
+    site.visit(a=1)
+    old = [site.id]
+    for _ in range(4):
+        site.now += 1001
+        site.visit()
+        old.append(site.id)
+    assert len(set(old)) == 5
+    assert [site.store._look_up(tokens.hash_id(id)) for id in old[:3]] == [None] * 3, "the old id told the new one"
 
 
 def test_a_logout_ends_a_session_that_was_renewed_meanwhile() -> None:
@@ -200,6 +212,32 @@ def test_a_login_that_rotates_by_itself_is_a_login_like_any_other() -> None:
     session.set_user("ann")
     site.manager.rotate(session)
     assert session.get_login_time() == site.now
+
+
+def test_who_logs_in_once_more_ends_the_oldest_also_if_the_session_keeps_its_user_elsewhere() -> None:
+    class Kept(DictSession):
+        def user_key(self) -> str | None:
+            return self.get("name")
+
+    site = Site(session_class=Kept, max_sessions=2)
+    ids = []
+    for _ in range(8):
+        site.now += 10
+        site.cookies = {}
+        site.visit(name="joe")
+        ids.append(site.id)
+    assert [id for id in ids if site.manager.load(id)] == ids[-2:]
+    assert site.manager.load(site.id).get_login_time() == site.now
+
+
+def test_a_login_is_not_ended_by_those_whose_clock_is_ahead() -> None:
+    site = Site(max_sessions=1)
+    site.now += 10
+    site.visit("joe")
+    site.cookies = {}
+    site.now -= 10
+    site.visit("joe")
+    assert site.manager.load(site.id).user == "joe"
 
 
 def test_a_login_that_cannot_be_merged_leaves_no_second_session() -> None:

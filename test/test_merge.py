@@ -1,6 +1,7 @@
 """Three-way merge: only my changes are applied onto theirs."""
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -73,6 +74,28 @@ def test_dicts_that_contain_themselves_are_merged() -> None:
     merged = merge.merge(tree(a=1, b=1), tree(a=2, b=1), tree(a=1, b=2))
     assert (merged["branch"]["a"], merged["branch"]["b"]) == (2, 2)
     assert merged["branch"]["root"] is merged
+
+
+class Owned(dict[str, int]):
+    """A dict that cannot be made without being told whose it is."""
+
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+
+
+@pytest.mark.parametrize("make", [lambda: defaultdict(int), lambda: Owned("joe")], ids=["defaultdict", "arguments"])
+@pytest.mark.parametrize("mine_is_gone", [True, False])
+def test_what_is_added_to_a_dict_that_the_others_deleted_stays_of_its_kind(
+        make: Callable[[], Any], mine_is_gone: bool) -> None:
+    base, changed = make(), make()
+    base.update(a=1)
+    changed.update(a=1, b=2)
+    mine, theirs = ({}, {"d": changed}) if mine_is_gone else ({"d": changed}, {})
+    merged = merge.merge({"d": base}, mine, theirs)["d"]
+    assert merged == {"b": 2}
+    assert type(merged) is type(base)
+    assert vars(merged) == vars(base) if isinstance(merged, Owned) else merged["more"] == 0
+    assert changed == {"a": 1, "b": 2}
 
 
 def test_my_deletion_is_applied() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any, ClassVar
 from uuid import UUID
@@ -167,10 +168,18 @@ def test_an_attribute_of_the_application_may_have_any_public_name(name: str, whe
     assert manager.revoke_user("joe") == 1
 
 
-@pytest.mark.parametrize("default", [[], {}, set(), bytearray()])
+@pytest.mark.parametrize("default", [[], {}, set(), bytearray(), ([],), deque()])
 def test_a_default_that_all_visitors_would_share_is_refused(default: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"Shop.cart .* one object for all visitors.*cart = None"):
         type("Shop", (Session,), {"cart": default})
+
+
+def test_a_default_that_is_mixed_in_is_refused_too() -> None:
+    class HasCart:
+        cart: dict[str, int] = {}
+
+    with pytest.raises(ConfigurationError, match=r"Shop.cart .* one object for all visitors"):
+        type("Shop", (HasCart, DictSession), {})
 
 
 def test_what_is_shared_on_purpose_is_said_so() -> None:

@@ -19,6 +19,7 @@ from session2 import (
     StoreUnavailable,
     merge,
 )
+from session2.errors import ReadOnlySession
 from session2.events import Event
 from session2.found import Absence
 from session2.record import Record
@@ -385,6 +386,44 @@ def test_what_was_not_changed_since_it_was_stored_is_no_change_of_mine(store_fir
     assert site.content == {"shared": [3], "mine": 2}
 
 
+@pytest.mark.parametrize("order", [{}, {"order": 1}])
+def test_a_form_token_is_used_once_also_if_nothing_else_is_in_the_session(order: dict[str, int]) -> None:
+    site = Site()
+    tokens: list[str] = []
+    site.visit(lambda session: tokens.append(session.create_form_token()))
+    one, other = site.start(), site.start()
+    for request in (one, other):
+        request.session.remove_form_token(tokens[0])  # type: ignore[union-attr]
+    other.session.update(order)  # type: ignore[union-attr]
+    site.finish(one)
+    with pytest.raises(SessionConflict, match="twice"):
+        site.finish(other)
+
+
+def test_a_form_token_that_is_made_and_used_in_one_request_is_no_conflict() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    one = site.start()
+    one.session.remove_form_token(one.session.create_form_token())  # type: ignore[union-attr]
+    site.visit(put(b=2))
+    site.finish(one)
+    assert site.content == {"a": 1, "b": 2}
+
+
+def test_a_form_token_is_used_once_also_if_many_others_are_used_meanwhile() -> None:
+    site = Site()
+    tokens: list[str] = []
+    site.visit(lambda session: tokens.append(session.create_form_token()))
+    slow = site.start()
+    slow.session.remove_form_token(tokens[0])  # type: ignore[union-attr]
+    site.visit(lambda session: session.remove_form_token(tokens[0]))
+    for _ in range(16):
+        site.visit(lambda session: session.remove_form_token(session.create_form_token()))
+        site.visit(put(a=1))
+    with pytest.raises(SessionConflict, match="twice"):
+        site.finish(slow)
+
+
 def test_of_two_requests_that_use_one_form_token_the_second_fails() -> None:
     site = Site()
     tokens: list[str] = []
@@ -397,6 +436,43 @@ def test_of_two_requests_that_use_one_form_token_the_second_fails() -> None:
     site.finish(first)
     with pytest.raises(SessionConflict, match="twice"):
         site.finish(second)
+
+
+def test_a_form_token_that_is_used_up_just_after_a_login_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    tokens: list[str] = []
+    site.visit(lambda session: tokens.append(session.create_form_token()))
+    slow = site.start()
+    slow.session.remove_form_token(tokens[0])  # type: ignore[union-attr]
+    slow.session.set_user("joe")  # type: ignore[union-attr]
+
+    def used_up(*args: Any) -> Any:
+        raise SessionConflict("used up")
+
+    monkeypatch.setattr(site.store.sessions.saving, "catch_up", used_up)
+    retire = site.store.sessions.filing.retire
+
+    def used_then(*args: Any) -> Any:
+        trace = retire(*args)
+        for key, record in site.store.scan():
+            if is_session(key, record):
+                site.store.write(key, record, record.version)
+        return trace
+
+    monkeypatch.setattr(site.store.sessions.filing, "retire", used_then)
+    site.finish(slow)
+    assert site.manager.load(slow.sent["session2"][0]).user == "joe"
+
+
+@pytest.mark.parametrize("write", ["rotate", "save"])
+def test_what_is_only_read_gets_no_other_id_either(write: str) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(concurrency="read-only")
+    request.session["b"] = 2  # type: ignore[index]
+    with pytest.raises(ReadOnlySession):
+        getattr(site.manager, write)(request.session, **({} if write == "rotate" else {"concurrency": "read-only"}))
+    assert site.content == {"a": 1}
 
 
 # -- what cannot be read ----------------------------------------------------------------------------------------------
@@ -435,6 +511,20 @@ def test_a_class_this_process_does_not_know_may_be_waited_for(monkeypatch: pytes
         site.start()
     monkeypatch.undo()
     assert site.content["thing"].number == 1
+
+
+@pytest.mark.parametrize("headers_sent", [False, True])
+def test_a_change_of_what_a_newer_process_stored_meanwhile_is_refused_too(
+        headers_sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(unreadable="refuse")
+    site.visit(put(a=1))
+    slow = site.start(put(b=2))
+    site.visit(put(thing=Thing(1)))
+    monkeypatch.delattr("test.test_visit.Thing" if __name__.startswith("test.") else f"{__name__}.Thing")
+    with pytest.raises(StoreUnavailable, match="left alone"):
+        site.manager.settle_request(slow, headers_sent)
+    monkeypatch.undo()
+    assert set(site.content) == {"a", "thing"}
 
 
 def test_an_unknown_way_to_treat_the_unreadable_is_refused() -> None:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import threading
+from functools import partial
 from typing import Any, Final
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 from cherrypy.process.plugins import Monitor  # type: ignore[import-untyped, unused-ignore]
 
+from session2.forks import PerProcess
+from session2.mutex import Mutex
 from session2.store import cleaning
 from session2.store.base import SessionStore
 from session2.store.turns import purge_in_turn
 
-_monitors: Final[dict[SessionStore, Any]] = {}
-_starting: Final = threading.Lock()
+_monitors: Final[PerProcess[dict[SessionStore, Any]]] = PerProcess(dict)
+"""Threads do not outlive a fork."""
+
+_starting: Final = Mutex()
+
+_PATIENCE: Final = 10.0
+"""Seconds to wait for whoever starts or stops another one."""
 
 
 def keep_clean(store: SessionStore, minutes: float | None) -> None:
     """See to it that the store is cleaned this often; 0 or None: never.  The first answer for a store holds."""
-    if minutes is None or minutes <= 0 or store in _monitors:
-        return
-    with _starting:
-        if store in _monitors:
-            return
-        monitor = _monitors[store] = Monitor(cherrypy.engine, lambda: clean(store, minutes * 60), minutes * 60,
-                                            "Session cleanup")
+    if minutes is not None and minutes > 0 and store not in _monitors():
+        _starting.run(partial(_start, store, minutes * 60), _PATIENCE, "the clean-up threads cannot be started")
+
+
+def _start(store: SessionStore, every: float) -> None:
+    monitors = _monitors()
+    if store not in monitors:
+        monitor = monitors[store] = Monitor(cherrypy.engine, partial(clean, store, every), every, "Session cleanup")
         monitor.subscribe()
         monitor.start()
 
@@ -43,8 +51,7 @@ def clean(store: SessionStore, every: float = 0.0) -> None:
 
 def stop_cleaning(store: SessionStore) -> None:
     """Stop the thread of a store that is no longer in use."""
-    with _starting:
-        monitor = _monitors.pop(store, None)
+    monitor = _starting.run(lambda: _monitors().pop(store, None), _PATIENCE, "the clean-up thread cannot be stopped")
     if monitor is not None:
         monitor.unsubscribe()
         monitor.stop()

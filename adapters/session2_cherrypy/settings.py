@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import functools
 import inspect
 import math
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from functools import lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 from types import NoneType
 from typing import Any, Final, cast
@@ -19,13 +18,16 @@ import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, from_url
 from session2.cookies import is_path
+from session2.mutex import Mutex
 
 Manager = SessionManager[DictSession]
 
 _by_url: Final[dict[str, Manager]] = {}
 _variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, Manager]]] = WeakKeyDictionary()
-_making: Final = threading.Lock()
+_making: Final = Mutex()
 
+_PATIENCE: Final = 60.0
+"""Seconds to wait for whoever opens another store."""
 
 OF_THE_TOOL: Final = ("on", "priority", "storage_class", "storage_type", "debug")
 OF_THE_COOKIE: Final = ("name", "path", "path_header", "domain", "secure", "httponly", "persistent")
@@ -116,7 +118,7 @@ def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], sames
     )
 
 
-@functools.lru_cache(maxsize=64)
+@lru_cache(maxsize=64)
 def _policy(name: str, **attributes: Any) -> CookiePolicy:
     policy = CookiePolicy(name, **attributes)
     try:
@@ -141,12 +143,15 @@ def _made(url: Any) -> Manager:
         raise ConfigurationError("the session tool needs a store: set tools.sessions.manager to a "
                                  "session2.SessionManager, or tools.sessions.store_url, for example to "
                                  "'directory:/var/lib/sessions?create=true'")
-    with _making:
-        if url not in _by_url:
-            manager = SessionManager(from_url(url), DictSession)
-            manager.store.setup()
-            _by_url[url] = manager
-        return _by_url[url]
+    return _by_url.get(url) or _making.run(partial(_make, url), _PATIENCE, "the session store is still being opened")
+
+
+def _make(url: str) -> Manager:
+    if url not in _by_url:
+        manager = SessionManager(from_url(url), DictSession)
+        manager.store.setup()
+        _by_url[url] = manager
+    return _by_url[url]
 
 
 def _variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:

@@ -12,12 +12,14 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+from weakref import WeakValueDictionary
 
 from ..errors import Conflict, LockLost, LockTimeout, StoreUnavailable
 from ..forks import Birthplace, PerProcess
+from ..mutex import Mutex
 from ..patience import attempts
 from ..record import Record, Version
 from ..traces import lock_key
@@ -26,6 +28,9 @@ log = logging.getLogger("session2")
 
 # A lapsed lock stays readable this long, so that who takes it over knows of the holder it has to fence off.
 _TRACE = 86400.0
+
+_PATIENCE: Final = 10.0
+"""Seconds to wait for those who are just joining a line."""
 
 _MARK = b"s2 lock\n"
 
@@ -108,9 +113,7 @@ class Lease:
             return
         left = Left(lock_key(self.key), self.owner)
         try:
-            self._store.remove(left.key, version)
-        except Conflict:
-            left.remove(self._store)
+            self._remove(left, version)
         except StoreUnavailable as error:
             self._store.queues.left.append(left)
             log.warning("the lock of %.8s is released later: %s", self.key, error)
@@ -120,6 +123,12 @@ class Lease:
         finally:
             self._store.queues.wake(self.key)
 
+    def _remove(self, left: Left, version: Version) -> None:
+        try:
+            self._store.remove(left.key, version)
+        except Conflict:  # lost to somebody else, or the answer to a renewal was lost
+            left.remove(self._store)
+
     def __enter__(self) -> Lease:
         return self
 
@@ -128,21 +137,12 @@ class Lease:
         self.release()
 
 
-class _Line:
+class Line:
     """Those of this process who wait for one key."""
 
     def __init__(self) -> None:
         self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
         self.freed = threading.Event()
-        self.waiting = 0
-
-
-class _Lines:
-    """The lines of one process."""
-
-    def __init__(self) -> None:
-        self.mutex = threading.Lock()
-        self.by_key: dict[str, _Line] = {}
 
 
 class Queues:
@@ -152,38 +152,27 @@ class Queues:
     """
 
     def __init__(self) -> None:
-        self._own = PerProcess(_Lines)
+        self._lines: PerProcess[WeakValueDictionary[str, Line]] = PerProcess(WeakValueDictionary)
+        """There is a line as long as somebody stands in it."""
+        self._mutex = Mutex()
         self.left: deque[Left] = deque()
         """Locks that could not be released when it was time to."""
 
     def clear_left(self, store: Records) -> None:
         """Release what could not be released before; for every use of the store to call, and harmless then."""
-        for _ in range(len(self.left)):
-            left = self.left.popleft()
-            try:
-                left.remove(store)
-            except BaseException:
-                self.left.append(left)
-                raise
+        for left in [*self.left]:
+            left.remove(store)
+            with contextlib.suppress(ValueError):  # another thread did the same
+                self.left.remove(left)
 
-    @contextlib.contextmanager
-    def line(self, key: str) -> Iterator[_Line]:
-        """Stand in line for `key`."""
-        lines = self._own()
-        with lines.mutex:
-            line = lines.by_key.setdefault(key, _Line())
-            line.waiting += 1
-        try:
-            yield line
-        finally:
-            with lines.mutex:
-                line.waiting -= 1
-                if not line.waiting:
-                    lines.by_key.pop(key, None)
+    def line(self, key: str) -> Line:
+        """Return the line for `key`, to stand in it while this is kept."""
+        lines = self._lines()
+        return self._mutex.run(lambda: lines.setdefault(key, Line()), _PATIENCE, "too many wait for locks; try again")
 
     def wake(self, key: str) -> None:
         """Let the first in line for `key` look again."""
-        line = self._own().by_key.get(key)
+        line = self._lines().get(key)
         if line is not None:
             line.freed.set()
 
@@ -193,8 +182,7 @@ def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
     end = time.monotonic() + timeout
     owner = secrets.token_bytes(16)
     try:
-        with store.queues.line(key) as line:
-            lease = _take_first(store, key, owner, end, seconds, line)
+        lease = _take_first(store, key, owner, end, seconds, store.queues.line(key))
     except BaseException:  # the answer was lost, or this was interrupted: it may be there, and nobody knows
         store.queues.left.append(Left(lock_key(key), owner))
         raise
@@ -203,7 +191,7 @@ def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
     return lease
 
 
-def _take_first(store: Records, key: str, owner: bytes, end: float, seconds: float, line: _Line) -> Lease | None:
+def _take_first(store: Records, key: str, owner: bytes, end: float, seconds: float, line: Line) -> Lease | None:
     try:
         if not line.first.acquire(timeout=max(end - time.monotonic(), 0)):
             return None

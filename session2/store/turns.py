@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
-from ..errors import Conflict
-from ..record import Record
+from ..errors import Conflict, StoreUnavailable
+from ..record import Record, Version
 from ..traces import lock_key
 from .cleaning import clean
 from .records import RecordStore
@@ -27,18 +27,32 @@ def purge_in_turn(store: RecordStore, every: float) -> int | None:
     None if it is not our turn.  What fails is tried again by whoever comes next.
     """
     start = store.clock()
-    try:
-        version = store.write(STAMP, _stamp(start, max(every, _LONGEST)), None)
-    except Conflict:
+    version = _take_turn(store, start, max(every, _LONGEST))
+    if version is None:
         return None
     try:
         deleted = clean(store).deleted
     except BaseException:
-        store.remove(STAMP)
+        with contextlib.suppress(Conflict, StoreUnavailable):
+            store.remove(STAMP, version)
         raise
     with contextlib.suppress(Conflict):  # it took so long that somebody else began
         store.write(STAMP, _stamp(start, every), version)
     return deleted
+
+
+def _take_turn(store: RecordStore, start: float, seconds: float) -> Version | None:
+    """Leave a stamp and return its version; None if somebody else's stands there."""
+    for _ in range(2):
+        with contextlib.suppress(Conflict):
+            return store.write(STAMP, _stamp(start, seconds), None)
+        found = store.read(STAMP)
+        if found is not None and found.created <= start + _LONGEST:
+            return None
+        with contextlib.suppress(Conflict):
+            if found is not None:  # left by a clock that was ahead: nobody would get a turn before that time
+                store.remove(STAMP, found.version)
+    return None
 
 
 def _stamp(start: float, seconds: float) -> Record:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
 
 from .. import traces
 from ..errors import ConfigurationError, Conflict
+from ..mutex import Mutex
 from ..record import Record, Version
 from .base import SessionStore
 from .records import checked_key
+
+_T = TypeVar("_T")
+
+_PATIENCE: Final = 10.0
+"""Seconds to wait for the other threads."""
 
 
 class VolatileSessionStore(SessionStore):
@@ -23,7 +28,7 @@ class VolatileSessionStore(SessionStore):
         super().__init__(**options)
         self._records: dict[str, Record] = {}
         self._versions = itertools.count(1)
-        self._mutex = threading.Lock()
+        self._mutex = Mutex()
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> VolatileSessionStore:
@@ -37,38 +42,48 @@ class VolatileSessionStore(SessionStore):
         return record if record is not None and record.is_live(self.clock()) else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        with self._mutex:
+        def put() -> Version:
             self._compare(key, expected)
             version = next(self._versions)
             self._records[key] = record._replace(version=version)
             return version
 
+        return self._alone(put)
+
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
-        with self._mutex:
+        def move() -> bool:
             record = self.read(key)
             if record is not None and accessed > record.accessed:
                 self._records[key] = record._replace(accessed=accessed, expires=expires)
             return record is not None
 
+        return self._alone(move)
+
     def remove(self, key: str, expected: Version | None = None) -> None:
-        with self._mutex:
+        def take_away() -> None:
             if expected is not None and self.read(key) is not None:
                 self._compare(key, expected)
             self._records.pop(checked_key(key), None)
 
+        self._alone(take_away)
+
     def scan(self) -> Iterator[tuple[str, Record]]:
-        now = self.clock()
-        with self._mutex:
-            records = list(self._records.items())
+        now, records = self.clock(), self._alone(lambda: [*self._records.items()])
         return ((key, record) for key, record in records if record.is_live(now))
 
     def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
-        now = self.clock() if now is None else now
-        with self._mutex:
-            over = [key for key, record in self._records.items() if traces.is_over(key, record, now, unused_since)]
+        time = self.clock() if now is None else now
+
+        def clear() -> int:
+            over = [key for key, record in self._records.items() if traces.is_over(key, record, time, unused_since)]
             for key in over:
                 del self._records[key]
-        return len(over)
+            return len(over)
+
+        return self._alone(clear)
+
+    def _alone(self, action: Callable[[], _T]) -> _T:
+        return self._mutex.run(action, _PATIENCE, "other threads kept the volatile store busy")
 
     def _compare(self, key: str, expected: Version | None) -> None:
         record = self.read(key)

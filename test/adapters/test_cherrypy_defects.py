@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,7 +97,7 @@ def test_02_every_store_is_cleaned(serve: Serve, tmp_path: Path) -> None:
         serve(PAGES, store_url=url, clean_freq=0.001, storage_class=storage_class, timeout=0.00001).get("/visit")
         stores.append(tool._by_url[url].store)
     try:
-        monitors = [cleaning._monitors[store] for store in stores]
+        monitors = [cleaning._monitors()[store] for store in stores]
         assert len({monitor.thread.name for monitor in monitors}) == 1
         assert len({monitor.thread.ident for monitor in monitors}) == 2
         for name in ("one", "two"):
@@ -108,12 +110,31 @@ def test_02_every_store_is_cleaned(serve: Serve, tmp_path: Path) -> None:
             cleaning.stop_cleaning(store)
 
 
+@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "c"])
+def test_02_a_forked_worker_cleans_too(store: Any, fork: Callable[[], int]) -> None:
+    """Threads do not outlive a fork, and what another one held stays locked."""
+    cleaning.keep_clean(store, 5)
+    inside, leave = threading.Event(), threading.Event()
+    busy = threading.Thread(target=cleaning._starting.run, args=(lambda: (inside.set(), leave.wait(60)), 60, ""))
+    busy.start()
+    inside.wait(60)
+    child = fork()
+    if not child:
+        signal.alarm(30)
+        cleaning.keep_clean(store, 5)
+        os._exit(0 if cleaning._monitors()[store].thread.is_alive() else 1)
+    status = os.waitpid(child, 0)[1]
+    leave.set()
+    busy.join()
+    assert status == 0
+
+
 @pytest.mark.parametrize("never", [0, None, False, -1])
 def test_02_no_thread_where_none_is_wanted(serve: Serve, manager: Any, store: Any, never: Any) -> None:
     serve(PAGES, manager=manager, clean_freq=never).get("/visit")
-    assert store not in cleaning._monitors
+    assert store not in cleaning._monitors()
     serve(PAGES, manager=manager, clean_freq=5).get("/visit")
-    assert cleaning._monitors[store].frequency == 300
+    assert cleaning._monitors()[store].frequency == 300
 
 
 def test_03_cleaning_leaves_locks_alone(serve: Serve, manager: Any, clock: Clock) -> None:

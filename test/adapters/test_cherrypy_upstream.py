@@ -62,7 +62,7 @@ class Cleaning:
         """Wait for a clean-up that begins from now on, if there is a thread for it."""
         with self.changed:
             number = self.begun + 1
-            assert self.store not in _monitors or self.changed.wait_for(lambda: self.done >= number, timeout=60)
+            assert self.store not in _monitors() or self.changed.wait_for(lambda: self.done >= number, timeout=60)
 
 
 class Cache:

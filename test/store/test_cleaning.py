@@ -12,6 +12,7 @@ from session2 import DictSession, SessionManager, from_url
 from session2.store import cleaning
 from session2.store.base import SessionStore
 from session2.store.cleaning import clean
+from session2.store.turns import purge_in_turn
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import key_of, record_at
@@ -97,6 +98,14 @@ def test_a_clock_that_is_ahead_when_the_machine_was_started_does_not_vouch_for_i
         assert until <= site.clock() - ahead
     site.clock.advance(-ahead - 25 * 60)
     assert [site.store.read(key_of(number)) is not None for number in (0, 1)] == [True, True]
+
+
+def test_whose_clock_was_ahead_does_not_take_the_others_turns(site: Site) -> None:
+    site.clock.advance(72 * HOUR)
+    assert purge_in_turn(site.store, 300) is not None
+    site.clock.advance(-72 * HOUR)
+    assert purge_in_turn(site.store, 300) is not None
+    assert purge_in_turn(site.store, 300) is None
 
 
 def test_a_host_with_a_wrong_clock_deletes_nothing_that_others_use() -> None:

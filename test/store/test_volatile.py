@@ -1,6 +1,12 @@
+import ctypes
 import os
+import signal
 import threading
+from collections.abc import Callable
 
+import pytest
+
+from session2 import DictSession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
 
@@ -9,14 +15,33 @@ class TestVolatile(StoreSuite):
     store_class = VolatileSessionStore
 
 
-def test_a_fork_while_another_thread_joins_a_queue_leaves_the_child_able_to_lock() -> None:
+def everything(store: VolatileSessionStore) -> None:
+    """Do what needs the store to itself."""
+    session = DictSession("a" * 43)
+    store.save_session(session)
+    store.lock("a" * 64).release()
+    store.sessions.touch(session)
+    store.purge()
+    store.delete_session(session)
+    assert not store.sessions.load("a" * 43, DictSession)
+
+
+@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "c"])
+@pytest.mark.parametrize("what", ["store", "queues"])
+def test_a_fork_while_another_thread_is_inside_leaves_the_child_able_to_work(fork: Callable[[], int],
+                                                                             what: str) -> None:
     store = VolatileSessionStore()
-    store.queues._own().mutex.acquire()
-    child = os.fork()
-    if child == 0:
-        thread = threading.Thread(target=lambda: store.lock("a" * 64).release(), daemon=True)
-        thread.start()
-        thread.join(10)
-        os._exit(thread.is_alive())
-    store.queues._own().mutex.release()
-    assert os.waitpid(child, 0)[1] == 0
+    inside, leave = threading.Event(), threading.Event()
+    mutex = (store if what == "store" else store.queues)._mutex
+    thread = threading.Thread(target=mutex.run, args=(lambda: (inside.set(), leave.wait(60)), 60, ""))
+    thread.start()
+    inside.wait(60)
+    child = fork()
+    if not child:
+        signal.alarm(30)
+        everything(store)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    leave.set()
+    thread.join()
+    assert status == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 from unittest import mock
 
 from ... import patience, tokens, traces
@@ -13,7 +13,7 @@ from ...errors import Conflict, StoreUnavailable
 from ...record import Record, Version
 from ...sessions import PROVISIONAL
 from ...store.base import SessionStore
-from ...store.lock import Queues
+from ...store.lock import Line, Queues
 from ...store.volatile import VolatileSessionStore
 from .baton import Op
 
@@ -262,11 +262,10 @@ class _WatchedQueues(Queues):
         super().__init__()
         self._store = store
 
-    @contextmanager
-    def line(self, key: str) -> Iterator[Any]:
-        with super().line(key) as line:
-            line.freed = _Freed(self._store, key)  # type: ignore[assignment]
-            yield line
+    def line(self, key: str) -> Line:
+        line = super().line(key)
+        line.freed = _Freed(self._store, key)  # type: ignore[assignment]
+        return line
 
 
 class _Here:
