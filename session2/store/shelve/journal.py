@@ -76,8 +76,10 @@ class Journal:
             if self._opened is None or self._opened.closed:
                 self._seen = ()
                 self._opened = _opened(self._path, create)
-            if not _took_lock(self._opened):
-                _wait_for_lock(self._path, self._opened, timeout, start)
+            try:
+                fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _wait_for_lock(self._path, self._opened, timeout - (time.monotonic() - start), timeout)
             if self._is_in_place(self._opened):
                 return
             fcntl.flock(self._opened, fcntl.LOCK_UN)
@@ -194,20 +196,14 @@ def _folder_missing(path: str) -> str:
     return "" if os.path.isdir(folder) else f", for there is no folder {folder}"
 
 
-def _wait_for_lock(path: str, file: io.FileIO, timeout: float, start: float) -> None:
+def _wait_for_lock(path: str, file: io.FileIO, left: float, timeout: float) -> None:
     """Not for ever: its holder may have been stopped."""
-    for _ in attempts(timeout - (time.monotonic() - start)):
-        if _took_lock(file):
-            return
+    for _ in attempts(left):
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
     raise StoreUnavailable(busy(path, timeout))
-
-
-def _took_lock(file: io.FileIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _write(file: int, data: bytes, position: int) -> None:
