@@ -38,7 +38,7 @@ class Mutex:
         if place.inside == me:
             raise StoreUnavailable(busy)
         try:
-            if not place.lock.acquire(timeout=_bounded(seconds)):
+            if not (place.lock.acquire(blocking=False) or place.lock.acquire(timeout=_bounded(seconds))):
                 raise StoreUnavailable(busy)
             place.inside = me
             return action()

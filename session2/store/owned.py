@@ -24,8 +24,13 @@ def look(path: str) -> os.stat_result | None:
         status = os.lstat(path)
     except FileNotFoundError:
         return None
-    _refuse(path, _fault(status))
+    check(path, status)
     return status
+
+
+def check(path: str, status: os.stat_result) -> None:
+    """Refuse a file of which this is known, if it is not to be trusted."""
+    _refuse(path, _fault(status))
 
 
 def check_folder(path: str) -> None:

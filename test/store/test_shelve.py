@@ -11,6 +11,7 @@ import shelve
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from session2.errors import ConfigurationError, Conflict, StoreUnavailable
 from session2.record import Record
 from session2.store.shelve import ShelveSessionStore, dbmfile
 from session2.store.shelve.file import Shelf
-from session2.store.shelve.journal import locked
+from session2.store.shelve.journal import Journal
 from session2.testing import StoreSuite
 from session2.urls import from_url
 
@@ -421,8 +422,14 @@ def test_child_shares_no_file_with_its_parent(make: Any, path: Path) -> None:
 def test_stopped_holder_stops_nobody_for_long(make: Any, path: Path) -> None:
     store, other = make(), make(timeout=0.05)
     store.write(KEYS[0], record(), None)
-    with locked(str(path), False, 1.0, False), pytest.raises(StoreUnavailable, match=r"more than 0\.05 s"):
-        other.read(KEYS[0])
+
+    def in_vain() -> None:
+        with pytest.raises(StoreUnavailable, match=r"more than 0\.05 s"):
+            other.read(KEYS[0])
+
+    holder = Journal(str(path), False)
+    holder.turn(in_vain, False, 1.0, time.monotonic())
+    holder.close()
     assert data(other, KEYS[0]) == OLD
 
 

@@ -19,7 +19,7 @@ import pytest
 from session2.errors import StoreMissing, StoreUnavailable
 from session2.record import Record
 from session2.store import owned
-from session2.store.shelve import ShelveSessionStore, dbmfile
+from session2.store.shelve import ShelveSessionStore, dbmfile, journal
 from session2.store.shelve import store as module
 from session2.urls import from_url
 
@@ -268,6 +268,45 @@ def test_a_folder_where_anybody_may_replace_files_is_refused(make: Any, path: Pa
     store.close()
 
 
+def test_the_journal_is_opened_once(make: Any, monkeypatch: Any) -> None:
+    store = make()
+    store.setup()
+    monkeypatch.setattr(journal, "_opened", None)
+    for other in range(3):
+        store.write(KEYS[other], record(), None)
+    store.compact()
+    assert found(store) == 3
+    store.close()
+    with pytest.raises(TypeError):
+        store.read(KEYS[0])
+
+
+def test_a_journal_that_was_moved_away_is_not_written_to(make: Any, path: Path) -> None:
+    """Not even while a process has it open: who restores a backup moves the old files away."""
+    store = filled(make())
+    moved = Path(f"{path}.journal").rename(path.parent / "moved")
+    before = moved.read_bytes()
+    store.write("a" * 64, record(), None)
+    assert moved.read_bytes() == before
+    assert make().read("a" * 64) is not None
+    moved.replace(f"{path}.journal")
+    assert store.read("a" * 64) is None
+
+
+def test_rights_that_change_while_the_journal_is_open(make: Any, path: Path) -> None:
+    store = filled(make())
+    Path(f"{path}.journal").chmod(0o666)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="everybody may write"):
+            store.read(KEYS[0])
+    Path(f"{path}.journal").chmod(0o600)
+    os.link(f"{path}.journal", path.parent / "another")
+    with pytest.raises(StoreUnavailable, match="another name"):
+        store.read(KEYS[0])
+    (path.parent / "another").unlink()
+    assert found(store) == len(KEYS)
+
+
 # -- lengths that are lies --------------------------------------------------------------------------------------------
 
 
@@ -408,6 +447,33 @@ def test_a_fork_in_the_middle_of_a_turn(make: Any, flavour: str, fork: Callable[
     os.write(go, b"1")
     wait()
     assert store.read("a" * 64) is not None
+
+
+@pytest.mark.parametrize("fork", [os.fork, forked_in_c])
+def test_a_parent_that_dies_in_a_turn_leaves_no_lock(make: Any, path: Path, fork: Callable[[], int]) -> None:
+    """The journal that was open at the fork is the same open file for both, and so is its lock."""
+    report, told = os.pipe()
+
+    def parent() -> None:
+        store = make()
+        assert found(store) == 0
+
+        def worker() -> None:
+            time.sleep(0.5)  # the parent is dead
+            store.write(KEYS[0], record(), None)
+            os.write(told, b"1")
+
+        def die(_: object) -> None:
+            os._exit(0)
+
+        in_a_child(worker, fork)
+        store._file.turn(die)
+
+    in_a_child(parent)()
+    assert os.read(report, 1) == b"1"
+    os.close(report)
+    os.close(told)
+    assert make(timeout=1.0).read(KEYS[0]) is not None
 
 
 # -- interruptions ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import sqlite3
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 from ...errors import Conflict, StoreUnavailable
@@ -22,7 +23,7 @@ from ...mutex import Mutex
 from .. import owned
 from . import dbmfile
 from .entries import NOTE, PUT, REMOVE, SWAP, TOUCH, Damaged, Entry, encode, ends_with_swap
-from .journal import Journal, busy, locked
+from .journal import Journal, busy
 
 log = logging.getLogger("session2")
 
@@ -66,7 +67,8 @@ class JournaledFile:
     def __init__(self, settings: Settings, timeout: float, create: bool) -> None:
         self._settings, self._timeout, self._create = settings, timeout, create
         self._mutex = Mutex()
-        self._shelf = PerProcess(lambda: Shelf(settings))
+        self._shelf = PerProcess(lambda: Shelf(settings), Shelf.let_go)
+        self._busy = busy(settings.path, timeout)
 
     def turn(self, action: Callable[[Shelf], _T], create: bool = False) -> _T:
         """Do something while nobody else, thread or process, uses the shelf.
@@ -74,19 +76,17 @@ class JournaledFile:
         :param create: make it if there is none.
         """
         start = time.monotonic()
-        return self._mutex.run(lambda: self._act(action, create or self._create, start), self._timeout,
-                               busy(self._settings.path, self._timeout))
+        try:
+            return self._mutex.run(lambda: self._act(action, create, start), self._timeout, self._busy)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnavailable(f"{self._settings.path} cannot be used: {error}") from error
 
     def _act(self, action: Callable[[Shelf], _T], create: bool, start: float) -> _T:
-        path, durable = self._settings.path, self._settings.durable
-        try:
-            with locked(path, durable, self._timeout, create, time.monotonic() - start) as journal:
-                return self._shelf().work(journal, action)
-        except (OSError, sqlite3.Error) as error:
-            raise StoreUnavailable(f"{path} cannot be used: {error}") from error
+        shelf = self._shelf()
+        return shelf.journal.turn(partial(shelf.work, action), create or self._create, self._timeout, start)
 
     def close(self, wait: float | None = None) -> None:
-        """Close the dbm file; it is opened again when needed.
+        """Close the files; they are opened again when needed.
 
         :param wait: for the thread that uses it, in seconds; default as long as otherwise.
         """
@@ -100,6 +100,7 @@ class Shelf:
 
     def __init__(self, settings: Settings) -> None:
         self._path, self._settings = settings.path, settings
+        self.journal = Journal(settings.path, settings.durable)
         self._reader: dbmfile.Reader | None = None
         self._trusted = False
         self._forget()
@@ -111,13 +112,12 @@ class Shelf:
         self._limit = self._settings.journal_size
         self._over: Times | None = None
 
-    def work(self, journal: Journal, action: Callable[[Shelf], _T]) -> _T:
-        """Do something with the open journal.
+    def work(self, action: Callable[[Shelf], _T]) -> _T:
+        """Do something with the locked journal.
 
         What was cut short, here or in memory, the journal knows: all is read again unless the last one here came to
         its end.
         """
-        self._journal = journal
         trusted, self._trusted = self._trusted, False
         self._catch_up(trusted)
         try:
@@ -154,7 +154,7 @@ class Shelf:
         """Make the changes, all of them or, after a crash, the first few."""
         entries = list(entries)
         data = b"".join(encode(self._generation, *entry) for entry in entries)
-        self._end = self._journal.append(data, self._end)
+        self._end = self.journal.append(data, self._end)
         for entry in entries:
             self._apply(*entry)
         if self._end > self._limit:
@@ -169,8 +169,12 @@ class Shelf:
         self._load()
 
     def close(self) -> None:
-        self._forget()
-        self._close_reader()
+        self._close_file()
+        self.journal.close()
+
+    def let_go(self) -> None:
+        """In a child that inherited this: keep no lock for a parent that dies.  The dbm file is not closed here."""
+        self.journal.close()
 
     # -- making the file anew --------------------------------------------------------------------------------------
 
@@ -178,9 +182,9 @@ class Shelf:
         """Make the new file; once the journal says so, `_load` puts it in its place."""
         flavour = dbmfile.flavour_of(self._path) or self._settings.flavour
         over = [NEVER, NEVER]
-        like = dbmfile.status_of(self._path) or self._journal.status()
+        like = dbmfile.status_of(self._path) or self.journal.status()
         dbmfile.build(self._path, flavour, self._noting(over, items), self._settings.durable, like)
-        self._end = self._journal.append(encode(self._generation, SWAP, b"", _NOTE.pack(*over)), self._end)
+        self._end = self.journal.append(encode(self._generation, SWAP, b"", _NOTE.pack(*over)), self._end)
 
     def _noting(self, over: list[float], items: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         """Pass the items on and note when the first of them may be over."""
@@ -208,21 +212,21 @@ class Shelf:
 
     def _catch_up(self, trusted: bool) -> None:
         """Learn what others did since the last time."""
-        start = self._journal.start()
-        if not trusted or not start or start != self._start or self._journal.size < self._end:
+        start = self.journal.start()
+        if not trusted or not start or start != self._start or self.journal.size < self._end:
             self._load()
-        elif self._journal.size != self._end:
+        elif self.journal.size != self._end:
             self._replay(*self._entries())
 
     def _entries(self) -> tuple[int, list[Entry]]:
-        return self._journal.entries(self._generation, self._end, self._settings.damaged)
+        return self.journal.entries(self._generation, self._end, self._settings.damaged)
 
     def _load(self) -> None:
         """Read everything, after what was left undone is done."""
         owned.check_folder(self._path)
-        self.close()
-        self._generation, self._end = self._journal.generation()
-        self._start = self._journal.start()
+        self._close_file()
+        self._generation, self._end = self.journal.generation()
+        self._start = self.journal.start()
         end, entries = self._entries()
         if not ends_with_swap(entries):  # until it is finished the file may be in parts of two
             self._open_reader()
@@ -232,7 +236,7 @@ class Shelf:
         if ends_with_swap(entries):
             self._close_reader()
             dbmfile.swap(self._path, self._settings.durable)
-            self._journal.restart(entries[-1][2])
+            self.journal.restart(entries[-1][2])
             self._load()
             return
         for entry in entries:
@@ -260,6 +264,10 @@ class Shelf:
         if self._settings.journal_size:
             self._limit = max(self._settings.journal_size, min(dbmfile.size(self._path), _LARGE_JOURNAL))
         self._reader = dbmfile.open_reader(self._path, flavour)
+
+    def _close_file(self) -> None:
+        self._forget()
+        self._close_reader()
 
     def _close_reader(self) -> None:
         if self._reader is not None:

@@ -1,4 +1,4 @@
-"""The journal of a shelf, ``FILE.journal``: opened and locked anew for each turn, so that nothing outlives one.
+"""The journal of a shelf, ``FILE.journal``: opened once by each process, and locked for each turn.
 
 Its start names the generation of the dbm file, random bytes that every entry begins with.  All that happens to a shelf
 happens under a lock on the journal, which is therefore never replaced.
@@ -10,11 +10,11 @@ import contextlib
 import fcntl
 import io
 import os
-import stat
 import struct
+import time
 import zlib
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 from ...errors import StoreMissing, StoreUnavailable
 from ...patience import attempts
@@ -24,18 +24,90 @@ from .entries import NOTE, Damaged, Entry, encode, parse
 
 _START: Final = struct.Struct("<8s8sI")  # magic, generation, checksum of both
 _MAGIC: Final = b"s2shelf\n"
+_WHOSE: Final = 5  # of what is known of a file: its mode, its inode and device, how many names it has, its owner
+
+_T = TypeVar("_T")
 
 
 class Journal:
-    """A journal that is open and locked.
+    """The journal as one process has it open.  All but `turn` and `close` is done within a turn.
 
     :param path: the dbm file's.
     :param durable: have the disk confirm every change.
     """
 
-    def __init__(self, path: str, file: io.FileIO, durable: bool) -> None:
-        self._path, self._file, self._durable = path, file.fileno(), durable
-        self.size = self.status().st_size
+    def __init__(self, path: str, durable: bool) -> None:
+        self._path, self._name, self._durable = path, f"{path}.journal", durable
+        self._opened: io.FileIO | None = None
+        self._seen: tuple[Any, ...] = ()
+        self.size = 0
+
+    # -- turns -----------------------------------------------------------------------------------------------------
+
+    def turn(self, action: Callable[[], _T], create: bool, timeout: float, start: float) -> _T:
+        """Do something alone among all processes; the threads of this one take turns before.
+
+        An exception may come from outside at any moment.  So the lock is taken inside the ``try``, and no function is
+        called before it is given up.  This is not left to closing: somebody may have forked meanwhile, and the child
+        have the file open too.
+
+        :param create: make a journal if there is neither one nor the dbm file; otherwise that is `StoreMissing`.
+        :param timeout: how long to wait for others, in seconds, before `StoreUnavailable`.
+        :param start: since when.
+        """
+        try:
+            self._lock(create, timeout, start)
+            return action()
+        finally:
+            if self._opened is not None and not self._opened.closed:
+                try:
+                    fcntl.flock(self._opened, fcntl.LOCK_UN)
+                except BaseException:
+                    self._opened.close()
+                    raise
+
+    def close(self) -> None:
+        """Close the file, and so give up its lock unless a child has it open too; it is opened again when needed."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def _lock(self, create: bool, timeout: float, start: float) -> None:
+        while True:
+            if self._opened is None or self._opened.closed:
+                self._seen = ()
+                self._opened = _opened(self._path, create)
+            try:
+                fcntl.flock(self._opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                _wait_for_lock(self._path, self._opened, timeout - (time.monotonic() - start), timeout)
+            if self._is_in_place(self._opened):
+                return
+            fcntl.flock(self._opened, fcntl.LOCK_UN)
+            self._opened.close()  # removed meanwhile: there may be a new one
+
+    def _is_in_place(self, file: io.FileIO) -> bool:
+        """Tell whether this file is what the path names: no link, nor what somebody put there since we opened it."""
+        try:
+            found = os.lstat(self._name)
+        except FileNotFoundError:
+            return False
+        if found[:_WHOSE] != self._seen:
+            owned.check(self._name, found)
+            if not os.path.samestat(found, os.fstat(file.fileno())):
+                return False
+            if found.st_nlink > 1:
+                raise StoreUnavailable(f"{self._name} is not used: the same file has another name elsewhere; copy it "
+                                       "in its place")
+            self._seen = found[:_WHOSE]
+        self.size = found.st_size
+        return True
+
+    @property
+    def _file(self) -> int:
+        assert self._opened is not None
+        return self._opened.fileno()
+
+    # -- what is in it ---------------------------------------------------------------------------------------------
 
     def status(self) -> os.stat_result:
         return os.fstat(self._file)
@@ -94,42 +166,9 @@ class Journal:
         return self.size
 
 
-@contextlib.contextmanager
-def locked(path: str, durable: bool, timeout: float, create: bool, waited: float = 0.0) -> Iterator[Journal]:
-    """Open the journal of the dbm file at `path`, alone among all threads and processes.
-
-    An exception may come from outside at any moment.  The lock is one of the open file, which is in nobody's hands but
-    ours and closed when we let go of it, in whatever way.
-
-    :param timeout: how long to wait for others, in seconds, before `StoreUnavailable`.
-    :param waited: so much of it is over.
-    :param create: make one if there is neither the journal nor the dbm file; otherwise that is `StoreMissing`.
-    """
-    file = _locked(path, timeout, waited, create)
-    try:
-        yield Journal(path, file, durable)
-    finally:
-        # Not left to closing: somebody may have forked meanwhile, and the child have it open too.
-        fcntl.flock(file, fcntl.LOCK_UN)
-        file.close()
-
-
 def busy(path: str, timeout: float) -> str:
     """Return what to tell who waited too long."""
     return f"{path} was in use by others for more than {timeout:g} s"
-
-
-def _locked(path: str, timeout: float, waited: float, create: bool) -> io.FileIO:
-    while True:
-        file = _opened(path, create)
-        try:
-            _wait_for_lock(path, file, timeout, waited)
-            if _is_at(f"{path}.journal", file):
-                return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # removed meanwhile: there may be a new one
 
 
 def _opened(path: str, create: bool) -> io.FileIO:
@@ -157,19 +196,9 @@ def _folder_missing(path: str) -> str:
     return "" if os.path.isdir(folder) else f", for there is no folder {folder}"
 
 
-def _is_at(path: str, file: io.FileIO) -> bool:
-    """Tell whether this file is what the path names: no link, nor what somebody put there since we looked."""
-    found, opened = owned.look(path), os.fstat(file.fileno())
-    if found is None or not os.path.samestat(found, opened):
-        return False
-    if opened.st_nlink > 1 and stat.S_ISREG(opened.st_mode):
-        raise StoreUnavailable(f"{path} is not used: the same file has another name elsewhere; copy it in its place")
-    return True
-
-
-def _wait_for_lock(path: str, file: io.FileIO, timeout: float, waited: float) -> None:
+def _wait_for_lock(path: str, file: io.FileIO, left: float, timeout: float) -> None:
     """Not for ever: its holder may have been stopped."""
-    for _ in attempts(timeout - waited):
+    for _ in attempts(left):
         try:
             return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
