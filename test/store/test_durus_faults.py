@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from durus.connection import Connection
 
-from session2.errors import StoreMissing, StoreUnavailable
+from session2.errors import ConfigurationError, StoreMissing, StoreUnavailable
 from session2.record import Record
 from session2.store.durus import DurusSessionStore, layout
 from session2.testing.store.samples import contents, key_of, record_at
@@ -273,7 +273,7 @@ def test_a_planted_link_is_not_followed(make: Any, path: Path) -> None:
         victim.write_bytes(content)
         path.symlink_to(victim)
         for act in (make().setup, lambda: make().read(KEY)):
-            with pytest.raises(StoreUnavailable, match="symbolic link"):
+            with pytest.raises(ConfigurationError, match="symbolic link"):
                 act()
         assert victim.read_bytes() == content
         path.unlink()
@@ -291,10 +291,10 @@ def test_a_link_planted_where_a_packed_file_is_made(make: Any, path: Path) -> No
 
 
 @pytest.mark.parametrize(("spoil", "reason"), [
-    (lambda path: path.chmod(0o666), "everybody may write"),
+    (lambda path: path.chmod(0o666), "written by everybody"),
     (lambda path: os.chown(path, 12345, 12345), "another user"),
     (lambda path: (path.unlink(), os.mkfifo(path)), "no ordinary file"),
-    (lambda path: path.parent.chmod(0o777), "its folder")], ids=["mode", "owner", "kind", "folder"])
+    (lambda path: path.parent.chmod(0o777), "can replace the file")], ids=["mode", "owner", "kind", "folder"])
 def test_files_that_others_could_have_written_are_refused(make: Any, path: Path, monkeypatch: Any, spoil: Any,
                                                           reason: str) -> None:
     filled(make(), 1).close()
@@ -304,7 +304,7 @@ def test_files_that_others_could_have_written_are_refused(make: Any, path: Path,
         monkeypatch.setattr(os, "geteuid", lambda: 54321)
     else:
         spoil(path)
-    with pytest.raises(StoreUnavailable, match=reason):
+    with pytest.raises(ConfigurationError, match=reason):
         make().read(KEY)
     path.parent.chmod(0o700)
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from ...errors import Conflict, StoreUnavailable
 from ...forks import PerProcess
 from ...mutex import Mutex
-from .. import owned
+from .. import rights
 from . import dbmfile
 from .entries import NOTE, PUT, REMOVE, SWAP, TOUCH, Damaged, Entry, encode, ends_with_swap
 from .journal import Journal, busy, locked
@@ -219,7 +219,7 @@ class Shelf:
 
     def _load(self) -> None:
         """Read everything, after what was left undone is done."""
-        owned.check_folder(self._path)
+        rights.check_parent(self._path)
         self.close()
         self._generation, self._end = self._journal.generation()
         self._start = self._journal.start()

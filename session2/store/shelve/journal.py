@@ -18,7 +18,7 @@ from typing import Final
 
 from ...errors import StoreMissing, StoreUnavailable
 from ...patience import attempts
-from .. import owned
+from .. import rights
 from . import dbmfile
 from .entries import NOTE, Damaged, Entry, encode, parse
 
@@ -135,7 +135,7 @@ def _locked(path: str, timeout: float, waited: float, create: bool) -> io.FileIO
 def _opened(path: str, create: bool) -> io.FileIO:
     journal = f"{path}.journal"
     while True:
-        if owned.look(journal) is None:
+        if rights.look(journal) is None:
             _create(path, create)
         with contextlib.suppress(FileNotFoundError):
             return io.FileIO(journal, "r+")
@@ -143,13 +143,13 @@ def _opened(path: str, create: bool) -> io.FileIO:
 
 def _create(path: str, wanted: bool) -> None:
     """Make the journal: of a new shelf if one is wanted, or of a dbm file that has none, as its owner would."""
-    owned.check_folder(path)
+    rights.check_parent(path)
     like = dbmfile.status_of(path)
     if like is None and not wanted:
         raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}")
     if like is None and _folder_missing(path):
         raise StoreUnavailable(f"{path} cannot be made{_folder_missing(path)}; make the folder first")
-    owned.create(f"{path}.journal", like)
+    rights.create(f"{path}.journal", like)
 
 
 def _folder_missing(path: str) -> str:
@@ -159,7 +159,7 @@ def _folder_missing(path: str) -> str:
 
 def _is_at(path: str, file: io.FileIO) -> bool:
     """Tell whether this file is what the path names: no link, nor what somebody put there since we looked."""
-    found, opened = owned.look(path), os.fstat(file.fileno())
+    found, opened = rights.look(path), os.fstat(file.fileno())
     if found is None or not os.path.samestat(found, opened):
         return False
     if opened.st_nlink > 1 and stat.S_ISREG(opened.st_mode):
