@@ -32,7 +32,7 @@ def note_new_id(session: Session, now: float, user_changed: bool, grace: float) 
         state["_login_time"] = None if session.user is None and session.user_key() is None else now
     key = ties(session).key
     if key is not None:
-        state.update(_issued=now, _lock_name=lock_name(session), _left=(key, now + grace) if grace else None)
+        state.update(_issued=now, _lock_name=lock_name(session), _left=[key, now + grace] if grace else None)
     return before
 
 
