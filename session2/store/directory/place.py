@@ -45,7 +45,7 @@ class Place:
         if not is_directory(self.directory):
             if os.path.lexists(self.directory):
                 raise ConfigurationError(f"{self.directory} is not a directory: choose another path")
-            raise StoreMissing(f"there is no directory {self.directory}", "create=True")
+            raise StoreMissing(f"there is no directory {self.directory}", "create=True, in a URL ?create=true")
         rule = rights.rule_of(self.shared)
         rights.check_folder(self.directory, rule)
         for name in os.listdir(self.directory):

@@ -136,7 +136,7 @@ def _make_file(path: str, wanted: bool) -> None:
     folder = os.path.dirname(path)
     missing = "" if os.path.isdir(folder) else f", for there is no folder {folder}"
     if not wanted:
-        raise StoreMissing(f"there is no Durus database at {path}{missing}")
+        raise StoreMissing(f"there is no Durus database at {path}{missing}", StoreMissing.CREATE)
     if missing:
         raise StoreUnavailable(f"{path} cannot be made{missing}; make the folder first")
     rights.create(path)

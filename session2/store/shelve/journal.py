@@ -146,7 +146,7 @@ def _create(path: str, wanted: bool) -> None:
     rights.check_parent(path)
     like = dbmfile.status_of(path)
     if like is None and not wanted:
-        raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}")
+        raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}", StoreMissing.CREATE)
     if like is None and _folder_missing(path):
         raise StoreUnavailable(f"{path} cannot be made{_folder_missing(path)}; make the folder first")
     rights.create(f"{path}.journal", like)

@@ -21,7 +21,7 @@ class Place(NamedTuple):
     shared: bool
     """The group may do all that the owner may."""
 
-    how: str = "create=True, in a URL ?create=true, or store.setup()"
+    how: str = StoreMissing.CREATE
     """What makes one that is missing."""
 
     def check(self, create: bool) -> None:
