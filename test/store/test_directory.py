@@ -95,10 +95,9 @@ class TestNames:
     def test_file_is_no_directory(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_bytes(b"")
-        with pytest.raises(ConfigurationError, match="is not a directory"):
-            DirectorySessionStore(path)
-        with pytest.raises(StoreUnavailable):
-            DirectorySessionStore(path, True)
+        for create in (False, True):
+            with pytest.raises(ConfigurationError, match="is not a directory"):
+                DirectorySessionStore(path, create)
 
     def test_made_with_its_parents(self, tmp_path: Path) -> None:
         DirectorySessionStore(str(tmp_path / "a" / "b"), True).write(KEY, record(OLD, expires=None), None)
