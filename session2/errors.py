@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class SessionError(Exception):
     """The base of all errors of this package."""
@@ -32,6 +34,9 @@ class StoreMissing(StoreUnavailable):
 
     ``what`` says what is missing and no more, for those who tell in other words what to do, such as the command line.
     """
+
+    CREATE: ClassVar[str] = "create=True, in a URL ?create=true, or store.setup()"
+    """What to do where the option of a store makes one too."""
 
     def __init__(self, what: str, how: str = "store.setup()") -> None:
         super().__init__(what, how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from . import tokens
 from .session import Session, ties
 
 _OF_AN_ID: Final = ("_login_time", "_issued", "_lock_name", "_left")
@@ -31,7 +32,7 @@ def note_new_id(session: Session, now: float, user_changed: bool, grace: float) 
         state["_login_time"] = None if session.user is None and session.user_key() is None else now
     key = ties(session).key
     if key is not None:
-        state.update(_issued=now, _lock_name=lock_name(session), _left=(key, now + grace) if grace else None)
+        state.update(_issued=now, _lock_name=lock_name(session), _left=[key, now + grace] if grace else None)
     return before
 
 
@@ -51,7 +52,8 @@ def issued_at(session: Session) -> float:
 
 def lock_name(session: Session) -> str | None:
     """Return what the lock of a session is called, under whatever id; None if nothing is stored of it."""
-    return vars(session).get("_lock_name") or ties(session).key
+    name = vars(session).get("_lock_name")
+    return name if tokens.is_key(name) or tokens.is_id(name) else ties(session).key  # what is stored may be anything
 
 
 def has_left(session: Session, now: float) -> bool:

@@ -144,11 +144,21 @@ class Sessions:
             ties.origin, ties.id = before, None if before is None else before.id
             self.saving.take_back(key, payload)  # if this fails, another attempt would find it in its place
             raise
+        except BaseException:  # interrupted: nobody will ask for it, unless the old id leads there by now
+            ties.origin, ties.id = before, None if before is None else before.id
+            with suppress(StoreUnavailable):
+                if before is None or self._is_as_it_was(before):
+                    self.saving.take_back(key, payload)
+            raise
         finally:
             ties.expires = expires
         self.tell("created" if before is None else "renewed" if grace else "rotated", key,
                   "" if before is None else f"was {before.key[:8]}")
         return self._let_live(session, payload, leads_on=grace > 0)
+
+    def _is_as_it_was(self, origin: Origin) -> bool:
+        record = self.filing.records.read(origin.key)
+        return record is not None and record.version == origin.record.version
 
     def _let_live(self, session: Session, payload: bytes, leads_on: bool) -> Outcome:
         """Give the record under a new id the time it shall live, unless others went on from it already.

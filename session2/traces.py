@@ -40,7 +40,7 @@ def emptied(lock_name: str | None) -> bytes:
 
 def emptied_lock(trace: Record) -> str | None:
     """Return what the lock of a session was called that was emptied."""
-    return trace.data[len(_EMPTIED):].decode() or None
+    return trace.data[len(_EMPTIED):].decode("ascii", "replace") or None
 
 
 def ended(reason: str) -> bytes:

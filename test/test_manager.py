@@ -1,5 +1,6 @@
 """The life of a session during one request, seen from the framework's side."""
 
+import pickle
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -766,6 +767,25 @@ def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store
     site.visit(put("a", 2))
     with site.manager.lock(site.id):
         pass
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"../../etc", b"a" * 200])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_a_lock_name_that_is_none_spoils_neither_the_session_nor_the_locks_of_others(
+        site: Site, name: bytes, emptied: bool) -> None:
+    site.visit(put("a"))
+    key = tokens.hash_id(site.id)
+    record = site.store.read(key)
+    assert record is not None
+    state = {"_lock_name": name.decode("latin-1"), "data": {"a": 1}}
+    data = b"s2 trace emptied\n" + name if emptied else site.store.serializer.seal(pickle.dumps(state), key)
+    site.store.write(key, record._replace(data=data), record.version)
+    site.visit(put("a"), concurrency="lock")
+    with site.manager.lock(site.id):
+        pass
+    with pytest.raises(ConfigurationError):
+        site.store.lock("../x")
+    assert not site.store.queues.left
 
 
 def test_locks_that_were_left_may_be_released_by_others_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from session2 import (
 )
 from session2.found import Absence
 from session2.record import Record
+from session2.serializers import MsgpackSerializer
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 
@@ -66,6 +67,20 @@ def test_a_late_request_does_not_prolong_the_grace_of_an_old_id() -> None:
     site.finish(late)
     site.now += 61
     assert site.manager.load(old) is None
+
+
+@pytest.mark.parametrize("serializer", [JSONSerializer(), MsgpackSerializer()], ids=["json", "msgpack"])
+def test_what_a_session_notes_about_itself_can_be_kept_in_every_format(serializer: Any) -> None:
+    site = Site(renew_after=1000, max_sessions=2)
+    site.store.serializer = serializer
+    site.visit("joe")
+    for _ in range(3):
+        site.now += 1001
+        old, request = site.id, site.start(site.cookies)
+        request.session.remove_form_token(request.session.create_form_token())  # type: ignore[union-attr]
+        site.finish(request)
+        assert site.id != old
+    assert site.manager.load(site.id).user == "joe"
 
 
 def test_each_renewal_removes_the_trace_of_the_last_one() -> None:

@@ -475,6 +475,35 @@ def test_what_is_only_read_gets_no_other_id_either(write: str) -> None:
     assert site.content == {"a": 1}
 
 
+@pytest.mark.parametrize("options", [{}, {"renew_after": 100}])
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_an_interrupted_login_or_renewal_leaves_no_session_that_nobody_can_reach(
+        options: dict[str, Any], done: bool, nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it take away one to which the old id leads by now."""
+    site = Site(**options)
+    site.visit(put(a=1))
+    site.now += 101
+    request = site.start(put(b=2) if options else login("joe"))
+    write, writes = site.store.write, iter(range(1, 9))
+
+    def interrupted(*args: Any) -> Any:
+        number = next(writes)
+        if number != nth or done:
+            version = write(*args)
+        if number == nth:
+            raise KeyboardInterrupt
+        return version
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.store, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            site.finish(request)
+    retired = done and nth == 2
+    assert len(site.sessions()) == 1
+    assert (site.manager.load(site.id) is None) == (retired and not options)
+
+
 # -- what cannot be read ----------------------------------------------------------------------------------------------
 
 

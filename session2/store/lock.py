@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
-from ..errors import Conflict, LockLost, LockTimeout, StoreUnavailable
+from ..errors import ConfigurationError, Conflict, LockLost, LockTimeout, StoreUnavailable
 from ..forks import Birthplace, PerProcess
 from ..mutex import Mutex
 from ..patience import attempts
@@ -183,6 +183,8 @@ def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
     owner = secrets.token_bytes(16)
     try:
         lease = _take_first(store, key, owner, end, seconds, store.queues.line(key))
+    except ConfigurationError:  # no store takes such a key
+        raise
     except BaseException:  # the answer was lost, or this was interrupted: it may be there, and nobody knows
         store.queues.left.append(Left(lock_key(key), owner))
         raise

@@ -95,10 +95,9 @@ class TestNames:
     def test_file_is_no_directory(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.write_bytes(b"")
-        with pytest.raises(ConfigurationError, match="is not a directory"):
-            DirectorySessionStore(path)
-        with pytest.raises(ConfigurationError, match="is not a directory"):
-            DirectorySessionStore(path, True)
+        for create in (False, True):
+            with pytest.raises(ConfigurationError, match="is not a directory"):
+                DirectorySessionStore(path, create)
 
     def test_made_with_its_parents(self, tmp_path: Path) -> None:
         DirectorySessionStore(str(tmp_path / "a" / "b"), True).write(KEY, record(OLD, expires=None), None)
@@ -657,13 +656,14 @@ class TestRights:
     @pytest.mark.parametrize("create", [True, False])
     @pytest.mark.parametrize("below", ["", "ab", "users-ab"])
     def test_what_others_can_write_is_refused(self, tmp_path: Path, mode: int, owner: int | None, reason: str,
-                                              create: bool, below: str) -> None:
+                                              create: bool, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
         DirectorySessionStore(tmp_path, create=True)
         path = tmp_path / below
         path.mkdir(exist_ok=True)
         path.chmod(mode)
         if owner is not None:
             os.chown(path, owner, owner)
+            monkeypatch.setattr(os, "geteuid", lambda: 65533)
         with pytest.raises(ConfigurationError, match=f"{path} .*{reason}.*shared=true"):
             DirectorySessionStore(tmp_path, create=create)
 
@@ -685,12 +685,25 @@ class TestRights:
         with pytest.raises(ConfigurationError, match="written by others"):
             from_url(f"directory:{tmp_path}?shared=true")
 
-    def test_link_of_somebody_else(self, tmp_path: Path) -> None:
+    def test_what_root_makes_belongs_to_the_owner_of_the_directory(self, tmp_path: Path) -> None:
+        """A purge of root's, from cron say, leaves nothing that the application cannot read."""
+        tmp_path.chmod(0o700)
+        os.chown(tmp_path, 65534, 65533)
+        store = DirectorySessionStore(tmp_path)
+        version = store.write(KEY, record(OLD, expires=None), None)
+        store.write(KEY, record(LARGE, expires=None), version)
+        assert [*store.records_of("anna")]
+        for path in tmp_path.rglob("*"):
+            assert (path.stat().st_uid, path.stat().st_gid) == (65534, 65533), path
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+
+    def test_link_of_somebody_else(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         DirectorySessionStore(tmp_path / "real", create=True)
         link = tmp_path / "link"
         link.symlink_to("real")
         DirectorySessionStore(link)
         os.chown(link, 65534, 65534, follow_symlinks=False)
+        monkeypatch.setattr(os, "geteuid", lambda: 65533)
         with pytest.raises(ConfigurationError, match="symbolic link of another user"):
             DirectorySessionStore(link)
 

@@ -285,11 +285,14 @@ def test_rights_of_others_are_refused(store: SQLiteSessionStore, path: Path, mod
     ("file", 0o600, 65534, "sessions.db belongs to another user"), ("folder", 0o700, 65534, "belongs to another user"),
     ("folder", 0o777, 0, "can be written by others")])
 def test_what_somebody_else_can_replace_is_refused(store: SQLiteSessionStore, path: Path, of: str, mode: int,
-                                                   owner: int, reason: str) -> None:
+                                                   owner: int, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store.setup()
     changed = path if of == "file" else path.parent
     changed.chmod(mode)
     os.chown(changed, owner, owner)
+    assert store.read(KEYS[0]) is None if mode != 0o777 else True, "root may"
+    store.close()
+    monkeypatch.setattr(os, "geteuid", lambda: 65533)
     with pytest.raises(ConfigurationError, match=reason):
         store.read(KEYS[0])
 

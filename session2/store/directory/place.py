@@ -45,11 +45,12 @@ class Place:
         if not is_directory(self.directory):
             if os.path.lexists(self.directory):
                 raise ConfigurationError(f"{self.directory} is not a directory: choose another path")
-            raise StoreMissing(f"there is no directory {self.directory}", "create=True")
-        rights.check_folder(self.directory, self.shared)
+            raise StoreMissing(f"there is no directory {self.directory}", "create=True, in a URL ?create=true")
+        rule = rights.rule_of(self.shared)
+        rights.check_folder(self.directory, rule)
         for name in os.listdir(self.directory):
             if _FOLDER.fullmatch(name) and is_directory(self._prefix + name):
-                rights.check_folder(self._prefix + name, self.shared)
+                rights.check_folder(self._prefix + name, rule)
 
     def _names(self, folder: str) -> list[str]:
         with self.system(), suppress(FileNotFoundError, NotADirectoryError):
@@ -76,6 +77,7 @@ class Place:
             os.mkdir(folder, 0o700)
             if self.shared:
                 os.chmod(folder, _SHARED_FOLDER)
+            rights.leave_to(folder, self.directory)
             self._sync_folder(self.directory)
         except FileExistsError:
             if not os.path.isdir(folder):  # a symbolic link to nowhere: to try again would never end
@@ -83,9 +85,8 @@ class Place:
 
     def _share(self, fd: int) -> None:
         """Give what was just made the rights of what is shared."""
-        if not self.shared:
-            return
-        os.fchmod(fd, 0o660)
+        if self.shared:
+            os.fchmod(fd, 0o660)
         if not os.geteuid():
             found = os.stat(self.directory)
             os.fchown(fd, found.st_uid, found.st_gid)

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
 from ...forks import Birthplace
 from ...mutex import Mutex
-from .. import owned
+from .. import rights
 from .driver import driver
 from .sources import SQLITE, Link, SingleSource, in_transaction
 
@@ -85,7 +85,7 @@ class FileSource(SingleSource):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path + ".pack")
         # Durus would make it readable by everybody, and its own of whoever packs.
-        owned.create(self._path + ".pack", os.stat(self._path))
+        rights.create(self._path + ".pack", os.stat(self._path))
         connection.pack()
         os.remove(self._path + ".prepack")  # what was ended should not lie about
         _sync_folder(self._path)
@@ -117,8 +117,8 @@ class FileSource(SingleSource):
 
 def _check_file(path: str, create: bool) -> None:
     """Refuse what is not ours to write; make the file, if it is not there and wanted."""
-    owned.check_folder(path)
-    if owned.look(path) is None:
+    rights.check_parent(path)
+    if rights.look(path) is None:
         _make_file(path, create)
     with open(path, "rb") as file:
         head = file.read(16)
@@ -136,10 +136,10 @@ def _make_file(path: str, wanted: bool) -> None:
     folder = os.path.dirname(path)
     missing = "" if os.path.isdir(folder) else f", for there is no folder {folder}"
     if not wanted:
-        raise StoreMissing(f"there is no Durus database at {path}{missing}")
+        raise StoreMissing(f"there is no Durus database at {path}{missing}", StoreMissing.CREATE)
     if missing:
         raise StoreUnavailable(f"{path} cannot be made{missing}; make the folder first")
-    owned.create(path)
+    rights.create(path)
     _sync_folder(path)
 
 
@@ -153,7 +153,7 @@ def _sync_folder(path: str) -> None:
 
 def _storage(file: Any, path: str) -> Any:
     _lock(file, path)
-    found = owned.look(path)
+    found = rights.look(path)
     if found is None or not os.path.samestat(found, os.fstat(file.file.fileno())):
         raise StoreUnavailable(f"{path} was replaced while it was opened; try again")
     try:

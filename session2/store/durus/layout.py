@@ -73,7 +73,7 @@ def open_trees(connection: Any, damaged: Callable[[str, str], None], create: boo
     if ours is not None and not (isinstance(ours, durus.persistent_dict) and "format" in ours):
         raise ConfigurationError("root['session2'] of the Durus database is something else; use another database")
     if ours is None and not (create or missing_is_empty):
-        raise StoreMissing("the Durus database holds nothing of session2")
+        raise StoreMissing("the Durus database holds nothing of session2", StoreMissing.CREATE)
     if ours is None or drop:
         records, users, due = (tuple(durus.btree() for _ in range(_SHARDS)) for _ in range(3))
         ours = durus.persistent_dict(format=_FORMAT, records=records, users=users, due=due)

@@ -20,7 +20,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote
 
 from ...errors import ConfigurationError, StoreUnavailable
-from .. import owned
+from .. import rights
 
 FLAVOURS: Final = ("sqlite3", "gnu", "ndbm", "dumb")  # in the order in which `dbm.open` prefers them
 
@@ -79,7 +79,7 @@ def flavour_of(path: str) -> str | None:
 
 def _statuses(path: str) -> dict[str, os.stat_result]:
     """Return the parts that are there."""
-    found = {suffix: owned.look(path + suffix) for suffix in _SUFFIXES}
+    found = {suffix: rights.look(path + suffix) for suffix in _SUFFIXES}
     return {suffix: status for suffix, status in found.items() if status is not None}
 
 
@@ -116,7 +116,7 @@ def build(path: str, flavour: str, items: Iterable[tuple[bytes, bytes]], durable
     try:
         _BUILDERS.get(flavour, partial(_build_dbm, flavour))(new, items)
         for name in sorted(os.listdir(folder)):
-            owned.take_after(os.path.join(folder, name), like)
+            rights.take_after(os.path.join(folder, name), like)
             if durable:
                 _sync(os.path.join(folder, name))
         _move(new, path + _NEW)
@@ -264,7 +264,7 @@ def _clear(path: str) -> None:
     folder = _work(path)
     if not os.path.lexists(folder):
         return
-    owned.check_own(folder)
+    rights.check_own(folder)
     for name in os.listdir(folder):
         os.unlink(os.path.join(folder, name))
     os.rmdir(folder)

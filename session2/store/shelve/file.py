@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from ...errors import Conflict, StoreUnavailable
 from ...forks import PerProcess
 from ...mutex import Mutex
-from .. import owned
+from .. import rights
 from . import dbmfile
 from .entries import NOTE, PUT, REMOVE, SWAP, TOUCH, Damaged, Entry, encode, ends_with_swap
 from .journal import Journal, busy
@@ -223,7 +223,7 @@ class Shelf:
 
     def _load(self) -> None:
         """Read everything, after what was left undone is done."""
-        owned.check_folder(self._path)
+        rights.check_parent(self._path)
         self._close_file()
         self._generation, self._end = self.journal.generation()
         self._start = self.journal.start()

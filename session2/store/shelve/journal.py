@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from ...errors import StoreMissing, StoreUnavailable
 from ...patience import attempts
-from .. import owned
+from .. import rights
 from . import dbmfile
 from .entries import NOTE, Damaged, Entry, encode, parse
 
@@ -92,7 +92,7 @@ class Journal:
         except FileNotFoundError:
             return False
         if found[:_WHOSE] != self._seen:
-            owned.check(self._name, found)
+            rights.check(self._name, found)
             if not os.path.samestat(found, os.fstat(file.fileno())):
                 return False
             if found.st_nlink > 1:
@@ -174,7 +174,7 @@ def busy(path: str, timeout: float) -> str:
 def _opened(path: str, create: bool) -> io.FileIO:
     journal = f"{path}.journal"
     while True:
-        if owned.look(journal) is None:
+        if rights.look(journal) is None:
             _create(path, create)
         with contextlib.suppress(FileNotFoundError):
             return io.FileIO(journal, "r+")
@@ -182,13 +182,13 @@ def _opened(path: str, create: bool) -> io.FileIO:
 
 def _create(path: str, wanted: bool) -> None:
     """Make the journal: of a new shelf if one is wanted, or of a dbm file that has none, as its owner would."""
-    owned.check_folder(path)
+    rights.check_parent(path)
     like = dbmfile.status_of(path)
     if like is None and not wanted:
-        raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}")
+        raise StoreMissing(f"there is no shelf at {path}{_folder_missing(path)}", StoreMissing.CREATE)
     if like is None and _folder_missing(path):
         raise StoreUnavailable(f"{path} cannot be made{_folder_missing(path)}; make the folder first")
-    owned.create(f"{path}.journal", like)
+    rights.create(f"{path}.journal", like)
 
 
 def _folder_missing(path: str) -> str:

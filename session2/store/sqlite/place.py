@@ -21,7 +21,7 @@ class Place(NamedTuple):
     shared: bool
     """The group may do all that the owner may."""
 
-    how: str = "create=True, in a URL ?create=true, or store.setup()"
+    how: str = StoreMissing.CREATE
     """What makes one that is missing."""
 
     def check(self, create: bool) -> None:
@@ -29,8 +29,11 @@ class Place(NamedTuple):
         try:
             if create:
                 self._create()
-            rights.check_file(self.path, self.shared)
-        except (FileNotFoundError, NotADirectoryError):
+            rule = rights.rule_of(self.shared)
+            if rights.look(self.path, rule) is None:
+                raise self._missing()
+            rights.check_parent(self.path, rule)
+        except (FileNotFoundError, NotADirectoryError):  # of a folder
             raise self._missing() from None
         except OSError as error:
             raise StoreUnavailable(f"the SQLite database {self.path} cannot be used: {error.strerror}") from error
