@@ -21,6 +21,10 @@ class Record(NamedTuple):
     user: str | None = None
     version: Version = None
 
+    def __repr__(self) -> str:
+        """Tell what the record is like, and nothing of what is in it."""
+        return f"<Record of {len(self.data)} bytes, version {self.version!r}>"
+
     def is_live(self, now: float) -> bool:
         """Tell whether the record still counts; an expired one is absent for every primitive but `purge`."""
         return self.expires is None or self.expires > now

@@ -82,3 +82,16 @@ def test_a_broken_observer_fails_no_request(caplog: pytest.LogCaptureFixture) ->
     manager.save(session)
     assert manager.load(session.id)["a"] == 1
     assert "the gauge is stuck" in caplog.text
+
+
+def test_nothing_that_is_shown_tells_an_id_or_the_state() -> None:
+    manager: SessionManager[Any] = SessionManager(VolatileSessionStore(), DictSession)
+    session = manager.new_session()
+    session["secret"] = "the state"
+    manager.save(session)
+    request = FakeExchange({"session2": str(session.id)})
+    manager.start_request(request)
+    shown = repr([request.visit, session.origin, manager.find(session.id), request.session,
+                  list(manager.store.scan()), manager.lock(session)])
+    assert str(session.id) not in shown
+    assert "the state" not in shown
