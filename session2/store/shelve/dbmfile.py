@@ -29,6 +29,7 @@ _NEW: Final = ".new"
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _SQLITE_TABLE: Final = "CREATE TABLE Dict (key BLOB UNIQUE NOT NULL, value BLOB NOT NULL)"
 _BLOCK: Final = 512  # dbm.dumb aligns values to it
+_PLAIN_NAME: Final = re.compile("'[0-9A-Za-z_-]*'", re.ASCII)
 _DUMB_LINE: Final = re.compile(r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"), \((\d{1,18}), (\d{1,18})\)""")
 
 
@@ -186,7 +187,10 @@ def _place(line: str) -> tuple[bytes, tuple[int, int]]:
     found = _DUMB_LINE.fullmatch(line.rstrip())
     if found is None:
         raise ValueError("its index is damaged")
-    return ast.literal_eval(found[1]).encode("latin-1"), (int(found[2]), int(found[3]))
+    name = found[1]
+    # Ours need no parser, of which there would be one call a line.
+    text = name[1:-1] if _PLAIN_NAME.fullmatch(name) else ast.literal_eval(name)
+    return text.encode("latin-1"), (int(found[2]), int(found[3]))
 
 
 class _SQLiteReader:
