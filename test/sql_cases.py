@@ -64,7 +64,18 @@ if lend != "url":
 FORKS = {"os.fork()": "python", "ctypes.PyDLL(None).fork()": "c"}
 """The second runs none of the hooks of Python's, like uWSGI."""
 
-INTERRUPTED = """
+# The drivers' destructors stumble over what an interrupted constructor left half made, and say so on stderr.
+OURS_ONLY = """
+import sys
+
+def stumbled(unraisable, say=sys.unraisablehook):
+    if getattr(unraisable.object, "__module__", "").partition(".")[0] not in ("pymysql", "psycopg"):
+        say(unraisable)
+
+sys.unraisablehook = stumbled
+"""
+
+INTERRUPTED = OURS_ONLY + """
 import random, signal, sys, threading, time
 from session2.urls import from_url
 from session2.testing.store.samples import key_of, record_at
@@ -112,6 +123,7 @@ assert not met.broken
 KILLED = """
 from gevent import monkey
 monkey.patch_all()
+""" + OURS_ONLY + """
 import random, sys, gevent
 from session2.urls import from_url
 from session2.testing.store.samples import key_of, record_at
