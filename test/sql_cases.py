@@ -105,7 +105,8 @@ while time.monotonic() < end or interrupted < 40:
     ask()  # while a connection is made
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.003))
-        while True:
+        waited = time.monotonic() + 1  # a destructor, or PyMySQL's bare "except:", may swallow the interruption
+        while time.monotonic() < waited:
             ask()
     except Interruption:
         interrupted += 1
