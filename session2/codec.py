@@ -52,7 +52,7 @@ class Codec:
 
     def bind_emptied(self, session: Session, origin: Origin, trace: Record) -> None:
         """Bind a session to what it left when it was emptied; it has no id any more, but its place is known."""
-        bound = ties(session)
+        bound = session._ties
         nothing = self.payload(self._emptied(type(session), trace))
         bound.id, bound.origin = None, Origin(origin.id, origin.key, trace, nothing)
 
@@ -66,7 +66,7 @@ class Codec:
 
     def payload(self, session: Session) -> bytes:
         """Return the state of a session as bytes, or raise `SerializationError`."""
-        state, bound = session.get_state(), ties(session)
+        state, bound = session.get_state(), session._ties
         id, bound.id = bound.id, None  # what is kept may refer back to the session; no id may get to where records are
         try:
             return self._form.serializer.dumps(state)
@@ -80,7 +80,7 @@ class Codec:
         """
         if not checked:
             check(self._form.serializer, session.get_state(), payload)
-        bound = ties(session)
+        bound = session._ties
         return Record(self._form.serializer.seal(payload, key), bound.created, now, bound.accessed, bound.expires,
                       session.user_key())
 
@@ -115,14 +115,14 @@ class Codec:
 
     def pending(self, session: Session) -> bytes | None:
         """Return what there is to store of a session, None if it is, to the byte, what it was loaded as."""
-        bound = ties(session)
+        bound = session._ties
         origin, payload = bound.origin, self.payload(session)
         same_place = origin is not None and bound.id == origin.id
         return None if same_place and payload == origin.payload else payload  # type: ignore[union-attr]
 
     def is_changed(self, session: Session) -> bool:
         """Tell whether the session holds anything else than what is stored of it."""
-        origin = ties(session).origin
+        origin = session._ties.origin
         return origin is None or not self.is_unchanged(session, origin, self.payload(session))
 
     def user_changed(self, session: Session) -> bool:
@@ -130,7 +130,7 @@ class Codec:
 
         An object may be pickled differently each time, so what decoding gives is compared, and not by its bytes.
         """
-        origin, now = ties(session).origin, session.user_key()
+        origin, now = session._ties.origin, session.user_key()
         if origin is None or origin.record.user == now:
             return origin is None and now is not None
         before = self.loaded(session, origin)

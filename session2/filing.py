@@ -97,9 +97,9 @@ class Filing:
         :param checked: whether it is known that the payload can be read again.
         """
         record = self.codec.record(session, payload, key, self.records.clock(), checked)
-        version = self.records.write(key, record, expected)
+        stored = Record(*record[:-1], self.records.write(key, record, expected))
         ties = session._ties
-        ties.id, ties.origin = id, Origin(id, key, record._replace(version=version), payload)
+        ties.id, ties.origin = id, Origin(id, key, stored, payload)
 
     def retire(self, key: str, record: Record, trace: bytes, seconds: float) -> Record:
         """Leave a trace in place of a session, and return it; `Conflict` if it has changed.

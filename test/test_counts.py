@@ -24,14 +24,14 @@ URLS = {"volatile": "volatile:", "directory": "directory:{}/sessions?create=true
         "sqlite": "sqlite:{}/sessions?create=true", "shelve": "shelve:{}/sessions?create=true"}
 
 BOUNDS = {
-    ("volatile", "look"): 62,
-    ("volatile", "change"): 116,
-    ("directory", "look"): 74,
-    ("directory", "change"): 150,
-    ("sqlite", "look"): 67,
-    ("sqlite", "change"): 126,
-    ("shelve", "look"): 81,
-    ("shelve", "change"): 163,
+    ("volatile", "look"): 58,
+    ("volatile", "change"): 112,
+    ("directory", "look"): 70,
+    ("directory", "change"): 140,
+    ("sqlite", "look"): 62,
+    ("sqlite", "change"): 118,
+    ("shelve", "look"): 77,
+    ("shelve", "change"): 155,
 }
 
 

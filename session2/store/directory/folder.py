@@ -23,7 +23,7 @@ from ..records import KEY, checked_key
 from .place import Place, exists
 from .sessionfile import CHANGE, MAKE_ONLY, hold, key_of, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
-from .status import due_time, end_time, give_to, is_due, latest_due, set_due, set_times
+from .status import end_time, give_to, is_due, latest_due, set_due, set_times
 
 _USERS: Final = "users-"
 _INDEXED: Final = "indexed"
@@ -240,7 +240,7 @@ class Folder(Place):
 
     def hasten(self, fd: int, before: Record | None, expires: float | None) -> None:
         """Have a purge look sooner at a file that is about to get a record, or a touch, which ends sooner."""
-        if before is None or due_time(expires) < due_time(before.expires):
+        if before is None or (expires is not None and (before.expires is None or expires < before.expires)):
             set_due(fd, expires)
 
     def postpone(self, path: str) -> None:

@@ -71,10 +71,9 @@ def extent(data: bytes) -> int:
 
 def parse(data: bytes, key: str) -> Image:
     """Return what the bytes of a file mean for this key; anything is accepted, and nothing is longer than the file."""
-    half = _half(data[:_FILE.size])
-    if not half or len(data) < _FIRST:
-        return Image(None, len(data), 0, 0, 0, 0, doubt=True, torn=True)
-    length = len(data)
+    half, length = _half(data[:_FILE.size]), len(data)
+    if not half or length < _FIRST:
+        return Image(None, length, 0, 0, 0, 0, doubt=True, torn=True)
     slot, header, spare, other = _FIRST, _header(data, _FIRST), half, _header(data, half)
     if header[0] < other[0]:
         slot, header, spare, other = spare, other, slot, header
@@ -119,7 +118,8 @@ def pack_file(slot: bytes) -> bytes:
 
 def fits(slot: bytes, half: int) -> bool:
     """Tell whether a slot goes into a file of this shape without wasting most of it."""
-    return len(slot) <= half - _FIRST and half <= 4 * max(_half_for(len(slot)), 4 * _UNIT)
+    size = len(slot)
+    return size <= half - _FIRST and (half <= 16 * _UNIT or half <= 4 * _half_for(size))
 
 
 def _half_for(size: int) -> int:
@@ -137,9 +137,10 @@ def _half(head: bytes) -> int:
 def _header(data: bytes, at: int) -> tuple[Any, ...]:
     """Return the header of a slot; its version is 0 if it was never used and -1 if it is torn."""
     packed = data[at:at + _SLOT.size]
-    if len(packed) < _SLOT.size:  # the insert was stopped, or is under way
+    try:
+        header = _SLOT.unpack(packed)
+    except struct.error:  # it is too short: the insert was stopped, or is under way
         return _TORN if packed.strip(b"\0") else _UNUSED
-    header = _SLOT.unpack(packed)
     if crc32(packed[:-_CRC.size]) == header[-1]:
         return header
     return _UNUSED if packed == _BLANK else _TORN
