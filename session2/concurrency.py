@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar, get_args
 
 from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
-from .store.lock import Lease
+from .store.lease import Lease
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 

@@ -9,7 +9,7 @@ from . import tokens
 from .errors import SessionConflict, StoreUnavailable
 from .session import Session
 from .sessions import Sessions
-from .store.lock import Lease
+from .store.lease import Lease
 
 log = logging.getLogger("session2")
 

@@ -16,12 +16,12 @@ from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreU
 from .exchange import Exchange, in_progress
 from .found import Absence, Found
 from .mapping import SessionMapping
-from .notes import begin, has_left, issued_at, left_behind, note_new_id, unnote
+from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
 from .record import Outcome
 from .session import Session, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
-from .store.lock import Lease
+from .store.lease import Lease
 from .visit import Visit, policy_of, send_cookie, visit_of
 
 log = logging.getLogger("session2")
@@ -206,7 +206,7 @@ class SessionManager(SessionMapping[_S]):
         if mode == "read-only":
             return self.refuse_change(session)
         if self.needs_new_id(session):
-            return self._rotate(session, self._next_id(session), mode, lease, instead_of=instead_of)
+            return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
         if self._renewal_is_due(session):
             outcome = self._renew(session, mode, lease)
         else:
@@ -298,16 +298,21 @@ class SessionManager(SessionMapping[_S]):
         self._use(session)
         user_changed = self.sessions.user_changed(session)
         grace = 0.0 if user_changed else grace
-        id, noted = session.id, note_new_id(session, self.sessions.clock(), user_changed, grace)
         limit = self.max_sessions if user_changed and session.user_key() is not None else None
         rotate = partial(self._home(session).rotate, session, new_id, grace, instead_of=instead_of)
         with nullcontext() if limit is None else logins.turn(self.sessions, session):
+            id, visit = session.id, visit_of(session)
+            ahead = None if visit is None else visit.lock_ahead(session, new_id)
+            noted = note_new_id(session, self.sessions.clock(), user_changed, grace, ahead)
             try:
                 outcome = written(rotate, mode, lease)
             except BaseException:
                 unnote(session, noted)
                 session.id = None if id == new_id else id  # something may be there under it: take another next time
                 raise
+            finally:
+                if ahead and visit:
+                    visit.hand_on(session, ahead)
             if limit is not None:
                 logins.limit(self.sessions, session, self.session_class, limit)
         return outcome
@@ -338,11 +343,6 @@ class SessionManager(SessionMapping[_S]):
                 raise
             log.warning("session %.8s keeps its id until the next request: %s", ties(session).key, error)
             return Outcome.SAVED
-
-    def _next_id(self, session: Session) -> str:
-        bound = ties(session)
-        reserved = bound.origin is None or bound.id != bound.origin.id
-        return bound.id if reserved and bound.id is not None and tokens.is_id(bound.id) else tokens.new_id()
 
     def _renewal_is_due(self, session: Session) -> bool:
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from . import tokens
 from .session import Session, ties
+from .store.lease import Lease
 
 _OF_AN_ID: Final = ("_login_time", "_issued", "_lock_name", "_left")
 
@@ -19,12 +20,20 @@ def begin(session: Session, now: float, expires: float | None, address: str | No
         vars(session)["_remote_address"] = address
 
 
-def note_new_id(session: Session, now: float, user_changed: bool, grace: float) -> dict[str, Any]:
+def next_id(session: Session) -> str:
+    """Return the id a session is to be stored under: the one that was reserved for it, or a new one."""
+    bound = ties(session)
+    reserved = bound.origin is None or bound.id != bound.origin.id
+    return bound.id if reserved and bound.id is not None and tokens.is_id(bound.id) else tokens.new_id()
+
+
+def note_new_id(session: Session, now: float, user_changed: bool, grace: float, lock: Lease | None) -> dict[str, Any]:
     """Note that a session gets another id now, which is a login or logout if its user has changed.
 
     Returns what `unnote` needs if nothing comes of it.
 
     :param grace: seconds for which the id it has leads to the new one.
+    :param lock: the one it has from now on; None: the one it had before.
     """
     state = vars(session)
     before: dict[str, Any] = {name: state[name] for name in _OF_AN_ID if name in state}
@@ -32,7 +41,8 @@ def note_new_id(session: Session, now: float, user_changed: bool, grace: float) 
         state["_login_time"] = None if session.user is None and session.user_key() is None else now
     key = ties(session).key
     if key is not None:
-        state.update(_issued=now, _lock_name=lock_name(session), _left=[key, now + grace] if grace else None)
+        state.update(_issued=now, _lock_name=lock.key if lock else lock_name(session),
+                     _left=[key, now + grace] if grace else None)
     return before
 
 

@@ -9,15 +9,15 @@ from functools import partial
 from typing import Any, Final, Literal, TypeVar, cast
 
 from . import tokens, traces
-from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
+from .errors import Conflict, SessionConflict, StoreUnavailable
 from .filing import Filing
 from .found import Found
+from .locking import Locking
 from .notes import lock_name
 from .patience import attempts
 from .record import Outcome, Record
 from .saving import CHANGED, MERGE_PATIENCE, Saving
 from .session import Session
-from .store.lock import Lease
 from .ties import Origin
 
 log = logging.getLogger("session2")
@@ -46,10 +46,12 @@ class Sessions:
         self.filing = filing
         self.codec = codec = filing.codec
         self.saving = saving = Saving(filing)
+        self.locking = locking = Locking(filing)
         self.clock, self.tell, self.locate = filing.clock, filing.tell, filing.locate
         self.save, self.merge_in = saving.save, saving.merge_in
         self.is_changed, self.pending, self.user_changed = codec.is_changed, codec.pending, codec.user_changed
-        self.left = filing.records.queues.left
+        self.lock, self.locked, self.fence = locking.lock, locking.locked, locking.fence
+        self.lock_ahead, self.left, self.release_left = locking.lock_ahead, locking.left, locking.release_left
 
     def key(self, session_id: str) -> str:
         """Return the key under which the session of this id is filed."""
@@ -197,49 +199,6 @@ class Sessions:
         record = self.filing.records.read(key)
         if record is None or traces.is_trace(record):  # one that is over counts as absent, and is there nevertheless
             self.filing.records.remove(key)
-
-    # -- locking ---------------------------------------------------------------------------------------------------
-
-    def lock(self, session: Session | str, *, timeout: float, lease: float) -> Lease:
-        """Take the lock of a session, given itself or its id; it stays the lock of that session under any later id.
-
-        :param timeout: how long to wait, in seconds, before `LockTimeout`.
-        :param lease: after how many seconds another holder may take it over.
-        """
-        name = self._lock_name(session)
-        lock = self.filing.records.lock(name, timeout=timeout, lease=lease)
-        if lock.taken_over:  # keeps the last holder from writing; if this fails, the next one has to take over too
-            self.fence(session)
-        return lock
-
-    def release_left(self) -> None:
-        """Release the locks that could not be released when their requests ended."""
-        records = self.filing.records
-        if records.queues.left:
-            with suppress(StoreUnavailable):
-                records.queues.clear_left(records)
-
-    def _lock_name(self, session: Session | str) -> str:
-        if isinstance(session, Session):
-            name = lock_name(session)
-        elif tokens.is_id(session):
-            found = self.find(session, Session)
-            name = found.key if found.session is None else lock_name(found.session)
-        else:
-            name = None
-        if name is None:
-            raise ConfigurationError("what was never stored cannot be locked")
-        return name
-
-    def fence(self, session: Session | str) -> None:
-        """Give what is stored a new version, so that whoever loaded it before cannot write unmerged any more."""
-        for _ in attempts(MERGE_PATIENCE):
-            found = self.filing.locate_again(session)
-            if found.record is None:
-                return
-            with suppress(Conflict):
-                self.filing.records.write(found.key, found.record, found.record.version)
-                return
 
     # -- ending ----------------------------------------------------------------------------------------------------
 

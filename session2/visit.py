@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from .found import Absence, Found
 from .notes import lock_name
 from .record import Outcome
 from .session import Session, ties
-from .store.lock import Lease
+from .store.lease import Lease
 
 if TYPE_CHECKING:
     from .manager import SessionManager
@@ -31,8 +32,21 @@ _CANDIDATES: Final = 5
 class Visit:
     """What a manager does for one request."""
 
-    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "headers_sent",
-                 "lease", "manager", "policy", "sessions")
+    __slots__ = (
+        "absence",
+        "clear_site_data",
+        "concurrency",
+        "cookie",
+        "ended",
+        "exchange",
+        "finished",
+        "former",
+        "headers_sent",
+        "lease",
+        "manager",
+        "policy",
+        "sessions",
+    )
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager
@@ -49,6 +63,8 @@ class Visit:
         self.clear_site_data = False
         self.headers_sent = False
         self.lease: Lease | None = None
+        self.former: Lease | None = None
+        """The lock of the session before it was renewed: who knows no more than its old id waits for that one."""
         self.finished = False
 
     def __repr__(self) -> str:
@@ -127,24 +143,44 @@ class Visit:
         if self.lease is not None and self.lease.key == lock_name(session):
             return
         self.unlock()
-        self.lease = self.manager.lock(session)
-        try:
-            self.sessions.merge_in(session)
-            self.lease.check_time()
-        except BaseException:
-            self.unlock()
-            raise
+        self._lock(session, partial(self._catch_up, session))
+
+    def _lock(self, session: Session | str, find: Callable[[], Found[Any]]) -> Found[Any]:
+        self.lease, found = self.sessions.locked(session, find, timeout=self.manager.lock_timeout,
+                                                 lease=self.manager.lock_lease)
+        return found
+
+    def _catch_up(self, session: Session) -> Found[Any]:
+        self.sessions.merge_in(session)
+        return Found(session.id, session.key or "", session=session)
 
     def unlock(self) -> None:
         """Release the lock; the request goes on."""
-        lease, self.lease = self.lease, None
-        if lease is not None:
-            lease.release()
+        leases = self.lease, self.former
+        self.lease = self.former = None
+        for lease in leases:
+            if lease is not None:
+                lease.release()
 
     def renew_lock(self) -> None:
         """Start the lease of a long request's lock anew; `LockLost` if another request has taken the lock over."""
         if self.lease is not None:
             self.lease.renew()
+
+    def lock_ahead(self, session: Session, new_id: str) -> Lease | None:
+        """Take the lock that a locked session is to have under its next id, before anybody can know that."""
+        if self.lease is None or session._ties.origin is None:
+            return None
+        return self.sessions.lock_ahead(new_id, self.manager.lock_lease)
+
+    def hand_on(self, session: Session, ahead: Lease) -> None:
+        """Go on with the lock that was taken ahead, if that is the session's by now."""
+        if lock_name(session) != ahead.key:
+            ahead.release()
+            return
+        former, self.former, self.lease = self.former, self.lease, ahead
+        if former is not None:
+            former.release()
 
     # -- opening ---------------------------------------------------------------------------------------------------
 
@@ -153,10 +189,8 @@ class Visit:
         if found is None or self.cookie is None:
             self._tell_absence(None)
             return None
-        if found.session is not None and self.concurrency == "lock":
-            self.lease = self.manager.lock(found.session)
-            found = self.manager.find(self.cookie, self.sessions)
-            self.lease.check_time()
+        if self.lease is None and found.session is not None and self.concurrency == "lock":
+            found = self._find(self.cookie)
         self.absence = found.absence
         if found.session is None:
             self._tell_absence(found)
@@ -166,14 +200,25 @@ class Visit:
         """Return what is found by the first cookie that names a live session, or else by the first that could."""
         first = None
         for value in [value for value in values if tokens.is_id(value)][:_CANDIDATES]:
-            found = self.manager.find(value, self.sessions)
+            found = self._find(value)
             if first is None or found.absence is None:
                 first, self.cookie = found, value
             if found.absence is None:
                 return found
+            self.unlock()
         if first is None:
             self.absence = Absence.MALFORMED if any(values) else Absence.NO_COOKIE
         return first
+
+    def _find(self, session_id: str) -> Found[Any]:
+        """Return what is found by a cookie, under its lock if the request wants that."""
+        find = partial(self.manager.find, session_id, self.sessions)
+        if self.concurrency != "lock":
+            return find()
+        found = self._lock(session_id, find)
+        if found.session is None:
+            self.unlock()
+        return found
 
     def _tell_absence(self, found: Found[Any] | None) -> None:
         """Say why there is no session: what visitors notice at a level that is seen, what bots cause at another."""

@@ -627,7 +627,7 @@ def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(step: str, mon
 
     def goes_down(*args: Any, **options: Any) -> Any:
         lease = lock(*args, **options)
-        patch.setattr(site.store.sessions, step, down)
+        patch.setattr(site.store.sessions if step == "find" else site.store.sessions.locking, step, down)
         return lease
 
     with monkeypatch.context() as patch:
@@ -755,6 +755,7 @@ def test_a_late_logout_of_nobody_is_no_event(site: Site) -> None:
 
 def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store_fails_again(
         site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.store.host_locks = None
     site.visit(put("a"))
     lease = site.manager.lock(site.id)
     renewed_elsewhere = site.store.read(traces.lock_key(lease.key))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,8 +25,10 @@ from session2.events import Event
 from session2.found import Absence
 from session2.record import Record
 from session2.sessions import PROVISIONAL
+from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
+from session2.testing.store.visitor import is_locked
 from session2.traces import is_session
 
 Cookies = dict[str, str]
@@ -316,6 +319,7 @@ def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session() -> None:
 
 def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_timeout=0)
+    site.store.host_locks = None
     site.visit(put(a=1))
     holder = site.start()
     site.fail(monkeypatch, "remove", lambda *_: True)
@@ -324,15 +328,19 @@ def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: py
     assert site.content == {"a": 1, "b": 1}
 
 
-def test_a_child_that_unwinds_leaves_the_lock_of_its_parent_alone() -> None:
-    store = VolatileSessionStore()
+@pytest.mark.parametrize("kind", ["record", "host"])
+def test_a_child_that_unwinds_leaves_the_lock_of_its_parent_alone(kind: str, tmp_path: Path) -> None:
+    store = DirectorySessionStore(tmp_path)
+    if kind == "record":
+        store.host_locks = None
     lease = store.lock("a" * 43)
     child = os.fork()
     if child == 0:
         lease.release()
-        os._exit(0 if store.read("lock-" + "a" * 43) else 1)
+        os._exit(0 if is_locked(store, "a" * 43) else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert lease.is_held()
+    assert is_locked(store, "a" * 43)
 
 
 # -- what was changed -------------------------------------------------------------------------------------------------

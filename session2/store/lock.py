@@ -1,7 +1,7 @@
 """A lock with a lease, kept through the same compare-and-set primitives as the sessions themselves.
 
-Every store has it, across threads and processes.  The lock is a record of its own beside the session's; it is removed
-on release, and after a crash another holder takes it over when the lease has run out.
+Every store has it that has no better one, across threads, processes and hosts.  The lock is a record of its own beside
+the session's; it is removed on release, and after a crash another holder takes it over when the lease has run out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
@@ -23,6 +22,7 @@ from ..mutex import Mutex
 from ..patience import attempts
 from ..record import Record, Version
 from ..traces import lock_key
+from .lease import Lease, lost
 
 log = logging.getLogger("session2")
 
@@ -60,28 +60,24 @@ class Left(NamedTuple):
                 store.remove(self.key, record.version)
 
 
-class Lease:
-    """A lock somebody holds.  A context manager: leaving it releases the lock."""
+class RecordLease(Lease):
+    """A lock that is a record of its owner's until somebody else takes it over."""
 
     def __init__(self, store: Records, key: str, owner: bytes, version: Version, seconds: float,
                  until: float, taken_over: bool) -> None:
-        self.key = key
+        super().__init__(key, taken_over)
         self.owner = owner
         self.seconds = seconds
-        self.taken_over = taken_over
-        """Whether the holder before let its lease lapse: it may still be about to write."""
         self._store = store
         self._version: Version | None = version
         self._birthplace = Birthplace()
         self._until = until
 
     def check_time(self) -> None:
-        """Raise `LockLost` if the lease is over by the clock: what was loaded since may have been loaded too late."""
         if self._store.clock() >= self._until:
             raise LockLost("the lock's lease ran out before the session was loaded; try again")
 
     def renew(self) -> None:
-        """Start the lease anew; `LockLost` if it was released or another holder has the lock meanwhile."""
         if self._version is None:
             raise LockLost("the lock has been released")
         record = _record(self._store, self.owner, self.seconds)
@@ -92,10 +88,9 @@ class Lease:
                 return
             except Conflict:  # perhaps with ourselves: the answer to the last renewal was lost
                 continue
-        raise LockLost("the lock's lease ran out and another request has taken it over")
+        raise lost()
 
     def is_held(self) -> bool:
-        """Ask the store whether this is still the holder."""
         return self._version is not None and self._known_version() is not None
 
     def _known_version(self) -> Version | None:
@@ -104,10 +99,7 @@ class Lease:
         return record.version if record is not None and record.data == _MARK + self.owner else None
 
     def release(self) -> None:
-        """Let the lock go; harmless when it was lost or released before, and in a process that only inherited it.
-
-        Where the store is not available this is done at the next use: nobody shall wait for the lease to end.
-        """
+        # Where the store is not available this is done at the next use: nobody shall wait for the lease to end.
         version, self._version = self._version, None
         if version is None or not self._birthplace.is_here():
             return
@@ -123,18 +115,14 @@ class Lease:
         finally:
             self._store.queues.wake(self.key)
 
+    def leave(self) -> None:
+        """Do nothing: it is taken over when the lease has run out."""
+
     def _remove(self, left: Left, version: Version) -> None:
         try:
             self._store.remove(left.key, version)
         except Conflict:  # lost to somebody else, or the answer to a renewal was lost
             left.remove(self._store)
-
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
-        self.release()
 
 
 class Line:
@@ -219,14 +207,14 @@ def _try(store: Records, key: str, owner: bytes, seconds: float) -> Lease | None
     record = _record(store, owner, seconds)
     try:
         version = store.write(lock_key(key), record, None)
-        return Lease(store, key, owner, version, seconds, record.modified, taken_over=False)
+        return RecordLease(store, key, owner, version, seconds, record.modified, taken_over=False)
     except Conflict:
         holder = store.read(lock_key(key))
     if holder is None or holder.modified > store.clock():
         return None
     try:
         version = store.write(lock_key(key), record, holder.version)
-        return Lease(store, key, owner, version, seconds, record.modified, taken_over=True)
+        return RecordLease(store, key, owner, version, seconds, record.modified, taken_over=True)
     except Conflict:
         return None
 

@@ -11,6 +11,7 @@ from ..errors import ConfigurationError, Conflict
 from ..mutex import Mutex
 from ..record import Record, Version
 from .base import SessionStore
+from .hostlock import HostLocks
 from .records import checked_key
 
 _T = TypeVar("_T")
@@ -29,6 +30,7 @@ class VolatileSessionStore(SessionStore):
         self._records: dict[str, Record] = {}
         self._versions = itertools.count(1)
         self._mutex = Mutex()
+        self.host_locks = HostLocks()
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> VolatileSessionStore:

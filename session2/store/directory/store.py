@@ -18,7 +18,10 @@ from typing import Any, Final
 from ... import traces
 from ...errors import Conflict
 from ...record import Record, Version
+from .. import rights
 from ..base import SessionStore
+from ..hostlock import HostLocks
+from ..lockfile import LockFile
 from .folder import Folder
 from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
 from .slots import Image, pack_touch
@@ -53,6 +56,8 @@ class DirectorySessionStore(SessionStore):
         self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
         self._folder = Folder(self.directory, fsync, shared)
+        self.host_locks = HostLocks(LockFile(os.path.join(self.directory, "locks"), self.directory,
+                                             rights.rule_of(shared)))
         if create:
             self.setup()
         else:

@@ -17,6 +17,8 @@ from ...events import Observer, tell
 from ...record import Record, Version
 from ...traces import is_over, is_session
 from ..base import SessionStore
+from ..hostlock import HostLocks
+from ..lockfile import LockFile
 from ..records import KEY, checked_key
 from .dbmfile import default_flavour
 from .entries import PUT, REMOVE, TOUCH
@@ -58,6 +60,7 @@ class ShelveSessionStore(SessionStore):
         settings = Settings(path, default_flavour(flavour), fsync, journal_size, _patch, _times,
                             partial(_tell_of_damage, self.observer))
         self._file = JournaledFile(settings, timeout, create)
+        self.host_locks = HostLocks(LockFile(f"{path}.locks", os.path.dirname(path)))
         weakref.finalize(self, _close_unless_used, self._file)
 
     # -- primitives ------------------------------------------------------------------------------------------------

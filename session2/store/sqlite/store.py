@@ -11,7 +11,10 @@ from typing import Any
 from ... import traces
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
+from .. import rights
 from ..base import SessionStore
+from ..hostlock import HostLocks
+from ..lockfile import LockFile
 from ..records import checked_key
 from . import statements
 from .database import Database
@@ -43,6 +46,7 @@ class SQLiteSessionStore(SessionStore):
         super().__init__(**options)
         place = Place(_checked_path(path), shared)
         self._database = Database(place, _checked_table(table), _checked_level(synchronous), timeout, create)
+        self.host_locks = HostLocks(LockFile(f"{place.path}.locks", place.path, rights.rule_of(shared)))
         weakref.finalize(self, self._database.close_idle)
 
     # -- primitives ------------------------------------------------------------------------------------------------

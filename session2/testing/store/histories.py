@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ...errors import LockTimeout
 from ...manager import SessionManager
 from ...record import Outcome
-from ...store.lock import Lease
+from ...store.lease import Lease
 from ..fakes import Clock
 from .claims import Sized
 from .recipe import Recipe

@@ -1,7 +1,7 @@
 """Deliberate faults of the core, each put in place of what is right; `test_mutants.py` has schedules find them."""
 
-from unittest import mock
 
+from session2 import locking as locking_module
 from session2 import merge as merging
 from session2 import sessions as sessions_module
 from session2 import traces
@@ -28,8 +28,14 @@ def emptying_is_a_logout(patch):
 
 def lock_is_of_the_key(patch):
     """Fault 8: a renewal leaves the lock on the old key."""
-    patch.setattr(sessions_module, "lock_name", lambda session: session._ties.key)
+    patch.setattr(locking_module, "lock_name", lambda session: session._ties.key)
     patch.setattr(visit_module, "lock_name", lambda session: session._ties.key)
+    patch.setattr(visit_module.Visit, "lock_ahead", lambda *_: None)
+
+
+def lock_is_not_handed_on(patch):
+    """A session that is renewed has another lock from then on, which nobody has."""
+    patch.setattr(visit_module.Visit, "hand_on", lambda self, session, ahead: ahead.release())
 
 
 def old_before_new(patch):
@@ -119,7 +125,7 @@ def merges_by_the_later(patch):
 def lock_is_not_taken(patch):
     """A lock is held by whoever asks."""
     patch.setattr(Visit, "lock", lambda self: None)
-    patch.setattr(SessionManager, "lock", lambda self, session: mock.Mock())
+    patch.setattr(Visit, "_lock", lambda self, session, find: find())
 
 
 def lock_is_not_released(patch):

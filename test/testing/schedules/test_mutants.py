@@ -12,7 +12,7 @@ from session2.testing.schedules.programs import (
     COUNT,
     EMPTY,
     FAIL,
-    LOCK_RENEW,
+    LOCK_NEW_ID,
     LOG_IN,
     LOG_OUT,
     LOOK,
@@ -31,7 +31,8 @@ FOUND_BY = {
     mutants.sends_the_cookie_without_asking: (
         Scenario((LOOK, LOG_IN), None, 1000.0, (LASTING,)), "the browser is left with the newest cookie"),
     mutants.emptying_is_a_logout: (Scenario((EMPTY, SET)), "nothing acknowledged is lost"),
-    mutants.lock_is_of_the_key: (Scenario((COUNT, LOCK_RENEW)), "a lock excludes"),
+    mutants.lock_is_of_the_key: (Scenario((COUNT, LOCK_NEW_ID)), "a lock excludes"),
+    mutants.lock_is_not_handed_on: (Scenario((COUNT, LOCK_NEW_ID)), "a lock excludes"),
     mutants.old_before_new: (Scenario((LOG_IN,)), "what nobody ended lives"),
     mutants.leftovers_live: (Scenario((LOG_IN,)), "no record that nobody can reach"),
     mutants.nothing_is_taken_back: (Scenario((LOG_IN,)), "no record that nobody can reach"),

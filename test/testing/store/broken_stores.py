@@ -16,7 +16,7 @@ from session2.filing import Filing
 from session2.session import DictSession
 from session2.sessions import Sessions
 from session2.store.base import SessionStore
-from session2.store.lock import Lease
+from session2.store.lock import RecordLease
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
 from session2.traces import is_over
@@ -33,8 +33,16 @@ class TestSound(StoreSuite):
     store_class = VolatileSessionStore
 
 
+class RecordLockedStore(VolatileSessionStore):
+    """Its locks are records, as in a store of several hosts."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.host_locks = None
+
+
 class TestForgetsToCompare(StoreSuite):
-    class store_class(VolatileSessionStore):
+    class store_class(RecordLockedStore):
         def _compare(self, key, expected):
             pass
 
@@ -441,7 +449,7 @@ class TestCloseIsFinal(StoreSuite):
 class TestLockNeverExcludes(StoreSuite):
     class store_class(VolatileSessionStore):
         def lock(self, key, *, timeout=30.0, lease=60.0):
-            return Lease(self, key, b"", None, lease, taken_over=False)
+            return RecordLease(self, key, b"", None, lease, 0, taken_over=False)
 
 
 class TestLockNeverLapses(StoreSuite):
@@ -451,7 +459,7 @@ class TestLockNeverLapses(StoreSuite):
 
 
 class TestLockIsLeftBehind(StoreSuite):
-    class store_class(VolatileSessionStore):
+    class store_class(RecordLockedStore):
         def remove(self, key, expected=None):
             record = self.read(key)
             if record is not None and record.data.startswith(b"s2 lock"):
@@ -461,8 +469,9 @@ class TestLockIsLeftBehind(StoreSuite):
 
 
 class UnfencedSessions(Sessions):
-    def fence(self, key):
-        pass
+    def __init__(self, filing):
+        super().__init__(filing)
+        self.locking.fence = lambda session: None
 
 
 class TestLockTakeoverIsUnfenced(StoreSuite):

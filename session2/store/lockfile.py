@@ -1,0 +1,137 @@
+"""`LockFile`: a file whose bytes processes lock, each for itself; nothing is ever written into it.
+
+Linux has locks that belong to an open file instead of a process (``F_OFD_SETLK``): one such file serves all locks.
+Elsewhere each lock is `flock` on one of a fixed set of files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import time
+from contextlib import suppress
+from typing import Final
+
+from ..errors import StoreUnavailable
+from ..forks import PerProcess
+from . import rights
+
+_SET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
+
+_FLOCK: Final = struct.Struct("@hhqqi0q")
+"""``struct flock``: what to do, from where the place counts, the place, its length, and a process id that must be 0."""
+
+_FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+
+_FILES: Final = 256
+"""In how many files sessions share their locks where a byte of one cannot be locked alone."""
+
+_TRUSTED: Final = 1.0
+"""Seconds for which the file is believed to be in its place."""
+
+_FAR: Final = 2**31 - 1
+"""What the file's times are set to, in 2038: nothing that removes old files shall take it for one."""
+
+
+class _Opened:
+    """The file as one process has it open."""
+
+    def __init__(self) -> None:
+        self.fd: int | None = None
+        self.checked = 0.0
+
+    def close(self) -> None:
+        """Close what a child inherited: the locks are its parent's, and shall end with that."""
+        fd, self.fd = self.fd, None
+        if fd is not None:
+            os.close(fd)
+
+
+class LockFile:
+    """Locks among processes; `session2.store.hostlock` keeps the threads of each apart.
+
+    :param path: made when it is first needed.
+    :param like: a file or directory whose owner may use this file too, and its group if that may write.
+    :param rule: whose file is trusted.
+    """
+
+    def __init__(self, path: str, like: str, rule: rights.Rule = rights.FOREIGN) -> None:
+        self._path, self._like, self._rule = path, like, rule
+        self._opened = PerProcess(_Opened, _Opened.close)
+
+    def take(self, byte: int) -> int | None:
+        """Lock a byte and return what `give` needs; None if another process has it."""
+        try:
+            return self._take_file(byte) if _SET_LOCK is None else self._take_byte(byte)
+        except OSError as error:
+            raise StoreUnavailable(f"the lock file {self._path} cannot be used: {error.strerror}") from error
+
+    def give(self, taken: int, byte: int) -> None:
+        """Unlock a byte; harmless if it is not locked."""
+        if _SET_LOCK is None:
+            fcntl.flock(taken, fcntl.LOCK_UN)  # a child may have it open too
+            os.close(taken)
+        else:
+            fcntl.fcntl(taken, _SET_LOCK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
+
+    def _take_byte(self, byte: int) -> int | None:
+        assert _SET_LOCK is not None
+        fd = self._file()
+        try:
+            fcntl.fcntl(fd, _SET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+        except (BlockingIOError, PermissionError):  # POSIX allows both
+            return None
+        return fd
+
+    def _file(self) -> int:
+        """Return the open file.  One that lost its name is left open: others may hold locks on it."""
+        opened, now = self._opened(), time.monotonic()
+        if opened.fd is None or (now - opened.checked >= _TRUSTED and not self._is_in_place(opened.fd)):
+            opened.fd = self._open(self._path)
+        if now - opened.checked >= _TRUSTED:
+            opened.checked = now
+        return opened.fd
+
+    def _is_in_place(self, fd: int) -> bool:
+        try:
+            return os.path.samestat(os.lstat(self._path), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def _take_file(self, byte: int) -> int | None:
+        fd = self._open(f"{self._path}-{byte % _FILES:02x}")
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def _open(self, path: str) -> int:
+        try:
+            fd = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            self._create(path)
+            fd = os.open(path, _FLAGS)
+        rights.check(path, os.fstat(fd), self._rule)
+        return fd
+
+    def _create(self, path: str) -> None:
+        """Make the file, for whoever may write what it belongs to."""
+        like = os.stat(self._like)
+        try:
+            fd = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return
+        try:
+            if not os.geteuid():
+                os.fchown(fd, like.st_uid, like.st_gid)
+            os.fchmod(fd, 0o600 | like.st_mode & 0o060)
+            with suppress(PermissionError):
+                os.utime(fd, (_FAR, _FAR))
+        finally:
+            os.close(fd)

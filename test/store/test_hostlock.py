@@ -1,0 +1,265 @@
+"""Locks of the kernel: what they cost, and that they end with whoever has them."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from session2 import LockTimeout
+from session2.errors import ConfigurationError, LockLost, StoreUnavailable
+from session2.store import lockfile
+from session2.store.hostlock import HostLocks
+from session2.store.lockfile import LockFile
+from session2.testing.fakes import Clock
+
+KEY, OTHER = "0" * 64, "1" * 64
+
+fork_in_c = ctypes.PyDLL(None).fork
+on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
+
+
+class Site:
+    """Two processes' locks, in one process: each has the file open for itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "locks"
+        self.clock = Clock()
+        self.one, self.two = self.locks(), self.locks()
+
+    def locks(self) -> HostLocks:
+        return HostLocks(LockFile(str(self.path), str(self.path.parent)))
+
+    def take(self, locks: HostLocks, key: str = KEY, seconds: float = 60.0) -> Any:
+        return locks.acquire(key, 0, seconds, self.clock)
+
+    def is_free(self, locks: HostLocks, key: str = KEY) -> bool:
+        try:
+            self.take(locks, key).release()
+        except LockTimeout:
+            return False
+        return True
+
+
+@pytest.fixture(params=["bytes of a file", "files"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    if request.param == "files":
+        monkeypatch.setattr(lockfile, "_SET_LOCK", None)
+    return Site(tmp_path)
+
+
+def test_a_lock_excludes_threads_and_processes(site: Site) -> None:
+    with site.take(site.one):
+        assert not site.is_free(site.one)
+        assert not site.is_free(site.two)
+        assert site.is_free(site.one, OTHER)
+        assert site.is_free(site.two, OTHER)
+    assert site.is_free(site.one)
+    assert site.is_free(site.two)
+
+
+def test_nothing_is_written(site: Site) -> None:
+    for number in range(100):
+        with site.take(site.one, f"{number:064x}"):
+            pass
+    found = list(site.path.parent.iterdir())
+    assert sum(file.stat().st_size for file in found) == 0
+    assert len(found) <= 256
+
+
+@on_all_forks
+def test_a_lock_is_free_the_moment_its_holder_dies(site: Site, fork: Callable[[], int]) -> None:
+    ready, tell = os.pipe()
+    child = fork()
+    if not child:
+        lease = site.take(site.one)
+        os.write(tell, b"x")
+        signal.pause()
+        lease.release()
+    assert os.read(ready, 1) == b"x"
+    assert not site.is_free(site.two)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with site.take(site.two) as lease:
+        assert not lease.taken_over
+
+
+@on_all_forks
+def test_a_child_neither_has_its_parents_locks_nor_releases_them(site: Site, fork: Callable[[], int]) -> None:
+    lease = site.take(site.one)
+    child = fork()
+    if not child:
+        lease.release()
+        os._exit(lease.is_held() or site.is_free(site.one) or not site.is_free(site.one, OTHER))
+    assert os.waitpid(child, 0)[1] == 0
+    assert lease.is_held()
+    assert not site.is_free(site.two)
+    lease.release()
+    assert site.is_free(site.two)
+
+
+@on_all_forks
+def test_a_lock_does_not_outlive_its_holder_in_a_child(tmp_path: Path, fork: Callable[[], int]) -> None:
+    """One that used the locks since, as every worker of a server does; where Python forks, each."""
+    site = Site(tmp_path)
+    (ready, tell), (over, end) = os.pipe(), os.pipe()
+    parent = os.fork()
+    if not parent:
+        os.close(end)
+        lease = site.take(site.one)
+        if not fork():
+            site.is_free(site.one, OTHER)
+            os.write(tell, b"x")
+            os.read(over, 1)
+            os._exit(0)
+        os.read(over, 1)
+        lease.release()
+    assert os.read(ready, 1) == b"x"
+    assert not site.is_free(site.two)
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    assert site.is_free(site.two)
+    os.close(end)
+
+
+def test_a_lease_that_nobody_has_any_more_is_no_lock(site: Site) -> None:
+    lease = site.take(site.one)
+    assert not site.is_free(site.two)
+    del lease
+    gc.collect()
+    assert site.is_free(site.two)
+    assert site.is_free(site.one)
+
+
+def test_a_lapsed_lease_is_taken_over_in_its_process_only(site: Site) -> None:
+    stale = site.take(site.one)
+    site.clock.advance(60)
+    assert not site.is_free(site.two), "another process cannot tell"
+    stale.check_time()
+    lease = site.take(site.one)
+    assert lease.taken_over
+    for refused in (stale.check_time, stale.renew):
+        with pytest.raises(LockLost):
+            refused()
+    stale.release()
+    assert not site.is_free(site.two)
+    lease.release()
+    assert site.is_free(site.two)
+
+
+def test_what_was_left_unfenced_counts_as_taken_over(site: Site) -> None:
+    stale = site.take(site.one)
+    site.clock.advance(60)
+    site.take(site.one).leave()
+    assert site.take(site.one).taken_over
+    assert not site.take(site.one).taken_over
+    assert not stale.is_held()
+
+
+def test_who_waits_gets_it_at_once(site: Site) -> None:
+    lease, got = site.take(site.one), threading.Event()
+
+    def wait() -> None:
+        with site.one.acquire(KEY, 30, 60, site.clock):
+            got.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert not got.wait(0.05)
+    lease.release()
+    assert got.wait(10)
+    waiting.join()
+    assert site.is_free(site.one)
+    assert not site.one._here().lines
+
+
+def test_a_file_that_lost_its_name_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path)
+    old = site.take(site.one)
+    site.path.unlink()
+    monkeypatch.setattr(lockfile, "_TRUSTED", 0.0)
+    with site.take(site.one, OTHER):
+        assert not site.is_free(site.two, OTHER)
+    assert old.is_held()
+    old.release()
+    assert site.is_free(site.two)
+
+
+def test_nothing_takes_it_for_an_old_file(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.is_free(site.one)
+    assert site.path.stat().st_mtime > 2e9
+    assert site.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_others_may_have_put_there_is_refused(site: Site) -> None:
+    place = site.path if lockfile._SET_LOCK is not None else Path(f"{site.path}-{_byte() % 256:02x}")
+    (site.path.parent / "elsewhere").write_bytes(b"precious")
+    place.symlink_to(site.path.parent / "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        site.take(site.one)
+    place.unlink()
+    place.touch(0o666)
+    place.chmod(0o666)
+    with pytest.raises(ConfigurationError, match="can be written by everybody"):
+        site.take(site.one)
+
+
+def _byte() -> int:
+    from zlib import crc32
+
+    return crc32(KEY.encode())
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    locks = HostLocks(LockFile(str(tmp_path / "gone" / "locks"), str(tmp_path / "gone")))
+    with pytest.raises(StoreUnavailable, match=r"lock file .*gone/locks cannot be used"):
+        locks.acquire(KEY, 0, 60, Clock())
+    assert not locks._here().held
+
+
+INTERRUPTED = """
+import random, signal, sys, threading, time
+from session2 import LockTimeout
+from session2.store.hostlock import HostLocks
+from session2.store.lockfile import LockFile
+
+path, folder = sys.argv[1:]
+locks, others = (HostLocks(LockFile(path, folder)) for _ in range(2))
+keys = [str(number) * 64 for number in range(3)]
+
+class Interruption(BaseException):
+    pass
+
+def interrupt(*_):
+    raise Interruption
+
+signal.signal(signal.SIGALRM, interrupt)
+interrupted = 0
+while interrupted < 2000:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00002, 0.0004))
+        while True:
+            with locks.acquire(random.choice(keys), 1, 60, time.time):
+                pass
+    except Interruption:
+        interrupted += 1
+for key in keys:
+    locks.acquire(key, 1, 60, time.time).release()
+    others.acquire(key, 1, 60, time.time).release()
+"""
+
+
+def test_interruptions_leave_no_lock(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "locks"), str(tmp_path)]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr) == (0, "")
