@@ -3,7 +3,8 @@
 Every server is a process of its own, with ten threads; all are started, and take short turns, each of them right behind
 a turn of the application without sessions of the same framework.  What is shown are medians of the ratios to that one.
 *many*: ten clients with eight sessions of their own each; *one*: ten clients with one session.  *rate*: requests per
-second; *p50* and *p99*: how long a request takes, at the median and at worst of a hundred.
+second; *p50* and *p99*: how long a request takes, at the median and at worst of a hundred; *cpu*: the processor time
+that the server takes for a request, which a busy machine disturbs least.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ ROOT = HERE.parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "adapters"), str(HERE.parent)]
 
 import chart  # noqa: E402
-from load import Turn, begin, take_turn  # noqa: E402
+from load import Server, Turn, begin, take_turn  # noqa: E402
 from variants import VARIANTS, Variant  # noqa: E402
 
 CLIENTS, SESSIONS = 10, 8
 LOADS = (("many: change", "change", SESSIONS), ("many: read", "read", SESSIONS), ("one: change", "change", 0))
-ROUNDS, SECONDS = 5, 0.4
-QUICK = 2, 0.25
+ROUNDS, SECONDS = 7, 0.4
+QUICK = 3, 0.2
 
 
 class Ratios(NamedTuple):
@@ -41,6 +42,7 @@ class Ratios(NamedTuple):
     rate: float
     p50: float
     p99: float
+    cpu: float
 
 
 class Site:
@@ -51,13 +53,13 @@ class Site:
         self.variant = variant
         line = process.stdout.readline()
         assert line, f"{variant.label} did not start"
-        self.port = int(line)
-        self.cookies = [[begin(self.port) for _ in range(SESSIONS)] for _ in range(CLIENTS)]
+        self.server = Server(int(line), process.pid)
+        self.cookies = [[begin(self.server.port) for _ in range(SESSIONS)] for _ in range(CLIENTS)]
 
     def load(self, page: str, sessions: int, seconds: float) -> Turn:
         """Take a turn with so many sessions for each client, or none: all have the same one."""
         cookies = self.cookies if sessions else [self.cookies[0][:1]] * CLIENTS
-        return take_turn(self.port, page, cookies, seconds)
+        return take_turn(self.server, page, cookies, seconds)
 
 
 @contextlib.contextmanager
@@ -129,19 +131,19 @@ def results(names: list[str], turns: dict[tuple[str, str], Pairs]) -> dict[str, 
 
 
 def print_table(found: dict[str, list[Ratios]]) -> None:
-    heads = [f"{load:^20}" for load, _, _ in LOADS]
-    print(f"{'':34}", *heads)
-    print(f"{'':34}", *["  rate    p50    p99" for _ in heads])
+    print(f"{'':32}", *(f"{load:^25}" for load, _, _ in LOADS), sep="  ")
+    print(f"{'':32}", *("  rate    p50    p99    cpu" for _ in LOADS))
     for name, columns in found.items():
-        cells = [f"{column.rate:6.2f} {column.p50:6.2f} {column.p99:6.2f}" for column in columns]
-        print(f"{VARIANTS[name].label:34}", *cells)
+        print(f"{VARIANTS[name].label:32}", *(f"{value:6.2f}" for column in columns for value in column))
 
 
 def print_markdown(found: dict[str, list[Ratios]]) -> None:
+    """Print the rows for docs/performance.md; of the processor time that of the first load."""
     for name, columns in found.items():
         label = VARIANTS[name].label
         cells = [f"{column.rate:.2f} | {column.p50:.1f} | {column.p99:.1f}" for column in columns]
-        print("|", " | ".join([f"**{label}**" if name == VARIANTS[name].framework else label, *cells]), "|")
+        head = f"**{label}**" if name == VARIANTS[name].framework else label
+        print("|", " | ".join([head, *cells, f"{columns[0].cpu:.2f}"]), "|")
 
 
 def print_yardsticks(names: list[str], turns: dict[tuple[str, str], Pairs]) -> None:
@@ -149,8 +151,9 @@ def print_yardsticks(names: list[str], turns: dict[tuple[str, str], Pairs]) -> N
     for name in names:
         if name == VARIANTS[name].framework:
             many = [turn for turn, _ in turns[LOADS[0][0], name]]
-            rate, p50, p99, _ = (statistics.median(column) for column in zip(*many, strict=True))
-            print(f"{VARIANTS[name].label}: {rate:.0f} requests/s, p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms")
+            rate, p50, p99, cpu, _ = (statistics.median(column) for column in zip(*many, strict=True))
+            print(f"{VARIANTS[name].label}: {rate:.0f} requests/s, p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, "
+                  f"cpu {cpu * 1e6:.0f} us")
         failed = sum(turn.failed for load, _, _ in LOADS for turn, _ in turns[load, name])
         if failed:
             print(f"{VARIANTS[name].label}: {failed} answers were errors")

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import os
 import selectors
 import socket
 import time
+from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0
@@ -18,12 +20,29 @@ PATIENCE = 60.0
 
 
 class Turn(NamedTuple):
-    """What one turn of a server gave: requests per second, latencies in seconds, answers other than 200."""
+    """What one turn of a server gave.
+
+    `rate` is requests per second, `p50` and `p99` are latencies in seconds, `cpu` is the processor time that the server
+    took for a request, and `failed` is the number of answers other than 200.
+    """
 
     rate: float
     p50: float
     p99: float
+    cpu: float
     failed: int
+
+
+class Server(NamedTuple):
+    """Where a server listens, and its process."""
+
+    port: int
+    pid: int
+
+    def cpu(self) -> float:
+        """Return the seconds of processor time that it took so far, as Linux tells."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # its own and the system's for it
 
 
 class Client:
@@ -72,21 +91,20 @@ def _length(head: bytes) -> int:
     return int(rest.partition(b"\r\n")[0])
 
 
-def take_turn(port: int, page: str, cookies: list[list[str]], seconds: float) -> Turn:
+def take_turn(server: Server, page: str, cookies: list[list[str]], seconds: float) -> Turn:
     """Load the server for so long, with a client for each list of cookies, and let it answer all it was asked."""
+    clients = [Client(server.port, page, own) for own in cookies]
+    start, worked = time.perf_counter(), server.cpu()
     with selectors.DefaultSelector() as selector:
-        clients = [Client(port, page, own) for own in cookies]
-        start = time.perf_counter()
         for client in clients:
             selector.register(client.socket, selectors.EVENT_READ, client)
             client.send()
         while selector.get_map():
             _serve_ready(selector, start + seconds)
-        spent = time.perf_counter() - start
-    for client in clients:
-        client.socket.close()
+    spent, worked = time.perf_counter() - start, server.cpu() - worked
     latencies = sorted(itertools.chain.from_iterable(client.latencies for client in clients))
-    return Turn(len(latencies) / spent, latencies[len(latencies) // 2], latencies[len(latencies) * 99 // 100],
+    count = len(latencies)
+    return Turn(count / spent, latencies[count // 2], latencies[count * 99 // 100], worked / count,
                 sum(client.failed for client in clients))
 
 
@@ -101,10 +119,10 @@ def _serve_ready(selector: selectors.BaseSelector, end: float) -> None:
         if over or client.must_reconnect:
             selector.unregister(client.socket)
             client.socket.close()
+        if client.must_reconnect and not over:
+            client.connect()
+            selector.register(client.socket, selectors.EVENT_READ, client)
         if not over:
-            if client.must_reconnect:
-                client.connect()
-                selector.register(client.socket, selectors.EVENT_READ, client)
             client.send()
 
 

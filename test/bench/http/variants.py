@@ -41,7 +41,7 @@ def _on_cherrypy() -> dict[str, Variant]:
              "cherrypy-beaker": Variant("cherrypy", "Beaker file", "beaker")}
     for store, url in URLS.items():
         asked = store in ASKED_FOR
-        found[f"cherrypy-{store}"] = Variant("cherrypy", f"session2 {store}", "locking", url, asked)
+        found[f"cherrypy-{store}"] = Variant("cherrypy", f"session2 {store}, lock", "locking", url, asked)
         found[f"cherrypy-{store}-merge"] = Variant("cherrypy", f"session2 {store}, merge", "merging", url, asked)
     return found
 
@@ -50,8 +50,8 @@ def _on_quixote() -> dict[str, Variant]:
     return {"quixote": Variant("quixote", "Quixote without sessions", "plain"),
             "quixote-builtin": Variant("quixote", "Quixote SessionManager (memory)", "builtin"),
             "quixote-session3": Variant("quixote", "session3 directory", "session3"),
-            "quixote-directory": Variant("quixote", "session2 directory", "ours", URLS["directory"]),
-            "quixote-sqlite": Variant("quixote", "session2 sqlite", "ours", URLS["sqlite"])}
+            "quixote-directory": Variant("quixote", "session2 directory, merge", "ours", URLS["directory"]),
+            "quixote-sqlite": Variant("quixote", "session2 sqlite, merge", "ours", URLS["sqlite"])}
 
 
 VARIANTS = {**_on_cherrypy(), **_on_quixote()}
