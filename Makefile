@@ -3,6 +3,7 @@
 # make test         everything that must hold, in one pytest run; JOBS=4 processes
 # make test-lowest  the same with the lowest version of everything that setup.py allows
 # make bench        how fast the stores are
+# make bench-http   how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
 # make docs         the documentation as HTML, in build/docs
 # make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
 # make explore      every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
@@ -35,7 +36,7 @@ OLD_CHERRYPY := -W "ignore:'cgi' is deprecated:DeprecationWarning"
 
 ARGS ?=
 
-.PHONY: demo known python help test test-lowest bench soak docs
+.PHONY: demo known python help test test-lowest bench bench-http soak docs
 .DEFAULT_GOAL := demo
 
 demo: known
@@ -62,6 +63,9 @@ test-lowest: .venv-lowest/constraints.txt | .venv/system-packages
 
 bench: .venv/with-all,dev
 	.venv/bin/python test/bench $(ARGS)
+
+bench-http: .venv/with-all,dev
+	.venv/bin/python test/bench/http $(ARGS)
 
 docs: .venv/with-all,dev
 	.venv/bin/python -m sphinx -W -b html docs build/docs

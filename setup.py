@@ -47,6 +47,7 @@ DEVELOPMENT = [
     "pytest-timeout",
     "pytest-xdist",
     "ruff",
+    "session3>=3.4",  # to compare with
     "setuptools>=64",
     "sphinx",
     "twill>=3.3",

@@ -1,0 +1,57 @@
+"""What can be measured, by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Variant(NamedTuple):
+    """One application.
+
+    `make` is the function of on_cherrypy.py or on_quixote.py that makes it, `url` that of its store, ``{}`` standing
+    for a folder of its own.
+    """
+
+    framework: str
+    label: str
+    make: str
+    url: str = ""
+    only_if_asked: bool = False
+
+    def application(self, folder: Path, url: str) -> Any:
+        """Return the WSGI application."""
+        return getattr(import_module(f"on_{self.framework}"), self.make)(folder, url)
+
+
+URLS = {"directory": "directory:{}/sessions?create=true", "sqlite": "sqlite:{}/sessions.db?create=true",
+        "shelve": "shelve:{}/sessions?create=true", "volatile": "volatile:", "durus": "durus:{}/sessions?create=true",
+        "postgres": "", "mysql": ""}
+
+ASKED_FOR = ("durus", "postgres", "mysql")
+"""Stores that are measured only if they are named: of the last two the servers must be there."""
+
+
+def _on_cherrypy() -> dict[str, Variant]:
+    found = {"cherrypy": Variant("cherrypy", "CherryPy without sessions", "plain"),
+             "cherrypy-bare": Variant("cherrypy", "bare work on a file", "bare_files"),
+             "cherrypy-ram": Variant("cherrypy", "CherryPy RamSession", "ram"),
+             "cherrypy-file": Variant("cherrypy", "CherryPy FileSession", "files"),
+             "cherrypy-beaker": Variant("cherrypy", "Beaker file", "beaker")}
+    for store, url in URLS.items():
+        asked = store in ASKED_FOR
+        found[f"cherrypy-{store}"] = Variant("cherrypy", f"session2 {store}, lock", "locking", url, asked)
+        found[f"cherrypy-{store}-merge"] = Variant("cherrypy", f"session2 {store}, merge", "merging", url, asked)
+    return found
+
+
+def _on_quixote() -> dict[str, Variant]:
+    return {"quixote": Variant("quixote", "Quixote without sessions", "plain"),
+            "quixote-builtin": Variant("quixote", "Quixote SessionManager (memory)", "builtin"),
+            "quixote-session3": Variant("quixote", "session3 directory", "session3"),
+            "quixote-directory": Variant("quixote", "session2 directory, merge", "ours", URLS["directory"]),
+            "quixote-sqlite": Variant("quixote", "session2 sqlite, merge", "ours", URLS["sqlite"])}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote()}
