@@ -123,8 +123,12 @@ def values_of(header: str | None, name: str) -> list[str]:
 
     Only a semicolon ends a cookie: what others put into theirs, a quote that is never closed say, hides none of ours.
     """
-    pairs = (part.partition("=") for part in (header or "").split(";"))
-    return [_unquoted(value.strip()) for found, equals, value in pairs if equals and found.strip() == name]
+    values = []
+    for part in (header or "").split(";"):
+        found, equals, value = part.partition("=")
+        if equals and found.strip() == name:
+            values.append(_unquoted(value.strip()))
+    return values
 
 
 def _unquoted(value: str) -> str:

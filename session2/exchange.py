@@ -8,6 +8,8 @@ from typing import Any, Final, cast
 from .cookies import CookiePolicy
 from .session import Session
 
+_DEFAULT_POLICY: Final = CookiePolicy()
+
 
 class Exchange(ABC):
     """One request and its response.  An adapter translates; it decides nothing.
@@ -76,6 +78,20 @@ class Exchange(ABC):
         return None
 
 
+def policy_of(given: CookiePolicy | None, exchange: Exchange) -> CookiePolicy:
+    """Return how the cookie of a request is to be sent: as a manager was told, or as the framework is configured."""
+    return given or exchange.cookie_policy or _DEFAULT_POLICY
+
+
+def send_cookie(exchange: Exchange, policy: CookiePolicy, session_id: str | None) -> None:
+    """Send the session cookie; without an id, make the browser forget it."""
+    attributes = policy.attributes(exchange)
+    if session_id is None:
+        attributes["max_age"] = 0
+    exchange.set_cookie(policy.name, session_id or "", **attributes)
+    exchange.add_header("Cache-Control", "no-store")
+
+
 _ATTRIBUTES: Final = {"path": "Path", "domain": "Domain", "max_age": "Max-Age", "samesite": "SameSite",
                       "secure": "Secure", "httponly": "HttpOnly", "partitioned": "Partitioned"}
 
@@ -90,7 +106,9 @@ def set_cookie_header(name: str, value: str, attributes: dict[str, Any]) -> str:
 
 def joined(present: str | None, value: str) -> str:
     """Return a comma-separated header with `value` added to what is present, each token once whatever its case."""
-    there = [part.strip() for part in (present or "").split(",") if part.strip()]
+    if not present:
+        return value
+    there = [part.strip() for part in present.split(",") if part.strip()]
     known = {part.lower() for part in there}
     return ", ".join([*there, *(part for part in value.split(", ") if part.lower() not in known)])
 

@@ -13,7 +13,7 @@ from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import Concurrency, known_mode, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
-from .exchange import Exchange, in_progress
+from .exchange import Exchange, in_progress, policy_of, send_cookie
 from .found import Absence, Found
 from .mapping import SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
@@ -22,7 +22,7 @@ from .session import Session, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lease import Lease
-from .visit import Visit, policy_of, send_cookie, visit_of
+from .visit import Visit, visit_of
 
 log = logging.getLogger("session2")
 
@@ -151,17 +151,17 @@ class SessionManager(SessionMapping[_S]):
     def set_session_cookie(self, session_id: str, exchange: Exchange | None = None) -> None:
         """Send the session cookie."""
         exchange = exchange or in_progress()
-        send_cookie(exchange, policy_of(self, exchange), session_id)
+        send_cookie(exchange, policy_of(self.cookie, exchange), session_id)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
         exchange = exchange or in_progress()
-        send_cookie(exchange, policy_of(self, exchange), None)
+        send_cookie(exchange, policy_of(self.cookie, exchange), None)
 
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
         exchange = exchange or in_progress()
-        values = exchange.get_cookies(policy_of(self, exchange).name)
+        values = exchange.get_cookies(policy_of(self.cookie, exchange).name)
         return any(map(self.has_session, values) if must_exist else values)
 
     # -- one session, in a request or out of it --------------------------------------------------------------------

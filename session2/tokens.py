@@ -7,9 +7,14 @@ import hashlib
 import hmac
 import re
 import secrets
+from typing import Final
 
 _ID = re.compile(r"[A-Za-z0-9_-]{43}", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+matches: Final = _ID.fullmatch
+"""Of text: a match if it could be an id of ours."""
 
 
 def new_id() -> str:

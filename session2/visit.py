@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import tokens
 from .concurrency import Concurrency, written
-from .cookies import CookiePolicy
 from .errors import ReadOnlySession, StoreUnavailable
-from .exchange import Exchange
+from .exchange import Exchange, policy_of, send_cookie
 from .found import Absence, Found
 from .notes import lock_name
 from .record import Outcome
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from .manager import SessionManager
 
 log = logging.getLogger("session2")
-
-_DEFAULT_POLICY: Final = CookiePolicy()
 
 _CANDIDATES: Final = 5
 """How many cookies of one name are tried: more than a site has applications mounted in one another."""
@@ -52,7 +49,7 @@ class Visit:
         self.manager = manager
         self.sessions = manager.store.for_request(exchange).sessions
         self.exchange = exchange
-        self.policy = policy_of(manager, exchange)
+        self.policy = policy_of(manager.cookie, exchange)
         self.concurrency: Concurrency = concurrency
         self.cookie: str | None = None
         """The well-formed id the cookie carries."""
@@ -91,6 +88,16 @@ class Visit:
         finally:
             self.close()
         self.exchange.add_header("Vary", "Cookie")  # again: a framework may have begun another response, for a 404 say
+
+    def has_news(self) -> bool:
+        """Tell whether there is anything that was not stored, as far as that can be told without asking."""
+        session = self.exchange.session
+        if self.ended or session is None:
+            return bool(self.ended)
+        origin = session._ties.origin
+        if origin is None:
+            return session.has_info()
+        return session._ties.id != origin.id or self.sessions.pending(session) is not None
 
     def settle(self, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now; the request goes on, and may settle again.
@@ -156,9 +163,12 @@ class Visit:
 
     def unlock(self) -> None:
         """Release the lock; the request goes on."""
-        leases = self.lease, self.former
-        self.lease = self.former = None
-        for lease in leases:
+        former, lease = self.former, self.lease
+        self.former = self.lease = None
+        try:
+            if former is not None:
+                former.release()
+        finally:
             if lease is not None:
                 lease.release()
 
@@ -187,19 +197,19 @@ class Visit:
     def _open(self) -> Session | None:
         found = self._first_that_lives(self.exchange.get_cookies(self.policy.name))
         if found is None or self.cookie is None:
-            self._tell_absence(None)
+            self.sessions.tell_absence(self.absence)
             return None
         if self.lease is None and found.session is not None and self.concurrency == "lock":
             found = self._find(self.cookie)
         self.absence = found.absence
         if found.session is None:
-            self._tell_absence(found)
+            self.sessions.tell_absence(found.absence, found.key, found.reason)
         return found.session
 
     def _first_that_lives(self, values: list[str]) -> Found[Any] | None:
         """Return what is found by the first cookie that names a live session, or else by the first that could."""
         first = None
-        for value in [value for value in values if tokens.is_id(value)][:_CANDIDATES]:
+        for value in list(filter(tokens.matches, values))[:_CANDIDATES]:
             found = self._find(value)
             if first is None or found.absence is None:
                 first, self.cookie = found, value
@@ -212,23 +222,12 @@ class Visit:
 
     def _find(self, session_id: str) -> Found[Any]:
         """Return what is found by a cookie, under its lock if the request wants that."""
-        find = partial(self.manager.find, session_id, self.sessions)
         if self.concurrency != "lock":
-            return find()
-        found = self._lock(session_id, find)
+            return self.manager.find(session_id, self.sessions)
+        found = self._lock(session_id, partial(self.manager.find, session_id, self.sessions))
         if found.session is None:
             self.unlock()
         return found
-
-    def _tell_absence(self, found: Found[Any] | None) -> None:
-        """Say why there is no session: what visitors notice at a level that is seen, what bots cause at another."""
-        absence = self.absence
-        if absence is None or absence is Absence.NO_COOKIE or absence is Absence.UNREADABLE:  # the last is told already
-            return
-        key, reason = ("", "") if found is None else (found.key, found.reason)
-        noticed = absence in (Absence.EXPIRED, Absence.ENDED)
-        self.sessions.tell("absent", key, f"{absence.value}{reason and ': '}{reason}",
-                           logging.INFO if noticed else logging.DEBUG)
 
     def _attach(self, session: Session) -> None:
         session._ties.exchange = self.exchange
@@ -345,17 +344,3 @@ def visit_of(session: Session) -> Visit | None:
     request = ties(session).exchange
     visit: Visit | None = None if request is None else request.visit
     return visit
-
-
-def policy_of(manager: SessionManager[Any], exchange: Exchange) -> CookiePolicy:
-    """Return how the cookie of a request is to be sent."""
-    return manager.cookie or exchange.cookie_policy or _DEFAULT_POLICY
-
-
-def send_cookie(exchange: Exchange, policy: CookiePolicy, session_id: str | None) -> None:
-    """Send the session cookie; without an id, make the browser forget it."""
-    attributes = policy.attributes(exchange)
-    if session_id is None:
-        attributes["max_age"] = 0
-    exchange.set_cookie(policy.name, session_id or "", **attributes)
-    exchange.add_header("Cache-Control", "no-store")

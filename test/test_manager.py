@@ -755,7 +755,7 @@ def test_a_late_logout_of_nobody_is_no_event(site: Site) -> None:
 
 def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store_fails_again(
         site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.store.host_locks = None
+    site.store._locks = None
     site.visit(put("a"))
     lease = site.manager.lock(site.id)
     renewed_elsewhere = site.store.read(traces.lock_key(lease.key))

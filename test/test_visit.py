@@ -319,7 +319,7 @@ def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session() -> None:
 
 def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_timeout=0)
-    site.store.host_locks = None
+    site.store._locks = None
     site.visit(put(a=1))
     holder = site.start()
     site.fail(monkeypatch, "remove", lambda *_: True)
@@ -332,7 +332,7 @@ def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: py
 def test_a_child_that_unwinds_leaves_the_lock_of_its_parent_alone(kind: str, tmp_path: Path) -> None:
     store = DirectorySessionStore(tmp_path)
     if kind == "record":
-        store.host_locks = None
+        store._locks = None
     lease = store.lock("a" * 43)
     child = os.fork()
     if child == 0:

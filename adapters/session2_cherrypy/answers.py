@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NoReturn
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
@@ -23,14 +22,10 @@ class SessionRefused(cherrypy.HTTPError):  # type: ignore[misc]
             cherrypy.serving.response.headers["Retry-After"] = str(self._retry_after)
 
 
-@contextmanager
-def as_http_errors() -> Iterator[None]:
-    """Turn the errors that are nobody's programming mistake into the HTTP errors they mean."""
-    try:
-        yield
-    except SessionError as error:
-        if error.status == SessionError.status:
-            raise
-        if isinstance(error, StoreUnavailable):
-            cherrypy.log("The session store is not available.", context="TOOLS.SESSIONS", severity=40, traceback=True)
-        raise SessionRefused(error) from error
+def refuse(error: SessionError) -> NoReturn:
+    """Raise the HTTP error that an error means, or itself if it is somebody's programming mistake."""
+    if error.status == SessionError.status:
+        raise error
+    if isinstance(error, StoreUnavailable):
+        cherrypy.log("The session store is not available.", context="TOOLS.SESSIONS", severity=40, traceback=True)
+    raise SessionRefused(error) from error

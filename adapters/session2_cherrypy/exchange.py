@@ -29,11 +29,13 @@ class CherryPyExchange(Exchange):
         self.response = response
         self.cookies: dict[str, tuple[str, dict[str, Any]]] = {}
         self.headers: list[tuple[str, str]] = []
+        self._has_news = False
 
     def carry_on(self, earlier: CherryPyExchange) -> None:
         """Take over what a request that was redirected internally was to tell the browser: its response is lost."""
         self.cookies.update(earlier.cookies)
         self.headers += earlier.headers
+        self._has_news = True
 
     def get_cookie(self, name: str) -> str | None:
         return next(iter(self.get_cookies(name)), None)
@@ -43,14 +45,17 @@ class CherryPyExchange(Exchange):
             return [self.cookies[name][0]]
         # The headers as they came: Python's parser, which CherryPy's cookies are read with, gives up at what it does
         # not expect, and with a name that is there twice it keeps the last.
-        lines = [value for header, value in self.request.header_list if header.title() == "Cookie"]
+        lines = [value for header, value in self.request.header_list if len(header) == 6 and header.lower() == "cookie"]
         return values_of("; ".join(lines), name)
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         self.cookies[name] = value, attributes
+        self._has_news = True
 
     def add_header(self, name: str, value: str) -> None:
-        self.headers.append((name, value))
+        if (name, value) not in self.headers:
+            self.headers.append((name, value))
+            self._has_news = True
 
     @property
     def remote_address(self) -> str | None:
@@ -71,8 +76,13 @@ class CherryPyExchange(Exchange):
         value = self.request.body.params.get(name)
         return value if isinstance(value, str) else None
 
+    def is_emitted(self) -> bool:
+        """Tell whether all is in the response: of that CherryPy throws away Vary where it makes an error of it."""
+        return not self._has_news and (not self.headers or "Vary" in self.response.headers)
+
     def emit(self) -> None:
         """Put the cookies and headers into the response; harmless when repeated."""
+        self._has_news = False
         for name, (value, attributes) in self.cookies.items():
             self.response.cookie[name] = _morsel(name, value, attributes, self.sends_expires)
         for name, value in self.headers:

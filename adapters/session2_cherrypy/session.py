@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import CookiePolicy, DictSession, SessionManager, traces
+from session2 import CookiePolicy, DictSession, SessionError, SessionManager, traces
 from session2.found import Absence
 from session2.lazy import LazySession
 
 from . import proxy
-from .answers import as_http_errors
+from .answers import refuse
 from .cleaning import clean, keep_clean
 from .exchange import CherryPyExchange
 from .settings import cookie_path, cookie_policy, find_manager, tool_settings
@@ -59,7 +59,8 @@ class StoreSession(LazySession):
         self._settings = {**settings, **tool_settings(self._request)}
         cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
         super().__init__(CherryPyExchange(self._request, self._response), self._begin_request)
-        self.originalid = self._exchange.get_cookie(self._cookie_name) or id
+        self._cookie_name = str(self._settings.get("name", "session_id"))
+        self._given_id = id
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
         self._hook_is_due = locking in (None, "implicit")
@@ -71,14 +72,20 @@ class StoreSession(LazySession):
             self._exchange.carry_on(earlier)
         self._request.session2_exchange = self._exchange
         attach = self._request.hooks.attach
-        # Before what CherryPy caches by the headers; and once more behind all others, for what they changed.  Not where
-        # one of them crashed; where one answered, with a redirection say, CherryPy runs them all again.
-        attach("before_finalize", self._before_headers, priority=90)
+        # Before what CherryPy caches by the headers, if that was not done; and once more behind all others, for what
+        # they changed.  Not where one of them crashed; where one answered, with a redirection say, CherryPy runs them
+        # all again.
+        attach("before_finalize", self._before_others, priority=90)
         attach("before_finalize", self._before_headers, priority=sys.maxsize)
         attach("before_error_response", self._give_up, failsafe=True)
-        attach("after_error_response", self._emit, failsafe=True)
+        attach("after_error_response", self._emit_again, failsafe=True)
         attach("on_end_resource", self._before_internal_redirect, failsafe=True)
         attach("on_end_request", self._at_the_end, failsafe=True, priority=sys.maxsize)
+
+    @cached_property
+    def originalid(self) -> str | None:
+        """The id that the browser sent, whatever it is worth."""
+        return self._exchange.get_cookie(self._cookie_name) or self._given_id
 
     # -- the session -----------------------------------------------------------------------------------------------
 
@@ -115,12 +122,15 @@ class StoreSession(LazySession):
         self.session  # noqa: B018
 
     def _begin_request(self) -> None:
-        with as_http_errors():
+        try:
             self._start()
+        except SessionError as error:
+            refuse(error)
 
     def _start(self) -> None:
         manager, exchange = self.manager, self._exchange
-        exchange.cookie_policy = self.cookie_policy
+        if manager.cookie is None:
+            exchange.cookie_policy = self.cookie_policy
         exchange.sends_expires = manager.cookie is None
         manager.start_request(exchange, self._concurrency(manager))
         self.locked = exchange.visit.concurrency == "lock"
@@ -160,14 +170,18 @@ class StoreSession(LazySession):
             return
         self._wants_lock = True
         self.load()
-        with as_http_errors():
+        try:
             self.manager.lock_request(self._exchange)
+        except SessionError as error:
+            refuse(error)
         self.locked = True
 
     def renew_lock(self) -> None:
         """Start the lease of the lock anew, in a request that runs longer than the manager's `lock_lease`."""
-        with as_http_errors():
+        try:
             self.manager.renew_lock(self._exchange)
+        except SessionError as error:
+            refuse(error)
 
     def release_lock(self) -> None:
         """Unlock the session, from whatever thread; harmless while it is not locked.
@@ -208,10 +222,6 @@ class StoreSession(LazySession):
 
     # -- the request -----------------------------------------------------------------------------------------------
 
-    @property
-    def _cookie_name(self) -> str:
-        return str(self._settings.get("name", "session_id"))
-
     def _expire_if_asked(self) -> None:
         """Heed `cherrypy.lib.sessions.expire`, which leaves its mark on the cookie the tool has drafted."""
         draft = self._response.cookie.get(self._cookie_name)
@@ -219,6 +229,10 @@ class StoreSession(LazySession):
             return
         draft["expires"] = ""
         self.delete()
+
+    def _before_others(self) -> None:
+        if not self._settled:
+            self._before_headers()
 
     def _before_headers(self) -> None:
         """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
@@ -247,8 +261,7 @@ class StoreSession(LazySession):
             return
         late = self._response.header_list is not None
         try:
-            with as_http_errors():
-                self.manager.settle_request(self._exchange, headers_sent=late)
+            self._settle_request(late)
         except cherrypy.HTTPError as error:
             # If this response is a redirection or an error already, CherryPy would make a 500 of a second one.
             self._request.error_response = error.set_response
@@ -258,19 +271,30 @@ class StoreSession(LazySession):
         if late and self.session.has_info() and self.manager.needs_new_id(self.session):
             self._give_up()  # it was refused, and will be however often it is tried
 
+    def _settle_request(self, late: bool) -> None:
+        try:
+            self.manager.settle_request(self._exchange, headers_sent=late)
+        except SessionError as error:
+            refuse(error)
+
     def _has_news(self) -> bool:
         """Whether there is anything to settle: once that was done, only if something was changed since."""
-        visit = self._exchange.visit
-        return not self._settled or visit.ended or self.manager.needs_new_id(self.session) \
-            or visit.sessions.is_changed(self.session)
+        return not self._settled or self._exchange.visit.has_news()
 
     def _give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
         self.locked = False
         if self._opened:
             self.manager.finish_failed_request(self._exchange)
-        self._emit()
+        self._emit_again()
 
     def _emit(self) -> None:
+        if self._cookie_name not in self._exchange.cookies:
+            self._response.cookie.pop(self._cookie_name, None)
+        if not self._exchange.is_emitted():
+            self._exchange.emit()
+
+    def _emit_again(self) -> None:
+        """Tell the browser with another response, that of an error, what it was to be told."""
         self._response.cookie.pop(self._cookie_name, None)
         self._exchange.emit()

@@ -92,12 +92,12 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
 
     :param timeout: minutes; CherryPy's default if nothing is configured.
     """
-    given, timeout = settings.get("manager"), _minutes("timeout", timeout)
+    given = settings.get("manager")
     if given is None:
-        return _variant(_made(settings.get("store_url")), timeout * 60)
+        return _variant(_made(settings.get("store_url")), _minutes("timeout", timeout) * 60)
     if not isinstance(given, SessionManager):
         raise ConfigurationError(f"tools.sessions.manager must be a session2.SessionManager, not {given!r}")
-    return _variant(given, timeout * 60 if "timeout" in settings else given.clocks.idle)
+    return _variant(given, _minutes("timeout", timeout) * 60 if "timeout" in settings else given.clocks.idle)
 
 
 def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,
@@ -132,7 +132,9 @@ def cookie_path(settings: Mapping[str, Any], headers: Mapping[str, str]) -> str:
     """Return the path of the cookie; HTTPError 400 if the header that names it holds none."""
     if settings.get("path"):
         return str(settings["path"])
-    sent = headers.get(settings.get("path_header") or "", "") or "/"
+    if not settings.get("path_header"):
+        return "/"
+    sent = headers.get(settings["path_header"], "") or "/"
     if not is_path(sent):
         raise cherrypy.HTTPError(400, "The header that names the path of the session cookie is malformed.")
     return sent

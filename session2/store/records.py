@@ -40,7 +40,7 @@ class RecordStore(ABC):
     is_multiprocess_safe: bool = False
     can_list: bool = True
     """Whether the store can tell what it holds.  One that cannot says False and leaves `scan` alone."""
-    host_locks: HostLocks | None = None
+    _locks: HostLocks | None = None
     """The locks of a store all of whose users are on one host; without them a lock is a record."""
 
     clock: Callable[[], float]
@@ -107,11 +107,11 @@ class RecordStore(ABC):
         """Take the lock of `key` and return it; release it with ``with`` or `Lease.release`.
 
         :param timeout: how long to wait, in seconds, before `LockTimeout`.
-        :param lease: after how many seconds without `Lease.renew` another may take the lock over; of `host_locks`,
-            another thread of the same process.
+        :param lease: after how many seconds without `Lease.renew` another may take the lock over; on a store of one
+            host, another thread of the same process.
         """
-        if self.host_locks is not None:
-            return self.host_locks.acquire(checked_key(key), timeout, lease, self.clock)
+        if self._locks is not None:
+            return self._locks.acquire(checked_key(key), timeout, lease, self.clock)
         return acquire(self, key, timeout, lease)
 
     def setup(self, drop: bool = False) -> None:

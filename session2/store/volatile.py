@@ -30,7 +30,7 @@ class VolatileSessionStore(SessionStore):
         self._records: dict[str, Record] = {}
         self._versions = itertools.count(1)
         self._mutex = Mutex()
-        self.host_locks = HostLocks()
+        self._locks = HostLocks()
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> VolatileSessionStore:

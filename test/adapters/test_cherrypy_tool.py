@@ -25,7 +25,7 @@ class CountingStore(VolatileSessionStore):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.host_locks = None
+        self._locks = None
         self.calls: list[str] = []
         self.down = False
 
@@ -905,8 +905,8 @@ def test_concurrency_of_the_manager_holds(serve: Serve, store: Any, mode: Any) -
 
 
 def test_conflict_error_names_its_cause() -> None:
-    from session2_cherrypy.answers import as_http_errors
+    from session2_cherrypy.answers import refuse
 
-    with pytest.raises(cherrypy.HTTPError) as caught, as_http_errors():
-        raise SessionConflict("why")
+    with pytest.raises(cherrypy.HTTPError) as caught:
+        refuse(SessionConflict("why"))
     assert isinstance(caught.value.__cause__, SessionConflict)

@@ -309,7 +309,7 @@ def test_lock_that_cannot_be_released_fails_nothing(make: Make, tmp_path: Path, 
                                                     caplog: pytest.LogCaptureFixture,
                                                     error: type[Exception] | None) -> None:
     store = DirectorySessionStore(tmp_path / "store", create=True)
-    store.host_locks = None
+    store._locks = None
     app = make(store=store, concurrency="lock")
     app.run(put(1))
 

@@ -56,7 +56,7 @@ class DirectorySessionStore(SessionStore):
         self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
         self._folder = Folder(self.directory, fsync, shared)
-        self.host_locks = HostLocks(LockFile(os.path.join(self.directory, "locks"), self.directory,
+        self._locks = HostLocks(LockFile(os.path.join(self.directory, "locks"), self.directory,
                                              rights.rule_of(shared)))
         if create:
             self.setup()

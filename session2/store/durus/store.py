@@ -62,7 +62,7 @@ class DurusSessionStore(SessionStore):
         self._source = _source(connection, cache_size, timeout, durable)
         self._create = create or isinstance(self._source, GivenSource)
         self.is_multiprocess_safe = self._source.is_shared
-        self.host_locks = None if self._source.is_shared else HostLocks()
+        self._locks = None if self._source.is_shared else HostLocks()
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> DurusSessionStore:

@@ -60,7 +60,7 @@ class ShelveSessionStore(SessionStore):
         settings = Settings(path, default_flavour(flavour), fsync, journal_size, _patch, _times,
                             partial(_tell_of_damage, self.observer))
         self._file = JournaledFile(settings, timeout, create)
-        self.host_locks = HostLocks(LockFile(f"{path}.locks", os.path.dirname(path)))
+        self._locks = HostLocks(LockFile(f"{path}.locks", os.path.dirname(path)))
         weakref.finalize(self, _close_unless_used, self._file)
 
     # -- primitives ------------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class SQLiteSessionStore(SessionStore):
         super().__init__(**options)
         place = Place(_checked_path(path), shared)
         self._database = Database(place, _checked_table(table), _checked_level(synchronous), timeout, create)
-        self.host_locks = HostLocks(LockFile(f"{place.path}.locks", place.path, rights.rule_of(shared)))
+        self._locks = HostLocks(LockFile(f"{place.path}.locks", place.path, rights.rule_of(shared)))
         weakref.finalize(self, self._database.close_idle)
 
     # -- primitives ------------------------------------------------------------------------------------------------

@@ -138,7 +138,6 @@ class SteppedStore(SessionStore):
         self.steps = 0
         self.wrote: list[int] = []
         """When this process stored something that was not provisional: how long the story was."""
-        self.locks: set[str] = set()
         self.waits_for: tuple[str, tuple[int, float]] | None = None
         self.queues = _WatchedQueues(self)
 
@@ -210,15 +209,7 @@ class SteppedStore(SessionStore):
             self.wrote.append(len(self.world.story))
         if after != before:
             self.world.noted(op.key, before)
-        if traces.is_lock(op.key):
-            self._note_lock(op)
-
-    def _note_lock(self, op: Op) -> None:
-        if op.name != "remove":
-            self.locks.add(op.key)
-            return
-        self.locks.discard(op.key)
-        if not self.locks:  # at a rotation there are two for a moment
+        if op.name == "remove" and traces.is_lock(op.key):
             self.world.inside.pop(self.number, None)
 
     def _tell(self, op: Op, outcome: str, fault: Fault) -> None:

@@ -38,7 +38,7 @@ class RecordLockedStore(VolatileSessionStore):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.host_locks = None
+        self._locks = None
 
 
 class TestForgetsToCompare(StoreSuite):
