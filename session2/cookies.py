@@ -110,6 +110,8 @@ class CookiePolicy:
             return self.path
         if self._is_of_host():
             return "/"
+        if script_name in ("", "/"):
+            return "/"
         # As browsers write it, or they would not find it in the URL; and nothing in it can end the attribute.
         return quote(script_name.rstrip("/") + "/", "/!$&'()*+,=:@[]|", "latin-1", "replace")
 

@@ -207,7 +207,7 @@ class SessionManager(SessionMapping[_S]):
             return self.refuse_change(session)
         if self.needs_new_id(session):
             return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
-        if self._renewal_is_due(session):
+        if self.clocks.renewal is not None and self._renewal_is_due(session):
             outcome = self._renew(session, mode, lease)
         else:
             outcome = self.save_in_place(session, mode, lease, pending)
@@ -346,5 +346,5 @@ class SessionManager(SessionMapping[_S]):
 
     def _renewal_is_due(self, session: Session) -> bool:
         """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
-        return self.clocks.renewal is not None and ties(session).exchange is not None \
+        return ties(session).exchange is not None \
             and self.clocks.renewal_is_due(issued_at(session), self.sessions.clock())

@@ -6,16 +6,19 @@ from contextlib import suppress
 from typing import Final
 
 from . import tokens, traces
-from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
+from .errors import ConfigurationError, Conflict, LockTimeout, SessionConflict, StoreUnavailable
 from .filing import Filing
 from .found import Absence
 from .patience import attempts
 from .record import Outcome
 from .session import Session
+from .store.hostlock import HostLocks
 from .ties import Origin
 
 MERGE_PATIENCE: Final = 15.0
 """Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
+
+BUSY: Final = "the session kept changing while it was to be saved; try again"
 
 CHANGED: Final = "another request changed the session meanwhile; load it again"
 
@@ -26,6 +29,8 @@ class Saving:
     def __init__(self, filing: Filing) -> None:
         self.filing = filing
         self.codec = filing.codec
+        self._lines = HostLocks()
+        """Of the threads of this process that were not the first, one at a time merges: else the last would starve."""
 
     def save(self, session: Session, merge: bool = True, pending: bytes | None = None) -> Outcome:
         """Store what the session holds, never over what somebody else wrote meanwhile.
@@ -66,14 +71,20 @@ class Saving:
         return Outcome.SAVED
 
     def _replace(self, session: Session, origin: Origin, payload: bytes, merge: bool) -> Outcome:
-        for _ in attempts(MERGE_PATIENCE):
-            was_emptied = traces.is_emptied(origin.record)
-            try:  # to see that it is changed it was decoded
-                self.filing.write(session, origin.id, origin.key, payload, origin.record.version, checked=True)
-                return Outcome.REVIVED if was_emptied else Outcome.SAVED
-            except Conflict:
-                if not merge:
-                    raise SessionConflict(CHANGED) from None
+        outcome = self._written(session, origin, payload)
+        if outcome is not None:
+            return outcome
+        if not merge:
+            raise SessionConflict(CHANGED)
+        try:
+            line = self._lines.acquire(origin.key, MERGE_PATIENCE, MERGE_PATIENCE, self.filing.clock)
+        except LockTimeout:
+            raise SessionConflict(BUSY) from None
+        with line:
+            return self._merge_and_replace(session, origin)
+
+    def _merge_and_replace(self, session: Session, origin: Origin) -> Outcome:
+        for _ in attempts(MERGE_PATIENCE, longest=0.005):
             outcome = self.catch_up(session, origin)
             if outcome is not None:
                 return outcome
@@ -83,7 +94,18 @@ class Saving:
             payload = self.codec.payload(session)
             if self.codec.is_unchanged(session, origin, payload):  # somebody stored the same
                 return Outcome.UNCHANGED
-        raise SessionConflict("the session kept changing while it was to be saved; try again")
+            outcome = self._written(session, origin, payload)
+            if outcome is not None:
+                return outcome
+        raise SessionConflict(BUSY)
+
+    def _written(self, session: Session, origin: Origin, payload: bytes) -> Outcome | None:
+        """Write what is known to be changed, and so was decoded; None if others were first."""
+        try:
+            self.filing.write(session, origin.id, origin.key, payload, origin.record.version, checked=True)
+        except Conflict:
+            return None
+        return Outcome.REVIVED if traces.is_emptied(origin.record) else Outcome.SAVED
 
     def catch_up(self, session: Session, origin: Origin) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""

@@ -10,6 +10,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import Final
 
 from ...patience import attempts
+from .openfiles import OpenFile, OpenFiles
 from .slots import Image, extent, parse
 
 # O_NONBLOCK: a named pipe in the place of a session must not stop us for ever.
@@ -55,6 +56,33 @@ def look(path: str) -> Image:
             os.close(fd)
 
 
+def look_and_keep(path: str, files: OpenFiles) -> Image:
+    """Return what a file holds, and leave it open for whoever writes it next."""
+    file = files.take_found(path) or _opened(path)
+    if file is None:
+        return look(path)
+    try:
+        image = parse(_fetch(file.fd), key_of(path))
+    except BaseException:
+        os.close(file.fd)
+        raise
+    if image.torn or image.doubt:
+        os.close(file.fd)
+        return look(path)
+    files.keep(path, file)
+    return image
+
+
+def _opened(path: str) -> OpenFile | None:
+    """Open a file for reading and writing; None if it may only be read."""
+    try:
+        return OpenFile(open_file(path, CHANGE), os.getpid())
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EROFS):
+            return None
+        raise
+
+
 def _look_again(fd: int, key: str) -> Image | None:
     """Return what a file holds while nobody writes into it, None if it has lost its name."""
     _lock(fd, LOCK_SH)
@@ -78,6 +106,33 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
             release(fd)
             raise
         release(fd)
+
+
+def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
+    """Do what `hold` does with a file that may be open already; then `give_back` it."""
+    file = files.take(path)
+    if file is not None:
+        try:
+            _lock(file.fd, LOCK_EX)
+            image = parse(_fetch(file.fd), key_of(path))
+            if not image.doubt or os.fstat(file.fd).st_nlink:
+                return file, image
+        except BaseException:
+            release(file.fd)
+            raise
+        release(file.fd)
+    fd, image = hold(path, CHANGE)
+    return OpenFile(fd, os.getpid()), image
+
+
+def give_back(path: str, file: OpenFile, files: OpenFiles) -> None:
+    """Let go of a file that was held, and leave it open."""
+    try:
+        flock(file.fd, LOCK_UN)
+    except BaseException:
+        os.close(file.fd)
+        raise
+    files.keep(path, file)
 
 
 def _lock(fd: int, kind: int) -> None:

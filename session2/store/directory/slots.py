@@ -35,6 +35,7 @@ _FILE: Final = struct.Struct("<8sII")
 _TOUCH: Final = struct.Struct("<QddI")
 _SLOT: Final = struct.Struct("<QddddIIQII")
 _CRC: Final = struct.Struct("<I")
+_VERSION: Final = struct.Struct("<Q")
 
 _TOUCHES: Final = (32, 64)
 _FIRST: Final = 96
@@ -74,6 +75,24 @@ def parse(data: bytes, key: str) -> Image:
     half, length = _half(data[:_FILE.size]), len(data)
     if not half or length < _FIRST:
         return Image(None, length, 0, 0, 0, 0, doubt=True, torn=True)
+    return _usual(data, half, length, key) or _unusual(data, half, length, key)
+
+
+def _usual(data: bytes, half: int, length: int, key: str) -> Image | None:
+    """Return what a file holds whose newest slot is whole: the other one is of no interest then."""
+    if length < half + _VERSION.size:
+        return None
+    (one,), (two,) = _VERSION.unpack_from(data, _FIRST), _VERSION.unpack_from(data, half)
+    slot, spare = (_FIRST, half) if one > two else (half, _FIRST)
+    header = _header(data, slot)
+    record = _record(data, slot, header, key)
+    if record is None or one == two:
+        return None
+    record, spare_touch, torn = _touched(data, slot, record)
+    return Image(record, length, half, header[0], spare, spare_touch, data[DOUBT_AT] != 0, torn)
+
+
+def _unusual(data: bytes, half: int, length: int, key: str) -> Image:
     slot, header, spare, other = _FIRST, _header(data, _FIRST), half, _header(data, half)
     if header[0] < other[0]:
         slot, header, spare, other = spare, other, slot, header

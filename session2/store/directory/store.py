@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -23,7 +24,8 @@ from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..lockfile import LockFile
 from .folder import Folder
-from .sessionfile import CHANGE, NoFile, hold, look, release, write_all
+from .openfiles import OpenFiles
+from .sessionfile import NoFile, give_back, hold, hold_kept, look, look_and_keep, release, write_all
 from .slots import Image, pack_touch
 
 _TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
@@ -36,8 +38,8 @@ _LEFT_BEHIND: Final = 3600.0
 class DirectorySessionStore(SessionStore):
     """Keeps each session in a file of its own.  A save is one write in place, under a lock of the file itself.
 
-    The store keeps nothing open and nothing in memory, so any number of threads and processes of one host, forked or
-    not, may use the same directory.
+    The store keeps nothing in memory, so any number of threads and processes of one host, forked or not, may use the
+    same directory.  Each process keeps some of the files open that it used last, 64 at most.
 
     :param directory: where; it should belong to this application alone.
     :param create: make the directory if it is missing.
@@ -56,6 +58,8 @@ class DirectorySessionStore(SessionStore):
         self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
         self._folder = Folder(self.directory, fsync, shared)
+        self._files = OpenFiles()
+        weakref.finalize(self, self._files.close)
         self._locks = HostLocks(LockFile(os.path.join(self.directory, "locks"), self.directory,
                                              rights.rule_of(shared)))
         if create:
@@ -77,10 +81,14 @@ class DirectorySessionStore(SessionStore):
     def read(self, key: str) -> Record | None:
         path = self._folder.path(key)
         try:
-            record = self._peek(path)
+            record = look_and_keep(path, self._files).record
+        except NoFile:
+            record = None
         except FileNotFoundError:
             self._folder.absent()
             return None
+        except OSError as error:
+            raise self._folder.unavailable(error) from error
         if record is None:
             self._damaged(key, "its file is damaged, or another key's")
             return None
@@ -89,34 +97,51 @@ class DirectorySessionStore(SessionStore):
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         path = self._folder.path(key)
         try:
-            fd, image = self._folder.make(path, hold) if expected is None else hold(path, CHANGE)
-            try:
-                live = self._live(image)
-                if (None if live is None else live.version) != expected:
-                    raise Conflict(f"the record {key:.8} changed")
-                return self._folder.put(fd, path, image, record, live)
-            finally:
-                release(fd)
+            return self._insert(path, record) if expected is None else self._replace(path, record, expected)
         except OSError as error:
             if expected is None or not isinstance(error, FileNotFoundError):
                 raise self._folder.unavailable(error) from error
             self._folder.absent()
             raise Conflict(f"the record {key:.8} is gone") from None
 
+    def _insert(self, path: str, record: Record) -> Version:
+        fd, image = self._folder.make(path, hold)
+        try:
+            return self._put(fd, path, image, record, None)
+        finally:
+            release(fd)
+            self._files.drop(path)
+
+    def _replace(self, path: str, record: Record, expected: Version) -> Version:
+        file, image = hold_kept(path, self._files)
+        try:
+            return self._put(file.fd, path, image, record, expected)
+        finally:
+            give_back(path, file, self._files)
+
+    def _put(self, fd: int, path: str, image: Image, record: Record, expected: Version | None) -> Version:
+        live = self._live(image)
+        if (None if live is None else live.version) != expected:
+            raise Conflict(f"the record {os.path.basename(path):.8} changed")
+        return self._folder.put(fd, path, image, record, live)
+
+    def close(self) -> None:
+        self._files.close()
+
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         path = self._folder.path(key)
         try:
-            fd, image = hold(path, CHANGE)
+            file, image = hold_kept(path, self._files)
             try:
                 live = self._live(image)
                 if live is not None and accessed > live.accessed:
-                    self._folder.hasten(fd, live, expires)
-                    write_all(fd, pack_touch(live, accessed, expires), image.spare_touch)
+                    self._folder.hasten(file.fd, live, expires)
+                    write_all(file.fd, pack_touch(live, accessed, expires), image.spare_touch)
                     if live.user is not None:
                         self._folder.renew(path, live.user, expires)
                 return live is not None
             finally:
-                release(fd)
+                give_back(path, file, self._files)
         except FileNotFoundError:
             self._folder.absent()
             return False

@@ -1,0 +1,81 @@
+"""`OpenFiles`: session files that stay open, since whoever reads one mostly writes it next, and reads it again soon."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from typing import Final, NamedTuple
+
+_MOST: Final = 64
+"""How many files of a store a process keeps open."""
+
+
+class OpenFile(NamedTuple):
+    """A file that whoever has this may use alone."""
+
+    fd: int
+    pid: int
+    """Of the process that opened it: a child would share its locks with its parent."""
+    identity: tuple[int, int] | None = None
+    """Which file it is, once somebody asked."""
+
+
+class OpenFiles:
+    """The open files of a store, by their paths; no step takes a lock, so each may be interrupted."""
+
+    def __init__(self) -> None:
+        self._files: OrderedDict[str, OpenFile] = OrderedDict()
+
+    def take(self, path: str) -> OpenFile | None:
+        """Return the file if it is open, for the caller alone; it is one that was there when it was last read."""
+        file = self._files.pop(path, None)
+        if file is not None and file.pid != os.getpid():
+            os.close(file.fd)
+            return None
+        return file
+
+    def take_found(self, path: str) -> OpenFile | None:
+        """Return the file if it is open, and is the one that is found there now; OSError if none is."""
+        file = self.take(path)
+        if file is None:
+            return None
+        try:
+            found = os.lstat(path)
+            identity = file.identity or _identity(os.fstat(file.fd))
+        except BaseException:
+            os.close(file.fd)
+            raise
+        if identity == (found.st_ino, found.st_dev):
+            return OpenFile(file.fd, file.pid, identity)
+        os.close(file.fd)
+        return None
+
+    def keep(self, path: str, file: OpenFile) -> None:
+        """Let others have the file; one is closed when too many are open."""
+        other = self._files.pop(path, None)
+        if other is None and len(self._files) >= _MOST:
+            other = self._oldest()
+        self._files[path] = file
+        if other is not None:
+            os.close(other.fd)
+
+    def drop(self, path: str) -> None:
+        """Close the file if it is open: another one takes its place."""
+        file = self._files.pop(path, None)
+        if file is not None:
+            os.close(file.fd)
+
+    def close(self) -> None:
+        """Close all files."""
+        while (file := self._oldest()) is not None:
+            os.close(file.fd)
+
+    def _oldest(self) -> OpenFile | None:
+        try:
+            return self._files.popitem(last=False)[1]
+        except KeyError:
+            return None
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_ino, found.st_dev
