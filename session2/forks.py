@@ -5,6 +5,7 @@ What was inherited is neither used nor closed: it is still its parent's, and to 
 
 from __future__ import annotations
 
+import mmap
 import os
 import weakref
 from collections.abc import Callable
@@ -16,6 +17,34 @@ _T = TypeVar("_T")
 _inherited: Final[list[object]] = []
 
 
+_WIPE_ON_FORK: Final = 18
+"""``MADV_WIPEONFORK`` of Linux: a child finds nothing but zeros in its copy of the page, however it was forked."""
+
+
+def _page() -> mmap.mmap | None:
+    """Return a page that the kernel wipes in every child, None where there is no such thing."""
+    try:
+        page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_WIPE_ON_FORK)
+    except (AttributeError, OSError, ValueError):
+        return None
+    return page
+
+
+_mark: Final = _page()
+_asked: Final = {"pid": 0}
+
+
+def pid() -> int:
+    """Return the id of this process, for which the system is asked once in each."""
+    if _mark is None:
+        return os.getpid()
+    if not _mark[0]:
+        _asked["pid"] = os.getpid()
+        _mark[0] = 1
+    return _asked["pid"]
+
+
 class PerProcess(Generic[_T]):
     """A value that each process has its own of: call this to get it.  Never keep what it returns beyond one operation.
 
@@ -25,19 +54,19 @@ class PerProcess(Generic[_T]):
 
     def __init__(self, make: Callable[[], _T], let_go: Callable[[_T], object] | None = None) -> None:
         self._make, self._let_go = make, let_go
-        self._values = {os.getpid(): make()}
+        self._values = {pid(): make()}
         if let_go is not None:
             _eager.add(self)
 
     def __call__(self) -> _T:
-        value = self._values.get(os.getpid())
+        value = self._values.get(pid())
         return self._renewed() if value is None else value
 
     def _renewed(self) -> _T:
         """Of threads that notice a fork at once all get the same value; without a lock, for that may be inherited."""
-        pid = os.getpid()
-        value = self._values.setdefault(pid, self._make())
-        for other in [known for known in list(self._values) if known != pid]:
+        here = pid()
+        value = self._values.setdefault(here, self._make())
+        for other in [known for known in list(self._values) if known != here]:
             self._abandon(self._values.pop(other, None))
         return value
 
@@ -52,11 +81,11 @@ class Birthplace:
     """The process that made this."""
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self._pid = pid()
 
     def is_here(self) -> bool:
         """Tell whether that is this process."""
-        return self._pid == os.getpid()
+        return self._pid == pid()
 
 
 def _notice() -> None:

@@ -22,11 +22,13 @@ _LONGEST_NAP = 0.05
 """Seconds; whoever gives a place back wakes who waits for one, unless something interrupts it."""
 
 
-class Mutex:
-    """Lets one thread of the process do something at a time; a forked child begins with a free one."""
+class Place:
+    """What one thread of one process can use at a time."""
 
     def __init__(self) -> None:
-        self._place = PerProcess(_Place)
+        self.lock = threading.RLock()
+        self.inside: int | None = None
+        """The thread that is doing something here."""
 
     def run(self, action: Callable[[], _T], seconds: float, busy: str) -> _T:
         """Do something alone and return what comes of it.
@@ -34,21 +36,32 @@ class Mutex:
         `StoreUnavailable` with the message `busy` if others take longer than `seconds`, and at once if this thread is
         inside already: what a signal or the garbage collector calls there must not see what is half done.
         """
-        place, me = self._place(), threading.get_ident()
-        if place.inside == me:
+        me = threading.get_ident()
+        if self.inside == me:
             raise StoreUnavailable(busy)
         try:
-            if not (place.lock.acquire(blocking=False) or place.lock.acquire(timeout=_bounded(seconds))):
+            if not (self.lock.acquire(blocking=False) or self.lock.acquire(timeout=_bounded(seconds))):
                 raise StoreUnavailable(busy)
-            place.inside = me
+            self.inside = me
             return action()
         finally:
-            if place.inside == me:
-                place.inside = None
+            if self.inside == me:
+                self.inside = None
             try:  # noqa: SIM105 (it calls functions)
-                place.lock.release()
+                self.lock.release()
             except RuntimeError:  # somebody else's
                 pass
+
+
+class Mutex:
+    """Lets one thread of the process do something at a time; a forked child begins with a free one."""
+
+    def __init__(self) -> None:
+        self._place = PerProcess(Place)
+
+    def run(self, action: Callable[[], _T], seconds: float, busy: str) -> _T:
+        """Do something alone, as `Place.run`."""
+        return self._place().run(action, seconds, busy)
 
 
 class Places:
@@ -87,16 +100,9 @@ class Places:
             _visit(place, me, action, number)
 
 
-class _Place:
-    def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self.inside: int | None = None
-        """The thread that is doing something here."""
-
-
 class _Hall:
     def __init__(self, size: int) -> None:
-        self.places = [_Place() for _ in range(size)]
+        self.places = [Place() for _ in range(size)]
         # A lock, not an Event: an interruption may leave the latter locked.
         self.bell = threading.Lock()
         self.bell.acquire()
@@ -106,7 +112,7 @@ class _Seat:
     """The place that somebody has, or is about to take."""
 
     def __init__(self) -> None:
-        self.number, self.place = -1, _Place()
+        self.number, self.place = -1, Place()
 
     def take(self, hall: _Hall, end: float, busy: str) -> None:
         """Take the first place that becomes free."""
@@ -126,7 +132,7 @@ class _Seat:
         return False
 
 
-def _visit(place: _Place, me: int, action: Callable[[int], object], number: int) -> None:
+def _visit(place: Place, me: int, action: Callable[[int], object], number: int) -> None:
     if place.inside == me:
         return
     try:

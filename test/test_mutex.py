@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from session2 import StoreUnavailable
-from session2.mutex import Mutex, Places
+from session2.mutex import Mutex, Place, Places
 
 
 class Interruption(BaseException):
@@ -119,7 +119,7 @@ def test_an_exception_at_each_instruction() -> None:
 
         def trace(frame: object, event: str, _: object, number: int = number) -> object:
             nonlocal count
-            if frame.f_code is Mutex.run.__code__:
+            if frame.f_code is Place.run.__code__:
                 frame.f_trace_opcodes = True
                 count += event == "opcode"
                 if event == "opcode" and count == number and frame.f_lineno < _release_line():
@@ -139,7 +139,7 @@ def test_an_exception_at_each_instruction() -> None:
 
 def _release_line() -> int:
     """Return the line of the ``finally`` before whose first call no signal is looked for."""
-    lines, first = inspect.getsourcelines(Mutex.run)
+    lines, first = inspect.getsourcelines(Place.run)
     return first + next(number for number, line in enumerate(lines) if "finally:" in line)
 
 

@@ -14,13 +14,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Final, Protocol
 from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
-from ..forks import Birthplace, PerProcess
-from ..mutex import Mutex
+from ..forks import PerProcess
+from ..mutex import Place
 from ..patience import attempts
 from .lease import Lease, lost
 
@@ -42,6 +41,9 @@ class Bytes(Protocol):
     def give(self, taken: int, byte: int) -> None:
         """Unlock a byte; harmless if it is not locked."""
 
+    def abandon(self) -> None:
+        """In a child that was forked: keep nothing open that is the parent's."""
+
 
 class NoBytes:
     """For a store that only one process uses."""
@@ -52,18 +54,21 @@ class NoBytes:
     def give(self, taken: int, byte: int) -> None:
         pass
 
+    def abandon(self) -> None:
+        pass
+
 
 class HostLease(Lease):
     """A lock that ends with its holder, be it the process or this object."""
 
-    def __init__(self, locks: HostLocks, key: str, seconds: float, clock: Callable[[], float]) -> None:
-        super().__init__(key)
+    def __init__(self, here: _Here, key: str, seconds: float, clock: Callable[[], float]) -> None:
+        self.key = key
+        self.taken_over = False
         self.byte = crc32(key.encode())
         self.seconds = seconds
-        self.until = clock() + seconds
         self.clock = clock
-        self._locks = locks
-        self._birthplace = Birthplace()
+        self.until = 0.0
+        self._here = here
 
     def check_time(self) -> None:
         if not self.is_held():
@@ -75,23 +80,50 @@ class HostLease(Lease):
         self.until = self.clock() + self.seconds
 
     def is_held(self) -> bool:
-        return self._birthplace.is_here() and self._locks.is_holder(self)
+        return self._here.is_current() and self._here.has(self)
 
     def release(self) -> None:
-        if self._birthplace.is_here():
-            self._locks.release(self)
+        if self._here.is_current():
+            self._here.release(self)
 
     def leave(self) -> None:
-        if self._birthplace.is_here():
-            self._locks.leave(self)
+        if self._here.is_current():
+            self._here.unfenced.add(self.byte)
+            self._here.release(self)
 
 
-class _Held:
-    """A lock of this process, and which lease it is."""
+class HostLocks:
+    """The locks of a store.
 
-    def __init__(self, lease: HostLease, taken: int, deserted: Callable[[object], object]) -> None:
-        self.lease = weakref.ref(lease, deserted)
-        self.taken = taken
+    :param make_bytes: makes what tells other processes of them, in each anew.
+    """
+
+    def __init__(self, make_bytes: Callable[[], Bytes] = NoBytes) -> None:
+        self._here: PerProcess[_Here] = PerProcess(lambda: _Here(make_bytes(), self._is_current), _Here.abandon)
+
+    def _is_current(self, here: _Here) -> bool:
+        return self._here() is here
+
+    def acquire(self, key: str, timeout: float, seconds: float, clock: Callable[[], float]) -> HostLease:
+        """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
+        here = self._here()
+        lease = HostLease(here, key, seconds, clock)
+        try:
+            if not (here.alone(lambda: here.take(lease, in_line=False)) or here.wait(lease, timeout)):
+                raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; "
+                                  "try again")
+        except BaseException:  # interrupted, perhaps when the lock was taken already
+            here.release(lease)
+            raise
+        return lease
+
+
+class _Held(weakref.ref[HostLease]):
+    """A lock of this process: which lease it is, until that is no more."""
+
+    __slots__ = ("byte", "taken")
+    byte: int
+    taken: int
 
 
 class _Line:
@@ -106,119 +138,110 @@ class _Line:
 class _Here:
     """What one process has and waits for; a child that was forked begins anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes: Bytes, is_current: Callable[[_Here], bool]) -> None:
+        self._bytes = bytes
+        self._is_current = is_current
+        self._place = Place()
         self.held: dict[int, _Held] = {}
         self.lines: dict[int, _Line] = {}
         self.unfenced: set[int] = set()
         """What counts as taken over by whoever has it next."""
+        self._deserted: deque[_Held] = deque()
+        """What leases had that are no more: nobody released them."""
 
+    def is_current(self) -> bool:
+        """Tell whether this is the process."""
+        return self._is_current(self)
 
-class HostLocks:
-    """The locks of a store.
+    def abandon(self) -> None:
+        """Let go of what a child inherited."""
+        self._bytes.abandon()
 
-    :param bytes: where other processes see them.
-    """
-
-    def __init__(self, bytes: Bytes | None = None) -> None:
-        self._bytes: Bytes = bytes or NoBytes()
-        self._here = PerProcess(_Here)
-        self._mutex = Mutex()
-        self._deserted: deque[tuple[int, int]] = deque()
-        """What was held by leases that are no more: nobody released them."""
-
-    def acquire(self, key: str, timeout: float, seconds: float, clock: Callable[[], float]) -> HostLease:
-        """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
-        lease = HostLease(self, key, seconds, clock)
-        try:
-            if not (self._alone(lambda: self._take(lease, in_line=False)) or self._wait(lease, timeout)):
-                raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; "
-                                  "try again")
-        except BaseException:  # interrupted, perhaps when the lock was taken already
-            self.release(lease)
-            raise
-        return lease
-
-    def is_holder(self, lease: HostLease) -> bool:
+    def has(self, lease: HostLease) -> bool:
         """Tell whether a lease has not been released, nor taken over."""
-        held = self._here().held.get(lease.byte)
-        return held is not None and held.lease() is lease
+        held = self.held.get(lease.byte)
+        return held is not None and held() is lease
 
     def release(self, lease: HostLease) -> None:
         """Let a lock go, and wake who waits for it."""
-        self._alone(lambda: self._give(lease))
-
-    def leave(self, lease: HostLease) -> None:
-        """Let a lock go as if its holder had let the lease lapse."""
-        self._here().unfenced.add(lease.byte)
-        self.release(lease)
+        self.alone(lambda: self._give(lease))
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 
-    def _alone(self, action: Callable[[], bool]) -> bool:
+    def alone(self, action: Callable[[], bool]) -> bool:
+        """Do something that no other thread of the process may come between."""
         if self._deserted:
-            self._mutex.run(self._clear_deserted, _PATIENCE, _BUSY)
-        return self._mutex.run(action, _PATIENCE, _BUSY)
+            self._place.run(self._clear_deserted, _PATIENCE, _BUSY)
+        return self._place.run(action, _PATIENCE, _BUSY)
 
-    def _take(self, lease: HostLease, in_line: bool) -> bool:
-        here, byte = self._here(), lease.byte
-        if not in_line and byte in here.lines:
+    def take(self, lease: HostLease, in_line: bool) -> bool:
+        """Take a lock if it is free, or its lease has run out; not before those who wait for it."""
+        byte = lease.byte
+        if not in_line and byte in self.lines:
             return False
-        held = here.held.get(byte)
-        holder = None if held is None else held.lease()
+        held = self.held.get(byte)
+        holder = None if held is None else held()
+        taken: int | None
         if holder is None:
             taken = self._bytes.take(byte)
         elif held is not None and holder.until <= holder.clock():
             taken = held.taken
-            here.unfenced.add(byte)
+            self.unfenced.add(byte)
         else:
             return False
         if taken is None:
             return False
-        lease.taken_over = byte in here.unfenced
-        here.unfenced.discard(byte)
-        lease.until = lease.clock() + lease.seconds
-        here.held[byte] = _Held(lease, taken, partial(self._desert, byte, taken))
+        lease.taken_over = byte in self.unfenced
+        self.unfenced.discard(byte)
+        self._note(lease, taken)
         return True
+
+    def _note(self, lease: HostLease, taken: int) -> None:
+        lease.until = lease.clock() + lease.seconds
+        held = _Held(lease, self._desert)
+        held.byte, held.taken = lease.byte, taken
+        self.held[lease.byte] = held
 
     def _give(self, lease: HostLease) -> bool:
-        here = self._here()
-        held = here.held.get(lease.byte)
-        if held is None or held.lease() is not lease:
+        byte = lease.byte
+        held = self.held.get(byte)
+        if held is None or held() is not lease:
             return False
-        self._bytes.give(held.taken, lease.byte)
-        del here.held[lease.byte]
-        if lease.byte in here.lines:
-            here.lines[lease.byte].freed.set()
+        self._bytes.give(held.taken, byte)
+        del self.held[byte]
+        if byte in self.lines:
+            self.lines[byte].freed.set()
         return True
 
-    def _desert(self, byte: int, taken: int, _: object) -> None:
+    def _desert(self, held: weakref.ref[HostLease]) -> None:
         """Note that nobody can release a lock any more; called at any moment, in whatever thread."""
-        self._deserted.append((byte, taken))
-        with suppress(StoreUnavailable):
-            self._mutex.run(self._clear_deserted, _PATIENCE, _BUSY)
+        assert isinstance(held, _Held)
+        if self.is_current():
+            self._deserted.append(held)
+            with suppress(StoreUnavailable):
+                self._place.run(self._clear_deserted, _PATIENCE, _BUSY)
 
     def _clear_deserted(self) -> bool:
-        held = self._here().held
         while self._deserted:
-            byte, taken = self._deserted[0]
-            if byte in held and held[byte].lease() is None:
-                del held[byte]
-            if byte not in held:
-                self._bytes.give(taken, byte)
+            deserted = self._deserted[0]
+            if self.held.get(deserted.byte) is deserted:
+                self._bytes.give(deserted.taken, deserted.byte)
+                del self.held[deserted.byte]
             self._deserted.popleft()
         return True
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def _wait(self, lease: HostLease, timeout: float) -> bool:
-        end, here = time.monotonic() + timeout, self._here()
+    def wait(self, lease: HostLease, timeout: float) -> bool:
+        """Take a lock when those who came before had it; tell whether it was free in time."""
+        end = time.monotonic() + timeout
         line: list[_Line] = []
         try:
-            self._alone(lambda: _join(here, lease.byte, line))
+            self.alone(lambda: self._join(lease.byte, line))
             return self._wait_in(line[0], lease, end)
         finally:
             if line:
-                self._alone(lambda: _leave(here, lease.byte))
+                self.alone(lambda: self._leave(lease.byte))
 
     def _wait_in(self, line: _Line, lease: HostLease, end: float) -> bool:
         try:
@@ -226,7 +249,7 @@ class HostLocks:
                 return False
             for _ in attempts(end - time.monotonic(), longest=_POLL, sleep=line.freed.wait):
                 line.freed.clear()
-                if self._alone(lambda: self._take(lease, in_line=True)):
+                if self.alone(lambda: self.take(lease, in_line=True)):
                     return True
             return False
         finally:
@@ -235,17 +258,15 @@ class HostLocks:
             except RuntimeError:  # it is somebody else's
                 pass
 
+    def _join(self, byte: int, joined: list[_Line]) -> bool:
+        line = self.lines.setdefault(byte, _Line())
+        joined.append(line)
+        line.length += 1
+        return True
 
-def _join(here: _Here, byte: int, joined: list[_Line]) -> bool:
-    line = here.lines.setdefault(byte, _Line())
-    joined.append(line)
-    line.length += 1
-    return True
-
-
-def _leave(here: _Here, byte: int) -> bool:
-    line = here.lines[byte]
-    line.length -= 1
-    if not line.length:
-        del here.lines[byte]
-    return True
+    def _leave(self, byte: int) -> bool:
+        line = self.lines[byte]
+        line.length -= 1
+        if not line.length:
+            del self.lines[byte]
+        return True

@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Final
 
 from ..errors import StoreUnavailable
-from ..forks import PerProcess
 from . import rights
 
 _SET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
@@ -34,22 +33,8 @@ _FAR: Final = 2**31 - 1
 """What the file's times are set to, in 2038: nothing that removes old files shall take it for one."""
 
 
-class _Opened:
-    """The file as one process has it open."""
-
-    def __init__(self) -> None:
-        self.fd: int | None = None
-        self.checked = 0.0
-
-    def close(self) -> None:
-        """Close what a child inherited: the locks are its parent's, and shall end with that."""
-        fd, self.fd = self.fd, None
-        if fd is not None:
-            os.close(fd)
-
-
 class LockFile:
-    """Locks among processes; `session2.store.hostlock` keeps the threads of each apart.
+    """One process's locks against others; `session2.store.hostlock` keeps its threads apart.
 
     :param path: made when it is first needed.
     :param like: a file or directory whose owner may use this file too, and its group if that may write.
@@ -58,7 +43,8 @@ class LockFile:
 
     def __init__(self, path: str, like: str, rule: rights.Rule = rights.FOREIGN) -> None:
         self._path, self._like, self._rule = path, like, rule
-        self._opened = PerProcess(_Opened, _Opened.close)
+        self._fd: int | None = None
+        self._checked = 0.0
 
     def take(self, byte: int) -> int | None:
         """Lock a byte and return what `give` needs; None if another process has it."""
@@ -75,6 +61,12 @@ class LockFile:
         else:
             fcntl.fcntl(taken, _SET_LOCK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
 
+    def abandon(self) -> None:
+        """Close what a child inherited: the locks are its parent's, and shall end with that."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
     def _take_byte(self, byte: int) -> int | None:
         assert _SET_LOCK is not None
         fd = self._file()
@@ -86,12 +78,13 @@ class LockFile:
 
     def _file(self) -> int:
         """Return the open file.  One that lost its name is left open: others may hold locks on it."""
-        opened, now = self._opened(), time.monotonic()
-        if opened.fd is None or (now - opened.checked >= _TRUSTED and not self._is_in_place(opened.fd)):
-            opened.fd = self._open(self._path)
-        if now - opened.checked >= _TRUSTED:
-            opened.checked = now
-        return opened.fd
+        now = time.monotonic()
+        if self._fd is not None and now - self._checked < _TRUSTED:
+            return self._fd
+        if self._fd is None or not self._is_in_place(self._fd):
+            self._fd = self._open(self._path)
+        self._checked = now
+        return self._fd
 
     def _is_in_place(self, fd: int) -> bool:
         try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Site:
         self.one, self.two = self.locks(), self.locks()
 
     def locks(self) -> HostLocks:
-        return HostLocks(LockFile(str(self.path), str(self.path.parent)))
+        return HostLocks(partial(LockFile, str(self.path), str(self.path.parent)))
 
     def take(self, locks: HostLocks, key: str = KEY, seconds: float = 60.0) -> Any:
         return locks.acquire(key, 0, seconds, self.clock)
@@ -221,7 +222,7 @@ def _byte() -> int:
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:
-    locks = HostLocks(LockFile(str(tmp_path / "gone" / "locks"), str(tmp_path / "gone")))
+    locks = HostLocks(partial(LockFile, str(tmp_path / "gone" / "locks"), str(tmp_path / "gone")))
     with pytest.raises(StoreUnavailable, match=r"lock file .*gone/locks cannot be used"):
         locks.acquire(KEY, 0, 60, Clock())
     assert not locks._here().held
@@ -234,7 +235,7 @@ from session2.store.hostlock import HostLocks
 from session2.store.lockfile import LockFile
 
 path, folder = sys.argv[1:]
-locks, others = (HostLocks(LockFile(path, folder)) for _ in range(2))
+locks, others = (HostLocks(lambda: LockFile(path, folder)) for _ in range(2))
 keys = [str(number) * 64 for number in range(3)]
 
 class Interruption(BaseException):

@@ -6,6 +6,8 @@ import os
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
+from ... import forks
+
 _MOST: Final = 64
 """How many files of a store a process keeps open."""
 
@@ -29,7 +31,7 @@ class OpenFiles:
     def take(self, path: str) -> OpenFile | None:
         """Return the file if it is open, for the caller alone; it is one that was there when it was last read."""
         file = self._files.pop(path, None)
-        if file is not None and file.pid != os.getpid():
+        if file is not None and file.pid != forks.pid():
             os.close(file.fd)
             return None
         return file

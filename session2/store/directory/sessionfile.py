@@ -9,6 +9,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import Final
 
+from ... import forks
 from ...patience import attempts
 from .openfiles import OpenFile, OpenFiles
 from .slots import Image, extent, parse
@@ -76,7 +77,7 @@ def look_and_keep(path: str, files: OpenFiles) -> Image:
 def _opened(path: str) -> OpenFile | None:
     """Open a file for reading and writing; None if it may only be read."""
     try:
-        return OpenFile(open_file(path, CHANGE), os.getpid())
+        return OpenFile(open_file(path, CHANGE), forks.pid())
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS):
             return None
@@ -122,7 +123,7 @@ def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
             raise
         release(file.fd)
     fd, image = hold(path, CHANGE)
-    return OpenFile(fd, os.getpid()), image
+    return OpenFile(fd, forks.pid()), image
 
 
 def give_back(path: str, file: OpenFile, files: OpenFiles) -> None:

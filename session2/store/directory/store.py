@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 from ... import traces
@@ -60,8 +61,8 @@ class DirectorySessionStore(SessionStore):
         self._folder = Folder(self.directory, fsync, shared)
         self._files = OpenFiles()
         weakref.finalize(self, self._files.close)
-        self._locks = HostLocks(LockFile(os.path.join(self.directory, "locks"), self.directory,
-                                             rights.rule_of(shared)))
+        self._locks = HostLocks(partial(LockFile, os.path.join(self.directory, "locks"), self.directory,
+                                        rights.rule_of(shared)))
         if create:
             self.setup()
         else:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
 
+from ... import forks
 from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
 from ...forks import Birthplace
 from ...mutex import Mutex
@@ -33,7 +34,7 @@ _mutex: Final = Mutex()
 def file_source(path: str, timeout: float, *settings: Any) -> FileSource:
     """Return the source for a file: the one there is, if another store of this process has it open."""
     path = os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(path))), os.path.basename(path))
-    key = (path, os.getpid(), timeout, *settings)
+    key = (path, forks.pid(), timeout, *settings)
 
     def found_or_made() -> FileSource:
         source = _sources.get(key)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,6 +17,7 @@ from ...traces import is_over
 from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..records import checked_key
+from ..versions import new_version
 from . import layout
 from .driver import driver
 from .file import file_source
@@ -83,7 +83,7 @@ class DurusSessionStore(SessionStore):
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         checked_key(key)
-        version = secrets.randbits(63)
+        version = new_version()
 
         def compare_and_set(trees: Trees) -> None:
             entry, found = layout.find(trees, key)

@@ -20,6 +20,7 @@ from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..lockfile import LockFile
 from ..records import KEY, checked_key
+from ..versions import new_version
 from .dbmfile import default_flavour
 from .entries import PUT, REMOVE, TOUCH
 from .file import NEVER, JournaledFile, Settings, Shelf, Times
@@ -60,7 +61,7 @@ class ShelveSessionStore(SessionStore):
         settings = Settings(path, default_flavour(flavour), fsync, journal_size, _patch, _times,
                             partial(_tell_of_damage, self.observer))
         self._file = JournaledFile(settings, timeout, create)
-        self._locks = HostLocks(LockFile(f"{path}.locks", os.path.dirname(path)))
+        self._locks = HostLocks(partial(LockFile, f"{path}.locks", os.path.dirname(path)))
         weakref.finalize(self, _close_unless_used, self._file)
 
     # -- primitives ------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class ShelveSessionStore(SessionStore):
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         name = _name(key)
-        version = int.from_bytes(os.urandom(8), "little") >> 2
+        version = new_version()
         value = _encode(name, record, version)
 
         def put(shelf: Shelf) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from ...record import Record, Version
 from ...traces import MARK, is_lock, lock_key
 from ..base import SessionStore
 from ..records import checked_key
+from ..versions import new_version
 from .answers import check_answer
 from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing
 from .results import Connections, Fault, Result, StatementFailed
@@ -106,7 +106,7 @@ class SQLSessionStore(SessionStore):
         return next((record for _, record in self._records(rows)), None)
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        version = secrets.randbits(62)
+        version = new_version()
         values = {"key": checked_key(key), "data": record.data, "version": version, "created": record.created,
                   "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
                   "owner": _user_bytes(record.user), "now": self.clock()}

@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ... import forks
 from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
 from ...mutex import Mutex
 from ...patience import attempts
@@ -54,7 +55,7 @@ class Database:
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._idle: list[Connection] = []
         self._forking = False
-        self._pid = os.getpid()
+        self._pid = forks.pid()
 
     # -- statements ------------------------------------------------------------------------------------------------
 
@@ -104,7 +105,7 @@ class Database:
     # -- connections -----------------------------------------------------------------------------------------------
 
     def _take(self, create: bool) -> Connection:
-        if self._pid != os.getpid():
+        if self._pid != forks.pid():
             notice_fork()
         try:
             return self._idle.pop()
@@ -185,12 +186,12 @@ class Database:
 
     def close(self) -> None:
         """Close all connections as they become idle; those still busy after the timeout stay open."""
-        if self._pid == os.getpid():
+        if self._pid == forks.pid():
             self._opening.run(self._close_all, self._timeout, "others open the SQLite database")
 
     def close_idle(self) -> None:
         """Close what nobody uses, and wait for nobody: this may run anywhere, also when the interpreter ends."""
-        if self._pid != os.getpid():
+        if self._pid != forks.pid():
             return
         while self._idle:
             with contextlib.suppress(IndexError, sqlite3.Error):
@@ -226,7 +227,7 @@ class Database:
 
     def begin_in_child(self) -> None:
         """Start anew after a fork that ran no hooks; what is open here is the parent's, and so are its locks."""
-        if self._pid == os.getpid():
+        if self._pid == forks.pid():
             return
         inherited = [connection for connection in self._connections if _is_open(connection)]
         if inherited:

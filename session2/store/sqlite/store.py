@@ -6,6 +6,7 @@ import os
 import re
 import weakref
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ... import traces
@@ -16,6 +17,7 @@ from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..lockfile import LockFile
 from ..records import checked_key
+from ..versions import new_version
 from . import statements
 from .database import Database
 from .place import Place
@@ -46,7 +48,7 @@ class SQLiteSessionStore(SessionStore):
         super().__init__(**options)
         place = Place(_checked_path(path), shared)
         self._database = Database(place, _checked_table(table), _checked_level(synchronous), timeout, create)
-        self._locks = HostLocks(LockFile(f"{place.path}.locks", place.path, rights.rule_of(shared)))
+        self._locks = HostLocks(partial(LockFile, f"{place.path}.locks", place.path, rights.rule_of(shared)))
         weakref.finalize(self, self._database.close_idle)
 
     # -- primitives ------------------------------------------------------------------------------------------------
@@ -61,7 +63,7 @@ class SQLiteSessionStore(SessionStore):
         return _record(columns)
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        version = int.from_bytes(os.urandom(8), "big") >> 2
+        version = new_version()
         data, created, modified, accessed, expires, user, _ = record
         values = {"key": checked_key(key), "version": version, "created": created, "modified": modified,
                   "accessed": accessed, "expires": expires, "user": None if user is None else _text(user), "data": data,
