@@ -212,6 +212,7 @@ def test_lock_of_what_is_not_stored(manager):
 def test_lock_follows_a_renewal(manager, monkeypatch, locked):
     """The session gets a new id while this request waits for the lock of the old one."""
     id = stored(manager, a=1)
+    manager.store._locks = None
     lock, taken = manager.store.lock, []
 
     def renewed_first(key, **options):
