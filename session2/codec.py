@@ -10,7 +10,7 @@ from .errors import SerializationError
 from .found import Found
 from .record import Record
 from .serializers import Serializer, check
-from .session import Session, ties
+from .session import Session
 from .ties import Origin
 
 _S = TypeVar("_S", bound=Session)
@@ -44,7 +44,7 @@ class Codec:
         else:
             payload = self._form.serializer.open(record.data, found.key)
             session = session_class.restore(self._form.serializer.loads(payload))
-        bound = ties(session)
+        bound = session._ties
         bound.id = id = found.id if self._form.hash_ids else found.key
         bound.created, bound.accessed, bound.expires = record.created, accessed, record.expires
         bound.origin = Origin(id, found.key, record, payload)

@@ -12,14 +12,14 @@ Concurrency = Literal["merge", "lock", "strict", "read-only"]
 
 _Result = TypeVar("_Result")
 
-_MODES: Final = get_args(Concurrency)
+MODES: Final = get_args(Concurrency)
 
 
-def known_mode(concurrency: Any) -> Concurrency:
-    """Return `concurrency` if there is such a mode; otherwise `ConfigurationError`."""
-    if concurrency not in _MODES:
-        raise ConfigurationError(f"concurrency must be one of {', '.join(_MODES)}, not {concurrency!r}")
-    found: Concurrency = concurrency
+def known_mode(concurrency: Any, exchange: Any = None) -> Concurrency:
+    """Return `concurrency`, or what it returns for a request; `ConfigurationError` if there is no such mode."""
+    found: Concurrency = concurrency(exchange) if callable(concurrency) else concurrency
+    if found not in MODES:
+        raise ConfigurationError(f"concurrency must be one of {', '.join(MODES)}, not {found!r}")
     return found
 
 

@@ -57,7 +57,7 @@ class Filing:
             record = self.records.read(key)
             if record is None:
                 return Found(session_id, key, absence=self._why_missing(key))
-            if not traces.is_trace(record):
+            if not record.data.startswith(traces.MARK):
                 return Found(session_id, key, record)
             new_id = traces.where_moved(record, session_id)
             if new_id is None:
@@ -86,6 +86,13 @@ class Filing:
         if id is None or not tokens.is_id(id):
             return Found(None, "", absence=Absence.MALFORMED)
         return self.locate(id)
+
+    def find(self, session_id: str, session_class: type[_S]) -> Found[_S]:
+        """Return a private copy of the session that this id stands for, or why there is none.
+
+        The id of what is returned differs from `session_id` if the session was renewed a moment ago.
+        """
+        return self.restore(self.locate(session_id), session_class)
 
     def restore(self, found: Found[Any], session_class: type[_S]) -> Found[_S]:
         """Add the session to what was found, or why it cannot be read."""

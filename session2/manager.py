@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
-from .concurrency import Concurrency, known_mode, written
+from .concurrency import MODES, Concurrency, known_mode, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
@@ -94,8 +94,8 @@ class SessionManager(SessionMapping[_S]):
             exchange.visit.close()
         if self.sessions.left:
             self.sessions.release_left()
-        mode = concurrency or self.concurrency
-        exchange.visit = visit = Visit(self, exchange, known_mode(mode(exchange) if callable(mode) else mode))
+        mode: Any = concurrency or self.concurrency
+        exchange.visit = visit = Visit(self, exchange, mode if mode in MODES else known_mode(mode, exchange))
         visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
@@ -188,10 +188,8 @@ class SessionManager(SessionMapping[_S]):
 
     def load(self, session_id: str | None) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""
-        if session_id is None or not tokens.is_id(session_id):
-            return None
-        found = self.find(session_id)
-        return found.session if found.absence is None else None
+        found = None if session_id is None or not tokens.is_id(session_id) else self.find(session_id)
+        return None if found is None or found.absence is not None else found.session
 
     def save(self, session: Session, concurrency: Concurrency | None = None, lease: Lease | None = None,
              instead_of: Sequence[Session] = (), pending: bytes | None = None) -> Outcome:
@@ -251,11 +249,13 @@ class SessionManager(SessionMapping[_S]):
     def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None,
                       pending: bytes | None = None) -> Outcome:
         """Store the session under the id it has."""
-        bound, home = ties(session), self._home(session)
+        bound = ties(session)
+        visit = None if bound.exchange is None else bound.exchange.visit
+        home: Sessions = self.sessions if visit is None else visit.sessions
         before = bound.accessed, bound.expires
         pending = None if self._use(session) else pending
         outcome = written(partial(home.save, session, pending=pending), mode, lease)
-        if outcome is Outcome.REVIVED and (visit := visit_of(session)):
+        if outcome is Outcome.REVIVED and visit:
             visit.cookie = None  # the browser may have been told to forget it
         if outcome is Outcome.UNCHANGED:
             if bound.ends_early or self.clocks.touch_is_due(before[0], bound.accessed):
@@ -275,9 +275,10 @@ class SessionManager(SessionMapping[_S]):
 
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
-        bound, now = ties(session), self.sessions.clock()
-        return (bound.ends_early or self.clocks.touch_is_due(bound.accessed, now) or has_left(session, now)
-                or (self.clocks.renewal is not None and self.clocks.renewal_is_due(issued_at(session), now)))
+        bound, clocks, now = ties(session), self.clocks, self.store.clock()
+        return (bound.ends_early or clocks.touch_is_due(bound.accessed, now)
+                or ("_left" in session.__dict__ and has_left(session, now))
+                or (clocks.renewal is not None and clocks.renewal_is_due(issued_at(session), now)))
 
     def refuse_change(self, session: Session) -> Outcome:
         """Raise `ReadOnlySession` if the session was changed."""
@@ -323,7 +324,7 @@ class SessionManager(SessionMapping[_S]):
         The trace of the last renewal is removed when its grace is over; returns whether that changed the session.
         """
         bound = ties(session)
-        bound.accessed = max(self.sessions.clock(), bound.accessed)
+        bound.accessed = max(self.store.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
         if trace := left_behind(session, bound.accessed):
             self._home(session).forget(trace)

@@ -62,8 +62,11 @@ def issued_at(session: Session) -> float:
 
 def lock_name(session: Session) -> str | None:
     """Return what the lock of a session is called, under whatever id; None if nothing is stored of it."""
-    name = vars(session).get("_lock_name")
-    return name if tokens.is_key(name) or tokens.is_id(name) else ties(session).key  # what is stored may be anything
+    key = ties(session).key
+    if "_lock_name" not in session.__dict__:
+        return key
+    name = session.__dict__["_lock_name"]
+    return name if tokens.is_key(name) or tokens.is_id(name) else key  # what is stored may be anything
 
 
 def has_left(session: Session, now: float) -> bool:

@@ -49,7 +49,9 @@ class Serializer(ABC):
 
     def open(self, data: bytes, key: str) -> bytes:
         """Return the payload of the envelope stored under `key`, or raise `SerializationError`."""
-        checksum, _, payload = self._body(data).partition(b"\n")
+        header = self._header
+        body = data[len(header):] if data.startswith(header) else self._body(data)
+        checksum, _, payload = body.partition(b"\n")
         if checksum != _checksum(payload, key):
             raise SerializationError("the record is damaged, or was stored under another key")
         return payload
@@ -92,7 +94,8 @@ class PickleSerializer(Serializer):
 
     def loads(self, payload: bytes) -> State:
         try:
-            return _checked(pickle.loads(payload))
+            state: State = pickle.loads(payload)
+            return state if type(state) is dict else _checked(state)
         except _UNREADABLE as error:
             raise SerializationError(f"the record cannot be unpickled: {error}") from error
 

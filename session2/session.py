@@ -242,8 +242,9 @@ class DictSession(Session, MutableMapping[str, Any]):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take on a state; one without items is a session whose items are all gone."""
-        state.setdefault("data", {})
-        super().set_state(state)
+        if "data" not in state:
+            state["data"] = {}
+        self.__dict__ = state
 
     def _all_merge_rules(self) -> dict[str, Any]:
         own = super()._all_merge_rules()

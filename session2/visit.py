@@ -19,6 +19,7 @@ from .store.lease import Lease
 
 if TYPE_CHECKING:
     from .manager import SessionManager
+    from .sessions import Sessions
 
 log = logging.getLogger("session2")
 
@@ -200,7 +201,7 @@ class Visit:
             self.sessions.tell_absence(self.absence)
             return None
         if self.lease is None and found.session is not None and self.concurrency == "lock":
-            found = self._find(self.cookie)
+            found = self._find_locked(self.cookie, self.sessions)
         self.absence = found.absence
         if found.session is None:
             self.sessions.tell_absence(found.absence, found.key, found.reason)
@@ -210,7 +211,8 @@ class Visit:
         """Return what is found by the first cookie that names a live session, or else by the first that could."""
         first = None
         for value in list(filter(tokens.matches, values))[:_CANDIDATES]:
-            found = self._find(value)
+            find = self._find_locked if self.concurrency == "lock" else self.manager.find
+            found = find(value, self.sessions)
             if first is None or found.absence is None:
                 first, self.cookie = found, value
             if found.absence is None:
@@ -220,11 +222,9 @@ class Visit:
             self.absence = Absence.MALFORMED if any(values) else Absence.NO_COOKIE
         return first
 
-    def _find(self, session_id: str) -> Found[Any]:
-        """Return what is found by a cookie, under its lock if the request wants that."""
-        if self.concurrency != "lock":
-            return self.manager.find(session_id, self.sessions)
-        found = self._lock(session_id, partial(self.manager.find, session_id, self.sessions))
+    def _find_locked(self, session_id: str, sessions: Sessions) -> Found[Any]:
+        """Return what is found by a cookie, under its lock."""
+        found = self._lock(session_id, partial(self.manager.find, session_id, sessions))
         if found.session is None:
             self.unlock()
         return found
@@ -284,7 +284,9 @@ class Visit:
         elif self.concurrency == "read-only":
             self.manager.refuse_change(session)
         else:
-            self._check_gone(session, self.manager.save_in_place(session, self.concurrency, self.lease))
+            outcome = self.manager.save_in_place(session, self.concurrency, self.lease)
+            if outcome is Outcome.GONE:
+                self._check_gone(session)
 
     def _keep(self, session: Session, ended: list[Session], pending: bytes | None = None,
               may_send: bool = True) -> None:
@@ -292,13 +294,14 @@ class Visit:
 
         :param pending: the payload to store, if it is known already.
         """
-        if not ended and self._comes_late(session):
+        if not ended and self.absence is not None and self._comes_late(session):
             self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
         ties = session._ties
         seen = ties.accessed
         outcome = self.manager.save(session, self.concurrency, self.lease, ended, pending)
-        self._check_gone(session, outcome)
+        if outcome is Outcome.GONE:
+            self._check_gone(session)
         if outcome not in (Outcome.GONE, Outcome.REPLACED) and self._cookie_is_due(session, seen, outcome):
             if not may_send:
                 self.cookie = None
@@ -306,10 +309,10 @@ class Visit:
             self._send_cookie(ties.id)
         self.cookie = ties.id  # also if it is dead: it is not to be sent by a later settle
 
-    def _check_gone(self, session: Session, outcome: Outcome) -> None:
+    def _check_gone(self, session: Session) -> None:
         """Raise what the manager raises for a session that is not gone but was stored as this process cannot read."""
         origin = session._ties.origin
-        if outcome is Outcome.GONE and origin is not None and origin.id is not None:
+        if origin is not None and origin.id is not None:
             self.manager.find(origin.id, self.sessions)
 
     def _cookie_is_due(self, session: Session, seen: float, outcome: Outcome) -> bool:
@@ -330,7 +333,7 @@ class Visit:
 
         A cookie sent now could take the place of the one of the login.
         """
-        if self.absence is None or session.user is not None or self.ended or self.cookie is None:
+        if session.user is not None or self.ended or self.cookie is None:
             return False
         return self.absence is Absence.ROTATED or self.sessions.locate(self.cookie).absence is Absence.ROTATED
 

@@ -1,91 +1,48 @@
-"""How many functions of the library one request calls, with each store that needs no server.
+"""What whole requests cost is what docs/performance.md says.
 
-Time cannot be tested, for it is another on each machine.  These numbers are the same everywhere but for the version of
-Python; what makes a request slower in general makes them grow.  Who has a good reason raises a bound.
+Time cannot be tested, for it is another on each machine.  Calls are the same everywhere but for the version of Python;
+what makes requests slower makes them grow.  Who has a good reason prints the tables anew: ``python test/counting.py``.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
+import counting
 import pytest
 
-from session2 import DictSession, SessionManager, from_url
-from session2.store.base import SessionStore
-from session2.testing.fakes import Clock, FakeExchange
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
-Site = tuple[SessionManager[DictSession], dict[str, str]]
-
-URLS = {"volatile": "volatile:", "directory": "directory:{}/sessions?create=true",
-        "sqlite": "sqlite:{}/sessions?create=true", "shelve": "shelve:{}/sessions?create=true"}
-
-BOUNDS = {
-    ("volatile", "look"): 58,
-    ("volatile", "change"): 112,
-    ("directory", "look"): 70,
-    ("directory", "change"): 140,
-    ("sqlite", "look"): 62,
-    ("sqlite", "change"): 118,
-    ("shelve", "look"): 77,
-    ("shelve", "change"): 155,
-}
+CELLS = [(kind, mode) for kind in counting.KINDS for mode in counting.MODES]
 
 
-def look(session: Any) -> None:
-    assert session["count"] >= 0
+def documented(table: str, store: str) -> dict[tuple[str, str], int]:
+    """Return the numbers of a row."""
+    lines = PAGE.read_text().split(f"| {table} |", 1)[1].splitlines()
+    row = next(line for line in lines if line.startswith(f"| {store} |"))
+    return dict(zip(CELLS, map(int, row.strip("| ").split("|")[1:]), strict=True))
 
 
-def change(session: Any) -> None:
-    session["count"] += 1
+@pytest.mark.parametrize("store", counting.URLS)
+def test_functions_called(store: str, tmp_path: Path) -> None:
+    url = counting.URLS[store].format(tmp_path)
+    for cell, most in documented("functions called", store).items():
+        found = counting.calls_of_request(url, *cell)
+        assert most / 2 < found <= most, cell
 
 
-@pytest.fixture(params=list(URLS))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
-    store = from_url(URLS[request.param].format(tmp_path), clock=Clock())
-    yield store
-    store.close()
+@pytest.mark.parametrize("store", counting.URLS)
+def test_system_calls(store: str, tmp_path: Path) -> None:
+    url = counting.URLS[store].format(tmp_path)
+    for cell, most in documented("system calls", store).items():
+        found = counting.system_calls_of_request(url, *cell)
+        assert found.total() <= most, (cell, found)
 
 
-@pytest.fixture
-def site(store: SessionStore) -> Site:
-    """Make a manager and a browser that was here before."""
-    manager, cookies = SessionManager(store, DictSession), dict[str, str]()
-    visit((manager, cookies), lambda session: session.update(count=0))
-    return manager, cookies
-
-
-def visit(site: Site, page: Callable[[Any], object]) -> None:
-    manager, cookies = site
-    exchange = FakeExchange(cookies)
-    manager.start_request(exchange)
-    page(exchange.session)
-    manager.finish_successful_request(exchange)
-
-
-def calls(act: Callable[[], object]) -> int:
-    """Return how many functions of the library are called meanwhile."""
-    count = 0
-
-    def note(frame: FrameType, event: str, _: Any) -> None:
-        nonlocal count
-        count += event == "call" and frame.f_globals.get("__name__", "").startswith("session2")
-
-    before = sys.getprofile()
-    sys.setprofile(note)
-    try:
-        act()
-    finally:
-        sys.setprofile(before)
-    return count
-
-
-@pytest.mark.parametrize("page", [look, change], ids=lambda page: page.__name__)
-def test_calls_of_a_request(site: Site, request: pytest.FixtureRequest, page: Callable[[Any], object]) -> None:
-    visit(site, page)  # what is done once is not counted
-    fewest = min(calls(lambda: visit(site, page)) for _ in range(3))
-    bound = BOUNDS[request.node.callspec.params["store"], page.__name__]
-    assert bound / 2 < fewest <= bound, f"{fewest} calls; the bound is {bound}"
+def test_calls_are_noticed(tmp_path: Path) -> None:
+    site = counting.Site(counting.URLS["directory"].format(tmp_path), "merge")
+    site.begin()
+    assert counting.calls(lambda: (site.look(), site.look())) > 1.9 * counting.calls(site.look)
+    one, two = (counting.system_calls_of_request(counting.URLS["directory"].format(tmp_path), kind, "merge")
+                for kind in ("look", "change"))
+    assert one["pread64"] + 1 == two["pread64"]

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final, Protocol
 from zlib import crc32
 
@@ -71,7 +72,7 @@ class HostLease(Lease):
         self._here = here
 
     def check_time(self) -> None:
-        if not self.is_held():
+        if not self._here.has(self):
             raise lost()
 
     def renew(self) -> None:
@@ -109,7 +110,7 @@ class HostLocks:
         here = self._here()
         lease = HostLease(here, key, seconds, clock)
         try:
-            if not (here.alone(lambda: here.take(lease, in_line=False)) or here.wait(lease, timeout)):
+            if not (here.alone(partial(here.take, lease, in_line=False)) or here.wait(lease, timeout)):
                 raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; "
                                   "try again")
         except BaseException:  # interrupted, perhaps when the lock was taken already
@@ -164,7 +165,7 @@ class _Here:
 
     def release(self, lease: HostLease) -> None:
         """Let a lock go, and wake who waits for it."""
-        self.alone(lambda: self._give(lease))
+        self.alone(partial(self._give, lease))
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import Final
 from ...record import Record
 from ..records import KEY, checked_key
 from .place import Place, exists
-from .sessionfile import CHANGE, MAKE_ONLY, hold, key_of, look, open_file, release, write_all
+from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
 from .status import end_time, give_to, is_due, latest_due, set_due, set_times
 
@@ -47,7 +47,9 @@ class Folder(Place):
 
     def path(self, key: str) -> str:
         """Return the file of a key; its last two characters spread the files over 256 folders."""
-        return f"{self._prefix}{checked_key(key)[-2:]}/{key}"
+        if KEY.fullmatch(key) is None:
+            checked_key(key)
+        return f"{self._prefix}{key[-2:]}/{key}"
 
     def entry(self, path: str, user: str) -> str:
         """Return the entry of the user's session in a file."""
@@ -116,9 +118,10 @@ class Folder(Place):
         """
         # The sum makes versions grow; the clock keeps one from coming back after the file was removed.
         version = max(time.time_ns(), image.newest + 1)
-        slot = pack_slot(key_of(path), record, version)
+        slot = pack_slot(path.rpartition("/")[2], record, version)
         try:
-            self._enter_first(path, record, live)
+            if record.user is not None:
+                self._enter_first(path, record, record.user, live)
             if not image.half:
                 self._begin(fd, path, image, slot)
                 set_due(fd, record.expires)
@@ -129,7 +132,8 @@ class Folder(Place):
                     _flush(fd)
             else:
                 self._resize(fd, path, slot, record.expires)
-            self._leave(path, image.record, record.user)
+            if image.record is not None and image.record.user is not None:
+                self._leave(path, image.record.user, record.user)
         except OSError:
             if not image.half:  # there was no record, and nothing of this one shall stay
                 with suppress(OSError):
@@ -204,20 +208,18 @@ class Folder(Place):
         except FileNotFoundError:
             self.enter(path, user, expires)
 
-    def _enter_first(self, path: str, record: Record, live: Record | None) -> None:
+    def _enter_first(self, path: str, record: Record, user: str, live: Record | None) -> None:
         """See to the entry of a record that is about to be written, from time to time also if it has one."""
-        if record.user is None:
-            return
-        if live is None or live.user != record.user:
-            self.enter(path, record.user, record.expires)
+        if live is None or live.user != user:
+            self.enter(path, user, record.expires)
         elif record.accessed >= live.accessed + _MINUTE or end_time(record.expires) != end_time(live.expires):
-            self.renew(path, record.user, record.expires)
+            self.renew(path, user, record.expires)
 
-    def _leave(self, path: str, before: Record | None, user: str | None) -> None:
+    def _leave(self, path: str, before: str, user: str | None) -> None:
         """Take away the entry of whoever was logged in before."""
-        if before is not None and before.user is not None and before.user != user:
+        if before != user:
             with suppress(FileNotFoundError):
-                os.unlink(self.entry(path, before.user))
+                os.unlink(self.entry(path, before))
 
     def is_indexed(self, user: str | None = None) -> bool:
         """Tell whether every record of a user has its entry, as far as is known."""

@@ -48,7 +48,7 @@ class OpenFiles:
             os.close(file.fd)
             raise
         if identity == (found.st_ino, found.st_dev):
-            return OpenFile(file.fd, file.pid, identity)
+            return file if file.identity else file._replace(identity=identity)
         os.close(file.fd)
         return None
 

@@ -63,7 +63,7 @@ def look_and_keep(path: str, files: OpenFiles) -> Image:
     if file is None:
         return look(path)
     try:
-        image = parse(_fetch(file.fd), key_of(path))
+        image = parse(_fetch(file.fd), path.rpartition("/")[2])
     except BaseException:
         os.close(file.fd)
         raise
