@@ -1,5 +1,7 @@
 """Persistent sessions for every Python web framework: no lost update, no resurrected logout."""
 
+from typing import TYPE_CHECKING, Any
+
 from . import legacy, merge
 from .cookies import CookiePolicy
 from .errors import (
@@ -19,11 +21,23 @@ from .serializers import (
     get_secret,
 )
 from .session import DictSession, Session
-from .urls import from_url
+
+if TYPE_CHECKING:
+    from .urls import from_url
 
 __version__ = "1.0.0.dev0"
 
 legacy.install()
+
+
+def __getattr__(name: str) -> Any:
+    """Import what takes long and not everybody needs."""
+    if name != "from_url":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .urls import from_url
+
+    return from_url
+
 
 __all__ = [
     "ConfigurationError",

@@ -6,7 +6,6 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal, Protocol
-from urllib.parse import quote
 
 from .errors import ConfigurationError
 
@@ -112,6 +111,8 @@ class CookiePolicy:
             return "/"
         if script_name in ("", "/"):
             return "/"
+        from urllib.parse import quote  # takes a while, and most are mounted at the root
+
         # As browsers write it, or they would not find it in the URL; and nothing in it can end the attribute.
         return quote(script_name.rstrip("/") + "/", "/!$&'()*+,=:@[]|", "latin-1", "replace")
 

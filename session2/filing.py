@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final, TypeVar
 
 from . import tokens, traces
@@ -39,14 +38,6 @@ class Filing:
     def tell(self, name: Name, key: str, detail: str = "", level: int | None = None) -> None:
         """Log an event and tell the observer."""
         tell(self.records.observer, name, key, detail, level)
-
-    def tell_absence(self, absence: Absence | None, key: str = "", reason: str = "") -> None:
-        """Say why there is no session: what visitors notice at a level that is seen, what bots cause at another."""
-        if absence is None or absence in (Absence.NO_COOKIE, Absence.UNREADABLE):  # the last is told already
-            return
-        noticed = absence in (Absence.EXPIRED, Absence.ENDED)
-        self.tell("absent", key, f"{absence.value}{reason and ': '}{reason}",
-                  logging.INFO if noticed else logging.DEBUG)
 
     # -- finding ---------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -28,6 +30,14 @@ class Absence(enum.Enum):
     """By a logout, by the application or from outside, a moment ago."""
     UNREADABLE = "unreadable"
     """The record is damaged, of another format, or needs a class that is no more."""
+
+
+def tell_absence(tell: Callable[..., None], absence: Absence | None, key: str = "", reason: str = "") -> None:
+    """Say why there is no session: what visitors notice at a level that is seen, what bots cause at another."""
+    if absence is None or absence in (Absence.NO_COOKIE, Absence.UNREADABLE):  # the last is told already
+        return
+    noticed = absence in (Absence.EXPIRED, Absence.ENDED)
+    tell("absent", key, f"{absence.value}{reason and ': '}{reason}", logging.INFO if noticed else logging.DEBUG)
 
 
 @dataclass(slots=True, repr=False)

@@ -19,7 +19,6 @@ from .found import Absence, Found
 from .manager import SessionManager
 from .record import Outcome, Record
 from .session import DictSession, Session, ties
-from .sessions import Sessions
 from .store.records import RecordStore
 from .ties import Origin
 
@@ -78,7 +77,7 @@ class WholeSessions:
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(Sessions, name):
+        if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         raise ConfigurationError(f"{type(self._store).__name__} keeps whole sessions and cannot do this ({name}); "
                                  "implement the primitives of session2.store.base.SessionStore")

@@ -95,8 +95,8 @@ class SessionManager(SessionMapping[_S]):
         if self.sessions.left:
             self.sessions.release_left()
         mode: Any = concurrency or self.concurrency
-        exchange.visit = visit = Visit(self, exchange, mode if mode in MODES else known_mode(mode, exchange))
-        visit.begin()
+        exchange.visit = Visit(self, exchange, mode if mode in MODES else known_mode(mode, exchange))
+        exchange.visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
@@ -205,7 +205,9 @@ class SessionManager(SessionMapping[_S]):
             return self.refuse_change(session)
         if self.needs_new_id(session):
             return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
-        if self.clocks.renewal is not None and self._renewal_is_due(session):
+        clocks = self.clocks
+        if clocks.renewal is not None and ties(session).exchange is not None \
+                and clocks.renewal_is_due(issued_at(session), self.sessions.clock()):  # so a browser can be told
             outcome = self._renew(session, mode, lease)
         else:
             outcome = self.save_in_place(session, mode, lease, pending)
@@ -251,7 +253,7 @@ class SessionManager(SessionMapping[_S]):
         """Store the session under the id it has."""
         bound = ties(session)
         visit = None if bound.exchange is None else bound.exchange.visit
-        home: Sessions = self.sessions if visit is None else visit.sessions
+        home: Sessions = visit.sessions if visit else self.sessions
         before = bound.accessed, bound.expires
         pending = None if self._use(session) else pending
         outcome = written(partial(home.save, session, pending=pending), mode, lease)
@@ -275,7 +277,7 @@ class SessionManager(SessionMapping[_S]):
 
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
-        bound, clocks, now = ties(session), self.clocks, self.store.clock()
+        bound, clocks, now = ties(session), self.clocks, self.sessions.clock()
         return (bound.ends_early or clocks.touch_is_due(bound.accessed, now)
                 or ("_left" in session.__dict__ and has_left(session, now))
                 or (clocks.renewal is not None and clocks.renewal_is_due(issued_at(session), now)))
@@ -291,7 +293,7 @@ class SessionManager(SessionMapping[_S]):
     def _home(self, session: Session | str) -> Sessions:
         """Return where a session is kept: some stores keep those of a request with the request."""
         visit = None if isinstance(session, str) else visit_of(session)
-        return self.sessions if visit is None else visit.sessions
+        return visit.sessions if visit else self.sessions
 
     def _rotate(self, session: Session, new_id: str, mode: Concurrency = "merge", lease: Lease | None = None,
                 grace: float = 0.0, instead_of: Sequence[Session] = ()) -> Outcome:
@@ -324,7 +326,7 @@ class SessionManager(SessionMapping[_S]):
         The trace of the last renewal is removed when its grace is over; returns whether that changed the session.
         """
         bound = ties(session)
-        bound.accessed = max(self.store.clock(), bound.accessed)
+        bound.accessed = max(self.sessions.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
         if trace := left_behind(session, bound.accessed):
             self._home(session).forget(trace)
@@ -344,8 +346,3 @@ class SessionManager(SessionMapping[_S]):
                 raise
             log.warning("session %.8s keeps its id until the next request: %s", ties(session).key, error)
             return Outcome.SAVED
-
-    def _renewal_is_due(self, session: Session) -> bool:
-        """Tell whether it is time for a new id; never outside a request, where no browser could be told."""
-        return ties(session).exchange is not None \
-            and self.clocks.renewal_is_due(issued_at(session), self.sessions.clock())

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import attrgetter
 from typing import Any, ClassVar, TextIO, TypeVar
-from uuid import UUID
 
 from . import merge
 from .defaults import refuse_shared
@@ -293,13 +292,18 @@ def user_key(user: Any) -> str | None:
     """
     if user is None:
         return None
-    if isinstance(user, (str, int, UUID)):
+    if isinstance(user, (str, int)) or _is_uuid(user):
         return str(user)
     try:
         pickled = pickle.dumps(user, 5)
     except Exception as error:  # whatever a foreign __reduce__ raises
         raise SerializationError(f"'user' cannot be pickled: {error}; override Session.user_key", "'user'") from error
     return "sha256:" + hashlib.sha256(pickled).hexdigest()
+
+
+def _is_uuid(user: Any) -> bool:
+    module = sys.modules.get("uuid")  # who has one has imported it
+    return module is not None and isinstance(user, module.UUID)
 
 
 def _stamp(seconds: float) -> str:

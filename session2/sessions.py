@@ -48,7 +48,7 @@ class Sessions:
         self.saving = saving = Saving(filing)
         self.locking = locking = Locking(filing)
         self.clock, self.tell, self.locate = filing.clock, filing.tell, filing.locate
-        self.find, self.tell_absence = filing.find, filing.tell_absence
+        self.find = filing.find
         self.save, self.merge_in = saving.save, saving.merge_in
         self.is_changed, self.pending, self.user_changed = codec.is_changed, codec.pending, codec.user_changed
         self.lock, self.locked, self.fence = locking.lock, locking.locked, locking.fence

@@ -11,7 +11,7 @@ from . import tokens
 from .concurrency import Concurrency, written
 from .errors import ReadOnlySession, StoreUnavailable
 from .exchange import Exchange, policy_of, send_cookie
-from .found import Absence, Found
+from .found import Absence, Found, tell_absence
 from .notes import lock_name
 from .record import Outcome
 from .session import Session, ties
@@ -198,13 +198,13 @@ class Visit:
     def _open(self) -> Session | None:
         found = self._first_that_lives(self.exchange.get_cookies(self.policy.name))
         if found is None or self.cookie is None:
-            self.sessions.tell_absence(self.absence)
+            tell_absence(self.sessions.tell, self.absence)
             return None
         if self.lease is None and found.session is not None and self.concurrency == "lock":
             found = self._find_locked(self.cookie, self.sessions)
         self.absence = found.absence
         if found.session is None:
-            self.sessions.tell_absence(found.absence, found.key, found.reason)
+            tell_absence(self.sessions.tell, found.absence, found.key, found.reason)
         return found.session
 
     def _first_that_lives(self, values: list[str]) -> Found[Any] | None:

@@ -243,8 +243,9 @@ class TestSystemCalls:
 
     def test_what_was_read_just_now_is_open(self, store: DirectorySessionStore, victim: Victim, tmp_path: Path) -> None:
         prepare(store, "save")
-        assert victim.calls("again save", tmp_path / "log") == SAVE[1:]
-        assert victim.calls("again touch", tmp_path / "log") == [*SAVE[1:4], "utimensat", *SAVE[4:]]
+        lock, read, found, *rest = victim.calls("again save", tmp_path / "log")
+        assert [lock, read, *rest] == SAVE[1:]
+        assert "stat" in found
         *identified, read = victim.calls("again load", tmp_path / "log")
         assert len(identified) == 2, "the second is needed but once"
         assert all("stat" in call for call in identified)

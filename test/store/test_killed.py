@@ -35,7 +35,7 @@ STEPS = {"insert": (None, NEW), "login": (ANYBODY, NEW), "replace": (OLD, NEW), 
 
 # Where the store is, for a path or the address of a server, and how many kills there are at least.
 STORES = {
-    "directory": ("directory:{}?create=true&fsync=true", 5), "sqlite": ("sqlite:{}?synchronous=FULL&create=true", 20),
+    "directory": ("directory:{}?create=true&fsync=true", 4), "sqlite": ("sqlite:{}?synchronous=FULL&create=true", 20),
     "shelve": ("shelve:{}?fsync=true", 4), "durus": ("durus:{}", 4), "durus-server": ("{}", 5),
     "postgres": ("{}?table=killed", 2), "mariadb": ("{}?table=killed", 2)}
 SWAPS = {flavour: (f"shelve:{{}}?flavour={flavour}&journal_size=0&fsync=true", 50) for flavour in dbmfile.FLAVOURS

@@ -22,6 +22,12 @@ class OpenFile(NamedTuple):
     """Which file it is, once somebody asked."""
 
 
+    def is_found(self, path: str) -> bool:
+        """Tell whether the path still leads here, as far as is known; OSError if it leads nowhere."""
+        found = os.lstat(path)
+        return self.identity in (None, (found.st_ino, found.st_dev))
+
+
 class OpenFiles:
     """The open files of a store, by their paths; no step takes a lock, so each may be interrupted."""
 
@@ -42,13 +48,14 @@ class OpenFiles:
         if file is None:
             return None
         try:
-            found = os.lstat(path)
-            identity = file.identity or _identity(os.fstat(file.fd))
+            if file.identity is None:
+                found = os.fstat(file.fd)
+                file = file._replace(identity=(found.st_ino, found.st_dev))
+            if file.is_found(path):
+                return file
         except BaseException:
             os.close(file.fd)
             raise
-        if identity == (found.st_ino, found.st_dev):
-            return file if file.identity else file._replace(identity=identity)
         os.close(file.fd)
         return None
 
@@ -77,7 +84,3 @@ class OpenFiles:
             return self._files.popitem(last=False)[1]
         except KeyError:
             return None
-
-
-def _identity(found: os.stat_result) -> tuple[int, int]:
-    return found.st_ino, found.st_dev

@@ -115,8 +115,8 @@ def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
     if file is not None:
         try:
             _lock(file.fd, LOCK_EX)
-            image = parse(_fetch(file.fd), key_of(path))
-            if not image.doubt or os.fstat(file.fd).st_nlink:
+            image = parse(_fetch(file.fd), path.rpartition("/")[2])
+            if file.is_found(path) and (not image.doubt or os.fstat(file.fd).st_nlink):
                 return file, image
         except BaseException:
             release(file.fd)
