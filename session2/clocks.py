@@ -67,6 +67,12 @@ class Clocks:
         """Tell whether it is time to note that a session was used."""
         return now - accessed >= self.touch_interval
 
+    def is_next(self, accessed: float, now: float) -> bool:
+        """Tell whether a touch interval has begun since a session was used: a browser is told once in each."""
+        if self.touch_interval == 0:
+            return accessed != now
+        return accessed // self.touch_interval != now // self.touch_interval
+
     def renewal_is_due(self, issued: float, now: float) -> bool:
         """Tell whether an id is old enough to be renewed."""
         return self.renewal is not None and now - issued >= self.renewal

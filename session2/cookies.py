@@ -40,7 +40,7 @@ class CookiePolicy:
     :param secure: default (None): when the request is.
     :param samesite: "None" needs ``secure=True``.
     :param max_age: seconds or timedelta for which the browser keeps the cookie; default: until it is closed.
-        The cookie is sent again whenever the idle clock is moved.
+        The cookie is sent again when the idle clock is moved, once in each `touch_interval` of the manager.
     :param partitioned: a separate cookie for each embedding site (CHIPS); needs ``secure=True``.
     """
 

@@ -318,7 +318,7 @@ class Visit:
     def _cookie_is_due(self, session: Session, seen: float, outcome: Outcome) -> bool:
         """Tell whether the browser needs the cookie; not without the store's word that it leads somewhere."""
         ties = session._ties
-        may_live_longer = self.policy.max_age is not None and ties.accessed != seen
+        may_live_longer = self.policy.max_age is not None and self.manager.clocks.is_next(seen, ties.accessed)
         if ties.id is None or (ties.id == self.cookie and outcome is not Outcome.REVIVED and not may_live_longer):
             return False
         if outcome is not Outcome.UNCHANGED:

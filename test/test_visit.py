@@ -664,3 +664,23 @@ def test_what_ends_when_the_headers_are_out_sends_no_cookie(end: str) -> None:
     site.manager.settle_request(request, headers_sent=True)
     assert not request.sent
     assert not site.sessions()
+
+
+# -- a cookie that lasts ----------------------------------------------------------------------------------------------
+
+
+def test_a_lasting_cookie_is_sent_again_once_in_each_touch_interval() -> None:
+    site = Site(cookie=CookiePolicy(max_age=14 * 86400), touch_interval=300)
+    site.now = 1.8e9 - 1.8e9 % 300
+    sent = []
+    for _ in range(30):
+        site.now += 60
+        sent.append(site.visit(lambda session: session.update(now=site.now)).cookie_sent is not None)
+    assert sent == [True, *[False] * 3, *[True, *[False] * 4] * 5, True]
+
+
+def test_without_an_interval_a_lasting_cookie_is_sent_with_each_use() -> None:
+    site = Site(cookie=CookiePolicy(max_age=14 * 86400), touch_interval=0)
+    for _ in range(3):
+        site.now += 1
+        assert site.visit(put(a=site.now)).cookie_sent is not None

@@ -1,0 +1,135 @@
+"""Session files that stay open."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from session2 import StoreUnavailable
+from session2.errors import Conflict
+from session2.forks import pid
+from session2.record import Record
+from session2.store.directory import DirectorySessionStore
+from session2.store.directory.openfiles import OpenFile, OpenFiles
+from session2.testing.store.samples import key_of, record_at
+
+NOW = 1000.0
+
+fork_in_c = ctypes.PyDLL(None).fork
+on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DirectorySessionStore:
+    return DirectorySessionStore(tmp_path / "sessions", create=True, clock=lambda: NOW)
+
+
+def open_files() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+def read(store: DirectorySessionStore, number: int = 1) -> Record:
+    found = store.read(key_of(number))
+    assert found is not None
+    return found
+
+
+def test_some_stay_open_and_not_more(store: DirectorySessionStore) -> None:
+    before = open_files()
+    for number in range(200):
+        store.write(key_of(number), record_at(NOW), None)
+        read(store, number)
+    assert before < open_files() <= before + 64
+    store.close()
+    assert open_files() == before
+
+
+def test_they_are_closed_with_the_store(tmp_path: Path) -> None:
+    before = open_files()
+    store = DirectorySessionStore(tmp_path / "sessions", create=True, clock=lambda: NOW)
+    store.write(key_of(1), record_at(NOW), None)
+    read(store)
+    assert open_files() > before
+    del store
+    assert open_files() == before
+
+
+def test_what_others_removed_is_not_found(store: DirectorySessionStore, tmp_path: Path) -> None:
+    version = store.write(key_of(1), record_at(NOW), None)
+    for _ in range(2):
+        read(store)
+    other = DirectorySessionStore(tmp_path / "sessions", clock=lambda: NOW)
+    other.remove(key_of(1))
+    with pytest.raises(Conflict):
+        store.write(key_of(1), record_at(NOW), version)
+    assert store.read(key_of(1)) is None
+
+
+def test_what_others_made_larger_is_written_in_its_new_place(store: DirectorySessionStore, tmp_path: Path) -> None:
+    version = store.write(key_of(1), record_at(NOW), None)
+    read(store)
+    other = DirectorySessionStore(tmp_path / "sessions", clock=lambda: NOW)
+    version = other.write(key_of(1), record_at(NOW, b"x" * 10_000), version)
+    store.write(key_of(1), record_at(NOW, b"new"), version)
+    assert read(store).data == read(other).data == b"new"
+
+
+def test_another_directory_in_its_place(store: DirectorySessionStore, tmp_path: Path) -> None:
+    """As when a backup is put back: nothing of the old one is shown, and nothing is written there."""
+    version = store.write(key_of(1), record_at(NOW, b"of the backup"), None)
+    shutil.copytree(tmp_path / "sessions", tmp_path / "backup", copy_function=shutil.copy2)
+    store.write(key_of(1), record_at(NOW, b"newer"), version)
+    for _ in range(2):
+        read(store)
+    (tmp_path / "sessions").rename(tmp_path / "broken")
+    with pytest.raises(StoreUnavailable):
+        store.read(key_of(1))
+    (tmp_path / "backup").rename(tmp_path / "sessions")
+    assert read(store).data == b"of the backup"
+    store.write(key_of(1), record_at(NOW, b"goes on"), version)
+    assert read(store).data == b"goes on"
+
+
+def test_a_save_into_a_directory_that_is_gone_is_refused(store: DirectorySessionStore, tmp_path: Path) -> None:
+    version = store.write(key_of(1), record_at(NOW), None)
+    read(store)
+    (tmp_path / "sessions").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreUnavailable):
+        store.write(key_of(1), record_at(NOW, b"lost"), version)
+
+
+@on_all_forks
+def test_a_child_opens_its_own(store: DirectorySessionStore, fork: Callable[[], int]) -> None:
+    """With its parent's it would share the lock, and each would write between the other's steps."""
+    version = store.write(key_of(1), record_at(NOW), None)
+    for _ in range(2):
+        read(store)
+    kept = next(iter(store._files._files.values()))
+    child = fork()
+    if not child:
+        taken = store._files.take(next(iter(store._files._files)))
+        store.write(key_of(1), record_at(NOW, b"of the child"), version)
+        os._exit(taken is not None)
+    assert os.waitpid(child, 0)[1] == 0
+    assert read(store).data == b"of the child"
+    os.fstat(kept.fd)
+
+
+def test_of_two_that_read_one_file_each_has_a_file(tmp_path: Path) -> None:
+    files, path = OpenFiles(), tmp_path / "file"
+    path.write_bytes(b"")
+    one, two = (OpenFile(os.open(path, os.O_RDWR), pid()) for _ in range(2))
+    files.keep(str(path), one)
+    files.keep(str(path), two)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(one.fd)
+    assert files.take(str(path)) == two
+    assert files.take(str(path)) is None
+    os.close(two.fd)
