@@ -109,7 +109,7 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
         connection._read_timeout = limit + 1
         return connection
 
-    return Kind(connect, is_free, _close, _drop)
+    return Kind(connect, _is_at_rest, _is_cut, _close, _drop)
 
 
 def _settings(connection: Any, limit: int, wsrep_sync_wait: int) -> list[str]:
@@ -124,8 +124,11 @@ _SYNC: Final = "SET SESSION wsrep_sync_wait = {:d}"
 
 def is_free(connection: Any) -> bool:
     """Tell whether the connection is open and no transaction is under way on it."""
-    idle = connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
-    return bool(idle and not _is_cut(connection))
+    return _is_at_rest(connection) and not _is_cut(connection)
+
+
+def _is_at_rest(connection: Any) -> bool:
+    return bool(connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
 
 def _is_cut(connection: Any) -> bool:

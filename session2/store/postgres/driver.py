@@ -132,7 +132,8 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     settings = {"statement_timeout": f"{timeout * 1000:.0f}", **({} if durable else {"synchronous_commit": "off"})}
     place = Place(_conninfo_of(conn, ssl_ca), partial(_kind_of, conn), lambda: prepare and _may_prepare(conn),
                   connect_timeout, timeout, settings)
-    own = Pool(Kind(place.connect, is_free, psycopg.Connection.close, psycopg.Connection.close), pool_size, timeout)
+    close = psycopg.Connection.close
+    own = Pool(Kind(place.connect, is_at_rest, is_cut, close, close), pool_size, timeout)
     # A single connection only tells the place: other threads of the application may be in a transaction on it at any
     # moment, and whoever looks first and sends then does so too late.
     return own if isinstance(conn, (str, psycopg.Connection)) else Lent(_lender(conn, connect_timeout), own)
@@ -195,7 +196,7 @@ def _lender(pool: Any, patience: float) -> Lender[psycopg.Connection[Any]]:
             connection: psycopg.Connection[Any] = pool.getconn(timeout=patience)
         except psycopg.Error as error:
             raise StoreUnavailable(f"no connection to PostgreSQL: {_first_line(error)}") from error
-        if connection.autocommit and is_free(connection):
+        if connection.autocommit and is_at_rest(connection) and not is_cut(connection):
             return connection
         pool.putconn(connection)
         return None
@@ -203,13 +204,12 @@ def _lender(pool: Any, patience: float) -> Lender[psycopg.Connection[Any]]:
     return Lender(lend, pool.putconn, psycopg.Connection.close, getattr(pool, "drain", pool.check))
 
 
-def is_free(connection: psycopg.Connection[Any]) -> bool:
+def is_at_rest(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the connection is open and no transaction is under way on it."""
-    idle = not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
-    return idle and not _is_cut(connection)
+    return connection.pgconn.transaction_status == TransactionStatus.IDLE
 
 
-def _is_cut(connection: psycopg.Connection[Any]) -> bool:
+def is_cut(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the server has ended the connection; other things it says unasked are taken in on the way."""
     try:
         while is_readable(connection.pgconn.socket):

@@ -25,7 +25,8 @@ def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -
 
 
 def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
-    return all(text(row[0]) == arguments["key"] for row in result.rows) and len(result.rows) <= 1
+    rows = result.rows
+    return not rows or (len(rows) == 1 and text(rows[0][0]) == arguments["key"])
 
 
 def _is_a_page(result: Result, arguments: Mapping[str, Any]) -> bool:
