@@ -20,11 +20,11 @@ _SMALLEST_PACKET: Final = 1024
 _INSERT = """
 INSERT IGNORE INTO {table} ({key}, data, version, created, modified, accessed, expires, {user},
     recent)
-VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, {mark})"""
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, %(mark)s)"""
 
 _REVIVE = """
 UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s, modified = %(modified)s,
-    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s, recent = {mark}
+    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s, recent = %(mark)s
 WHERE {key} = %(key)s AND expires <= %(now)s"""
 
 # Found without locking anything, deleted by primary key: so no lock is taken on a row that stays.
@@ -39,8 +39,6 @@ _REMOVE_EXPIRED = "DELETE FROM {table} WHERE {key} IN %(keys)s AND expires <= %(
 _TABLE_COMMENT = """
 SELECT table_comment FROM information_schema.tables
 WHERE table_schema = coalesce(nullif(%(database)s, ''), database()) AND table_name = %(table)s"""
-
-_MARK = "unhex(lpad(hex(%(version)s), 16, '0'))"
 
 # Each step turns a table of the schema before it into one of its own; a new table takes them all.
 _STEPS: Final = (
@@ -81,7 +79,7 @@ class MySQLSessionStore(SQLSessionStore):
     """
 
     _quote = "`"
-    _parts: ClassVar = {"mark": _MARK, "marked": f"concat({_MARK}, recent)"}
+    _parts: ClassVar = {"marked": "concat(%(mark)s, recent)"}
     _shapes = _SHAPES
     _comment = "ALTER TABLE {table} COMMENT = '{comment}'"
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _INSERT = """
 INSERT INTO {table} ({key}, data, version, created, modified, accessed, expires, {user}, recent)
-VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, {mark})
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, %(mark)s)
 ON CONFLICT ({key}) DO UPDATE SET data = excluded.data, version = excluded.version, created = excluded.created,
     modified = excluded.modified, accessed = excluded.accessed, expires = excluded.expires, {user} = excluded.{user},
     recent = excluded.recent
@@ -84,7 +84,7 @@ class PostgresSessionStore(SQLSessionStore):
     URL_OPTIONS: ClassVar = frozenset(_LIBPQ.split())
 
     _quote = '"'
-    _parts: ClassVar = {"mark": "int8send(%(version)s::bigint)", "marked": "int8send(%(version)s::bigint) || recent"}
+    _parts: ClassVar = {"marked": "%(mark)s || recent"}
     _shapes = _SHAPES
     _comment = "COMMENT ON TABLE {table} IS '{comment}'"
 

@@ -14,8 +14,7 @@ def statements(table: str, quote: str, parts: Mapping[str, str], own: Mapping[st
 
     :param table: the table's name, quoted.
     :param quote: what identifiers are quoted with.
-    :param parts: what each database writes in its way: ``mark``, the version written as bytes, and ``marked``, these
-        bytes before those of ``recent``.
+    :param parts: what each database writes in its way: ``marked``, the version as bytes before those of ``recent``.
     """
     names = {"table": table, "key": quoted("key", quote), "user": quoted("user", quote)}
     filled = {name: text.format(**names) for name, text in {**_PARTS, **parts}.items()}
@@ -44,7 +43,7 @@ _STATEMENTS: Final = {
     "page": "SELECT {key}, {columns} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",
     "page_of_user": """SELECT {key}, {columns} FROM {table} WHERE {user} = %(owner)s AND {key} > %(after)s
         ORDER BY {key} LIMIT %(page)s""",
-    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(last)s",
+    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(until)s",
     "stride": """SELECT max({key}) FROM
         (SELECT {key} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(stride)s) AS stride""",
     "delete_unused": """DELETE FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s

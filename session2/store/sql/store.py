@@ -17,7 +17,7 @@ from ...traces import MARK, is_lock, lock_key
 from ..base import SessionStore
 from ..records import checked_key
 from .answers import check_answer
-from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing
+from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing, written
 from .results import Connections, Fault, Result, StatementFailed
 from .rows import record_of, text
 from .statements import statements
@@ -108,9 +108,9 @@ class SQLSessionStore(SessionStore):
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = secrets.randbits(62)
-        values = {"key": checked_key(key), "data": record.data, "version": version, "created": record.created,
-                  "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
-                  "owner": _user_bytes(record.user), "now": self.clock()}
+        values = {"key": checked_key(key), "data": record.data, "version": version, "mark": written(version),
+                  "created": record.created, "modified": record.modified, "accessed": record.accessed,
+                  "expires": record.expires, "owner": _user_bytes(record.user), "now": self.clock()}
         if expected is None:
             done = applied(lambda: self._insert_row(values),
                            lambda: fate_of_insert(self._standing(key), version, is_lock(key)))
@@ -225,10 +225,10 @@ class SQLSessionStore(SessionStore):
         To ask for the first one would be short, and slow after a large purge: until the server has cleared the index,
         it passes over all that was deleted.  So the last days are gone through hour by hour.
         """
-        hour = self._number("next_hour", hour=_LONG_AGO, last=last - _RECENT)
+        hour = self._number("next_hour", hour=_LONG_AGO, until=last - _RECENT)
         while hour is not None:
             yield hour
-            hour = self._number("next_hour", hour=hour, last=last - _RECENT)
+            hour = self._number("next_hour", hour=hour, until=last - _RECENT)
         yield from range(last - _RECENT + 1, last + 1)
 
     def _number(self, statement: str, **arguments: Any) -> int | None:
