@@ -17,7 +17,7 @@ from ...errors import ConfigurationError, StoreUnavailable
 from ...forks import Birthplace
 from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
-from ..sql.wire import is_readable
+from ..sql.wire import Ear
 
 Connection = pymysql.connections.Connection
 
@@ -137,7 +137,7 @@ def _is_cut(connection: Any) -> bool:
     An encrypted connection may have something to read nevertheless.
     """
     wire = connection._sock
-    return not isinstance(wire, ssl.SSLSocket) and is_readable(wire.fileno())
+    return not isinstance(wire, ssl.SSLSocket) and Ear(wire.fileno()).hears()
 
 
 def _close(connection: Any) -> None:

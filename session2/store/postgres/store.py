@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...errors import ConfigurationError
@@ -118,18 +118,18 @@ class PostgresSessionStore(SQLSessionStore):
 
         Raises `ConfigurationError` if the table is not ours.
         """
-        self._driver.in_transaction(self._connections, lambda cursor: self._set_up(cursor, drop))
+        self._driver.in_transaction(self._connections, lambda send: self._set_up(send, drop))
 
-    def _set_up(self, cursor: Any, drop: bool) -> None:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
-        found = self._found(lambda statement, arguments: cursor.execute(statement, arguments).fetchall())
+    def _set_up(self, send: Callable[[str, Mapping[str, Any]], Result], drop: bool) -> None:
+        send(f"SELECT pg_advisory_xact_lock({zlib.crc32(self._table.encode())})", {})
+        found = self._found(lambda statement, arguments: send(statement, arguments).rows)
         if drop and found.schema:
-            cursor.execute(f"DROP TABLE {self._table}")
+            send(f"DROP TABLE {self._table}", {})
             found = Found(0)
         for statement in [statement for step in _STEPS[found.schema:] for statement in step]:
-            cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
+            send(statement.format(table=self._table, key='"key"', user='"user"'), {})
         if found.schema < len(_STEPS) or not found.is_marked:
-            cursor.execute(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
+            send(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))), {})
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "purge": _PURGE, "table": _TABLE}
