@@ -21,7 +21,12 @@ def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -
     except (IndexError, TypeError, ValueError):
         fits = False
     if not fits:
-        raise StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
+        raise mixed_up()
+
+
+def mixed_up() -> StatementFailed:
+    """Return the error to raise for an answer to another question."""
+    return StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
 
 
 def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
