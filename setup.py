@@ -34,6 +34,7 @@ DEVELOPMENT = [
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
     "Django>=4.2",  # to compare with
+    "SQLAlchemy",  # Beaker's way to databases
     "build",
     "furo",
     "gevent",

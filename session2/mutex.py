@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from .errors import StoreUnavailable
@@ -25,7 +26,8 @@ _LONGEST_NAP = 0.05
 class Place:
     """What one thread of one process can use at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
         self.lock = threading.RLock()
         self.inside: int | None = None
         """The thread that is doing something here."""
@@ -78,67 +80,86 @@ class Places:
 
         `StoreUnavailable` with the message `busy` if there is none for so many seconds.
         """
-        hall, me, end = self._hall(), threading.get_ident(), time.monotonic() + seconds
-        seat = _Seat()
+        hall, me, place, seat = self._hall(), threading.get_ident(), _NOWHERE, None
         try:
-            self._door.run(lambda: seat.take(hall, end, busy), seconds, busy)
-            seat.place.inside = me
-            return action(seat.number)
+            for free in () if hall.is_awaited else hall.places:
+                if free.inside != me:
+                    place = free  # beforehand: so who is interrupted can give it back
+                    if place.lock.acquire(blocking=False):
+                        break
+            else:
+                end, seat = time.monotonic() + seconds, _Seat()
+                self._door.run(partial(seat.take, hall, end, busy), seconds, busy)
+                place = seat.place
+            place.inside = me
+            return action(place.number)
         finally:
-            if seat.place.inside == me:
-                seat.place.inside = None
+            if seat is not None:
+                place = seat.place
+            if place.inside == me:
+                place.inside = None
             try:
-                seat.place.lock.release()
-                hall.bell.release()
+                place.lock.release()
+                if hall.is_awaited:
+                    hall.bell.release()
             except RuntimeError:  # somebody else's; or the bell has rung already
                 pass
 
     def visit_free(self, action: Callable[[int], object]) -> None:
         """Call `action` with the number of each place that is free now, one after the other."""
         hall, me = self._hall(), threading.get_ident()
-        for number, place in enumerate(hall.places):
-            _visit(place, me, action, number)
+        for place in hall.places:
+            _visit(place, me, action)
 
 
 class _Hall:
     def __init__(self, size: int) -> None:
-        self.places = [Place() for _ in range(size)]
+        self.places = [Place(number) for number in range(size)]
         # A lock, not an Event: an interruption may leave the latter locked.
         self.bell = threading.Lock()
         self.bell.acquire()
+        self.is_awaited = False
+        """Whether somebody waits for a place; who comes then stands in line."""
+
+
+_NOWHERE = Place()
 
 
 class _Seat:
-    """The place that somebody has, or is about to take."""
+    """The place that somebody waits for."""
 
     def __init__(self) -> None:
-        self.number, self.place = -1, Place()
+        self.place = _NOWHERE
 
     def take(self, hall: _Hall, end: float, busy: str) -> None:
         """Take the first place that becomes free."""
-        while not self._take_free(hall):
-            left = end - time.monotonic()
-            if left <= 0:
-                raise StoreUnavailable(busy)
-            hall.bell.acquire(timeout=min(left, _LONGEST_NAP))
+        hall.is_awaited = True  # before one is looked for: who gives one back after that rings the bell
+        try:
+            while not self._take_free(hall):
+                left = end - time.monotonic()
+                if left <= 0:
+                    raise StoreUnavailable(busy)
+                hall.bell.acquire(timeout=min(left, _LONGEST_NAP))
+        finally:
+            hall.is_awaited = False
 
     def _take_free(self, hall: _Hall) -> bool:
         me = threading.get_ident()
-        for number, place in enumerate(hall.places):
+        for place in hall.places:
             if place.inside != me:
-                self.number, self.place = number, place  # beforehand: so who is interrupted can give it back
+                self.place = place  # beforehand, as above
                 if place.lock.acquire(blocking=False):
                     return True
         return False
 
 
-def _visit(place: Place, me: int, action: Callable[[int], object], number: int) -> None:
+def _visit(place: Place, me: int, action: Callable[[int], object]) -> None:
     if place.inside == me:
         return
     try:
         if place.lock.acquire(blocking=False):
             place.inside = me
-            action(number)
+            action(place.number)
     finally:
         if place.inside == me:
             place.inside = None

@@ -38,6 +38,8 @@ from session2.testing.store.samples import key_of, record_at
 url, table, whoami, lend, fork = sys.argv[1:]
 kind = type(from_url(url))
 lent = eval(lend)
+if hasattr(lent, "putconn"):
+    lent.wait()  # until it has all its connections, which take turns
 store = kind(lent, table, pool_size=2)
 
 def connection():
@@ -749,6 +751,35 @@ class SQLTests(LostAnswers):
         with pytest.raises(StoreUnavailable) as caught:
             store.read(KEY)
         assert "secret" not in str(caught.value)
+
+    @pytest.mark.parametrize("time", [0.1 + 0.2, 1e9 / 3, 2.0**53 + 2, 5e-324, 1.7976931348623157e308, -1e-9, 12345])
+    def test_every_digit_of_a_time_is_kept(self, make: Any, time: float) -> None:
+        store = make()
+        written = Record(b"", time, time, time, None)
+        version = store.write(KEY, written, None)
+        version = store.write(KEY, written, version)
+        assert store.read(KEY) == written._replace(version=version)
+        assert dict(store.scan()) == {KEY: written._replace(version=version)}
+
+    @pytest.mark.parametrize("data", [b"", b" ", b"- - -", b" \n \0", bytes(range(256))])
+    @pytest.mark.parametrize("user", [None, "", " ", "-", "4 a b", "\n"])
+    def test_data_and_users_full_of_blanks(self, make: Any, clock: Clock, data: bytes, user: str | None) -> None:
+        store = make(clock=clock)
+        for expires in (None, clock.now + 5):
+            written = record_at(clock.now, data, user=user, expires=expires)
+            version = store.write(KEY, written, None)
+            assert store.read(KEY) == written._replace(version=version)
+            store.remove(KEY)
+
+    @pytest.mark.parametrize("version", [2**64, -2**70, "1", 1.5, b"1", (1,)])
+    def test_version_of_another_store(self, make: Any, version: Any) -> None:
+        store = make()
+        store.write(KEY, record_at(store.clock()), None)
+        for change in (lambda: store.write(KEY, record_at(store.clock(), b"new"), version),
+                       lambda: store.remove(KEY, version)):
+            with pytest.raises(Conflict):
+                change()
+        assert contents(store) == {KEY: b"state"}
 
     def test_user_whose_name_is_too_long(self, make: Any) -> None:
         with pytest.raises(ConfigurationError, match="user_key"):

@@ -196,6 +196,25 @@ def test_the_wait_for_a_place_is_bounded_and_ends_when_one_is_free() -> None:
         assert all(one.result() for one in busy)
 
 
+def test_who_comes_stands_in_line_behind_who_waits() -> None:
+    """Even if a place is free at the moment."""
+    places, entered, over = Places(1), threading.Event(), threading.Event()
+
+    def wait_first() -> None:
+        places._hall().is_awaited = True
+        entered.set()
+        over.wait()
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(places._door.run, wait_first, 10, "")
+        entered.wait()
+        with pytest.raises(StoreUnavailable, match="in line"):
+            places.run(int, 0, "in line")
+        over.set()
+    assert places.run(lambda number: number, 10, "busy") == 0
+    assert not places._hall().is_awaited, "who was served last leaves nobody waiting"
+
+
 def test_a_thread_gets_another_place_when_it_asks_again() -> None:
     """As when a handler of a signal uses the store while a statement is under way."""
     places = Places(2)

@@ -12,6 +12,8 @@ from typing import Any
 import psycopg
 import pymysql
 from cases import STATE, Case, ours, raw
+from peers import beakers, djangos
+from psycopg.conninfo import conninfo_to_dict
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from servers_sql import MariaServer, PostgresServer
@@ -33,7 +35,12 @@ def postgres(folder: Path) -> list[Case]:
     def save(data: bytes) -> object:
         return connection.execute("UPDATE s SET data = %s WHERE key = %s", [data, "k"])
 
-    return [raw("psycopg, SELECT + UPDATE", load, save), *ours("postgres", server.url)]
+    place = conninfo_to_dict(server.url)
+    names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
+    return [raw("psycopg, SELECT + UPDATE", load, save), *ours("postgres", server.url),
+            djangos("db", folder, ENGINE="django.db.backends.postgresql",
+                    **{name: place[known] for name, known in names.items()}),
+            beakers("ext:database", folder, url=server.url.replace("postgresql:", "postgresql+psycopg:"))]
 
 
 def mysql(folder: Path) -> list[Case]:
@@ -51,7 +58,8 @@ def mysql(folder: Path) -> list[Case]:
     execute("INSERT INTO s VALUES ('k', %s)", pickle.dumps(STATE))
     return [raw("PyMySQL, SELECT + UPDATE", lambda: bytes(execute("SELECT data FROM s WHERE k = %s", "k")[0]),
                 lambda data: execute("UPDATE s SET data = %s WHERE k = %s", data, "k")),
-            *ours("mysql", server.url)]
+            *ours("mysql", server.url),
+            beakers("ext:database", folder, url=server.url.replace("mysql:", "mysql+pymysql:"))]
 
 
 def groups() -> dict[str, Callable[[Path], list[Case]]]:

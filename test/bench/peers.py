@@ -11,11 +11,12 @@ import beaker.session
 import django
 from cases import STATE, Case, look, use
 from django.conf import settings
+from django.db import connections
 
 
-def beakers(kind: str, folder: Path) -> Case:
+def beakers(kind: str, folder: Path, **more: str) -> Case:
     """Beaker's session, loaded and saved as its middleware does."""
-    options = {"type": kind, "data_dir": str(folder / "beaker"), "use_cookies": False}
+    options = {"type": kind, "data_dir": str(folder / "beaker"), "use_cookies": False, **more}
 
     def request(session_id: str | None, page: Callable[[Any], None]) -> str:
         session = beaker.session.Session({}, id=session_id, **options)
@@ -27,22 +28,44 @@ def beakers(kind: str, folder: Path) -> Case:
     return Case(f"Beaker {kind}", lambda: request(session_id, use), lambda: request(session_id, look))
 
 
-def djangos(engine: str, folder: Path) -> Case:
-    """Django's session, saved when it was modified, as its middleware does."""
+class Router:
+    """Tells Django which of its databases is measured at the moment."""
+
+    database = "default"
+
+    def db_for_read(self, model: object, **hints: object) -> str:
+        """Return the name of the database."""
+        return self.database
+
+    db_for_write = db_for_read
+
+
+ROUTER = Router()
+
+
+def djangos(engine: str, folder: Path, **server: object) -> Case:
+    """Django's session, saved when it was modified, as its middleware does.
+
+    :param server: where the database is, as Django's settings have it; by default SQLite.
+    """
     (folder / "django").mkdir(exist_ok=True)
     if not settings.configured:
         settings.configure(SECRET_KEY="x" * 50, SESSION_FILE_PATH=str(folder / "django"),
-                           INSTALLED_APPS=["django.contrib.sessions"],
+                           INSTALLED_APPS=["django.contrib.sessions"], DATABASE_ROUTERS=[ROUTER],
                            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3",
                                                   "NAME": folder / "django.db"}})
         django.setup()
+    database = "server" if server else "default"
+    if server:
+        connections.databases[database] = {**connections.databases["default"], **server}
     if engine == "db":
         from django.core.management import call_command
 
-        call_command("migrate", verbosity=0)
+        call_command("migrate", database=database, verbosity=0)
     store = import_module(f"django.contrib.sessions.backends.{engine}").SessionStore
 
     def request(key: str | None, page: Callable[[Any], None]) -> str:
+        ROUTER.database = database
         session = store(key)
         page(session)
         if session.modified:

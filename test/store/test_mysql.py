@@ -26,7 +26,7 @@ from session2.errors import Conflict
 from session2.store.mysql import driver
 from session2.store.mysql.driver import _fault, is_free
 from session2.store.mysql.store import _SHAPES, _STEPS, MySQLSessionStore
-from session2.store.sql.results import Fault
+from session2.store.sql.results import Fault, Result
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import Found, comment_of
 from session2.testing import StoreSuite
@@ -415,6 +415,14 @@ class TestMySQLMore(SQLTests):
             cursor.execute("UNLOCK TABLES")
         assert store.read(KEY).data == b"old"
         assert store.write(KEY, record_at(store.clock(), b"new"), version)
+
+    @pytest.mark.parametrize("row", [(), (1,), (None, None, b""), (KEY, None, b""), (f"{KEY} 1 2 3", None, b""),
+                                     (f"{KEY} 1 2 3 4", b""), (f"{KEY} 1 2 3 4 5 6", None, b"")])
+    def test_row_of_another_question(self, make: Any, monkeypatch: pytest.MonkeyPatch, row: Any) -> None:
+        store = make()
+        monkeypatch.setattr(store._driver, "send", lambda *_: Result(1, [row]))
+        with pytest.raises(StoreUnavailable, match="another question"):
+            store.read(KEY)
 
     @pytest.mark.parametrize("code", [1047, 1290, 1792, 1836])
     def test_codes_of_a_server_that_does_not_write(self, code: int) -> None:

@@ -26,7 +26,9 @@ from sql_cases import KEY, SQLTests
 import session2.store
 from session2 import ConfigurationError
 from session2.session import ties
+from session2.store.postgres.protocol import Wire, _answer
 from session2.store.postgres.store import _STEPS, PostgresSessionStore
+from session2.store.sql.results import StatementFailed
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import comment_of
 from session2.testing import StoreSuite
@@ -335,6 +337,22 @@ class TestPostgresMore(SQLTests):
             assert again(store, session)["n"] == 1
             store.close()
         assert told == []
+
+    def test_one_question_has_one_answer(self) -> None:
+        answers = iter([object(), object(), None])
+
+        class Server:
+            def flush(self) -> bool:
+                return False
+
+            is_busy = flush
+
+            def get_result(self) -> object:
+                return next(answers)
+
+        with pytest.raises(StatementFailed, match="2 answers") as caught:
+            _answer(Wire(Server(), None, 1))
+        assert not caught.value.fault.leaves_connection
 
     # -- text that comes as bytes ----------------------------------------------------------------------------------
 

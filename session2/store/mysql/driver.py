@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -17,7 +17,7 @@ from ...errors import ConfigurationError, StoreUnavailable
 from ...forks import Birthplace
 from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
-from ..sql.wire import is_readable
+from ..sql.wire import Ear
 
 Connection = pymysql.connections.Connection
 
@@ -87,10 +87,10 @@ def _place(connection: Any) -> dict[str, Any]:
 
 def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float,
           wsrep_sync_wait: int) -> Kind[Any]:
+    limit = max(1, math.ceil(timeout))
     # What an application told its own connections of texts and types means nothing to the store.
     fixed = {"autocommit": True, "charset": "utf8mb4", "use_unicode": True, "conv": None, "cursorclass": Cursor,
-             "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": timeout}
-    limit = max(1, math.ceil(timeout))
+             "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": limit + 1}
 
     def connect() -> Any:
         try:
@@ -105,11 +105,12 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
                 raise ConfigurationError("this server has no wsrep_sync_wait, it is no cluster of Galera") from error
             raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
         # PyMySQL has one limit for the handshake and for statements; the handshake is over.  The server's own limits
-        # come first: what it would still carry out after the store gave up would surprise everybody.
+        # come first: what it would still carry out after the store gave up would surprise everybody.  The limit for
+        # writing is the same, or PyMySQL would go from one to the other and back with each statement.
         connection._read_timeout = limit + 1
         return connection
 
-    return Kind(connect, is_free, _close, _drop)
+    return Kind(connect, _is_at_rest, _is_cut, _close, _drop)
 
 
 def _settings(connection: Any, limit: int, wsrep_sync_wait: int) -> list[str]:
@@ -124,8 +125,11 @@ _SYNC: Final = "SET SESSION wsrep_sync_wait = {:d}"
 
 def is_free(connection: Any) -> bool:
     """Tell whether the connection is open and no transaction is under way on it."""
-    idle = connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS
-    return bool(idle and not _is_cut(connection))
+    return _is_at_rest(connection) and not _is_cut(connection)
+
+
+def _is_at_rest(connection: Any) -> bool:
+    return bool(connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
 
 
 def _is_cut(connection: Any) -> bool:
@@ -134,7 +138,7 @@ def _is_cut(connection: Any) -> bool:
     An encrypted connection may have something to read nevertheless.
     """
     wire = connection._sock
-    return not isinstance(wire, ssl.SSLSocket) and is_readable(wire.fileno())
+    return not isinstance(wire, ssl.SSLSocket) and Ear(wire.fileno()).hears()
 
 
 def _close(connection: Any) -> None:
@@ -218,37 +222,37 @@ def change(cursor: Any, text: str) -> None:
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
     try:
-        with _raw(connection).cursor(Cursor) as cursor:
-            count = cursor.execute(_filled(text, arguments))
-            return Result(count, list(cursor.fetchall()) if cursor.description else [])
+        cursor = _raw(connection).cursor(Cursor)  # it fetches all at once, so it need not be closed
+        count = cursor.execute(_filled(text, arguments))
+        return Result(count, list(cursor.fetchall()) if cursor.description else [])
     except (pymysql.err.Error, OSError) as error:
         raise StatementFailed(_fault(error), _text(error)) from error
 
 
 def _filled(text: str, arguments: Mapping[str, Any]) -> str:
     """Fill in the arguments, whatever the connection's converters would do to them."""
-    return text % {name: _literal(value) for name, value in arguments.items()}
+    return text % {name: _LITERALS.get(type(value), _number)(value) for name, value in arguments.items()}
 
 
-def _literal(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, (list, tuple)):
-        return f"({', '.join(map(_literal, value))})"
-    if isinstance(value, bytes):
-        return f"X'{value.hex()}'"
-    # All strings are keys or parts of them.
-    return f"'{_plain(value)}'" if isinstance(value, str) else _number(value)
+def _several(values: Sequence[str]) -> str:
+    return f"({', '.join(map(_plain, values))})"
 
 
 def _plain(text: str) -> str:
+    """All strings are keys or parts of them."""
     assert text.isascii(), "users are sent as bytes"
-    assert not set(text) & set("'\\"), "keys have no quotes"
-    return text
+    assert "'" not in text, "keys have no quotes"
+    assert "\\" not in text, "keys escape nothing"
+    return f"'{text}'"
 
 
 def _number(value: float) -> str:
     return f"{value:d}" if isinstance(value, int) else repr(float(value))
+
+
+_LITERALS: Final[Mapping[type, Callable[[Any], str]]] = {
+    type(None): lambda _: "NULL", bytes: lambda data: f"X'{data.hex()}'", str: _plain, list: _several,
+    int: int.__repr__, float: float.__repr__}
 
 
 def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _T:

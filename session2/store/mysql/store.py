@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
+from ..sql.answers import mixed_up
 from ..sql.results import Result, StatementFailed
 from ..sql.rows import text
 from ..sql.store import Ask, SQLSessionStore
@@ -15,16 +16,19 @@ from ..sql.tables import Found, columns_after, comment_of
 _SMALLEST_PACKET: Final = 1024
 """Below that no server can be set."""
 
+# The driver takes its time with each column: all but two come as one.
+_RECORD = "concat_ws(' ', {key}, version, created, modified, accessed, expires), {user}, data"
+
 # IGNORE turns a duplicate key into "no row inserted"; what else it would forgive is checked before.  It is clearer than
 # ON DUPLICATE KEY UPDATE, whose row count means different things under different client flags.
 _INSERT = """
 INSERT IGNORE INTO {table} ({key}, data, version, created, modified, accessed, expires, {user},
     recent)
-VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, {mark})"""
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, %(mark)s)"""
 
 _REVIVE = """
 UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s, modified = %(modified)s,
-    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s, recent = {mark}
+    accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s, recent = %(mark)s
 WHERE {key} = %(key)s AND expires <= %(now)s"""
 
 # Found without locking anything, deleted by primary key: so no lock is taken on a row that stays.
@@ -39,8 +43,6 @@ _REMOVE_EXPIRED = "DELETE FROM {table} WHERE {key} IN %(keys)s AND expires <= %(
 _TABLE_COMMENT = """
 SELECT table_comment FROM information_schema.tables
 WHERE table_schema = coalesce(nullif(%(database)s, ''), database()) AND table_name = %(table)s"""
-
-_MARK = "unhex(lpad(hex(%(version)s), 16, '0'))"
 
 # Each step turns a table of the schema before it into one of its own; a new table takes them all.
 _STEPS: Final = (
@@ -81,7 +83,7 @@ class MySQLSessionStore(SQLSessionStore):
     """
 
     _quote = "`"
-    _parts: ClassVar = {"mark": _MARK, "marked": f"concat({_MARK}, recent)"}
+    _parts: ClassVar = {"marked": "concat(%(mark)s, recent)", "record": _RECORD}
     _shapes = _SHAPES
     _comment = "ALTER TABLE {table} COMMENT = '{comment}'"
 
@@ -97,6 +99,7 @@ class MySQLSessionStore(SQLSessionStore):
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")
         self._driver = driver
+        self._packed = {self._sql[name] for name in ("read", "page", "page_of_user")}
         self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca,
                                                wsrep_sync_wait)
 
@@ -138,7 +141,10 @@ class MySQLSessionStore(SQLSessionStore):
         return [(comments[0][0], *column[:2]) for column in ask(self._sql["columns"], {})] if comments else []
 
     def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
-        return self._driver.send(connection, statement, arguments)
+        result = self._driver.send(connection, statement, arguments)
+        if statement not in self._packed:
+            return result
+        return Result(result.changed, [_unpacked(row) for row in result.rows])
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
         keys = [text(key) for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
@@ -155,3 +161,16 @@ class MySQLSessionStore(SQLSessionStore):
                 return (f"a session of {size} bytes needs a max_allowed_packet of twice that, the server has {limit}: "
                         "raise it, or keep less in the session")
         return super()._explain(failure, arguments)
+
+
+def _unpacked(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the columns of a record one by one."""
+    try:
+        packed, user, data = row
+        parts: list[Any] = text(packed).split(" ")
+        if len(parts) == 5:  # it does not expire
+            parts.append(None)
+        key, version, created, modified, accessed, expires = parts
+    except (TypeError, ValueError):
+        raise mixed_up() from None
+    return key, data, created, modified, accessed, expires, user, version

@@ -2,73 +2,62 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Mapping
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
-from psycopg.adapt import AdaptersMap
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import Conninfo, TransactionStatus
-from psycopg.rows import tuple_row
-from psycopg.types import numeric, string
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...events import log
 from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
-from ..sql.wire import is_readable
+from ..sql.wire import Ear
+from .protocol import Wire, ask, give_name, wire_of
 
 _BUSY = (errors.SerializationFailure, errors.DeadlockDetected)
 _NO_TABLE = (errors.UndefinedTable, errors.UndefinedColumn)
 _WRONG_ROLE = (errors.ReadOnlySqlTransaction,)  # a standby, or a primary that was fenced off
-_NO_NAMES = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)
 
 _T = TypeVar("_T")
 
-_ADAPTERS: Final = AdaptersMap(psycopg.adapters)
-"""What values become on the way: as psycopg has it, whatever the application registered for itself."""
-for _types in (numeric, string):
-    _types.register_default_adapters(_ADAPTERS)
+Send: TypeAlias = Callable[[str, Mapping[str, Any]], Result]
+"""Sends a statement with its arguments."""
 
 
-class Bounded(psycopg.Connection[Any]):
-    """A connection on which waiting for the server ends."""
+class Own(psycopg.Connection[Any]):
+    """A connection that the store made itself."""
 
-    patience: float = 30.0
+    wire: Wire
     place: Place
-
-    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
-        return super().wait(_until(gen, time.monotonic() + self.patience, self.patience), *args, **options)
+    names: dict[str, bytes]
+    """The names of statements, by which the server knows them."""
+    sent: Counter[str]
+    """How often statements without a name were sent."""
 
     def __del__(self, *_: Any) -> None:
         """Say nothing: pooled connections end with the program, and those of a parent are not the child's to close."""
 
 
-def _until(steps: Generator[Any, Any, Any], end: float, patience: float) -> Generator[Any, Any, Any]:
-    """Pass the steps of a statement on; fail when the server is silent beyond `end`."""
-    try:
-        wanted = next(steps)
-        while True:
-            ready = yield wanted
-            if not ready and time.monotonic() > end:
-                raise psycopg.OperationalError(f"the server did not answer within {patience:g} s")
-            wanted = steps.send(ready)
-    except StopIteration as stop:
-        return stop.value
+def _name(connection: Own, text: str) -> bytes | None:
+    """Give a name to a statement that is sent often, and return it.
 
-
-class _Cursor(psycopg.Cursor[Any]):
-    """Believes nothing that a connection was told about types, and gives no names to statements but on our own."""
-
-    adapters = property(lambda self: _ADAPTERS)
-
-    def execute(self, *call: Any, **options: Any) -> _Cursor:
-        prepare = None if isinstance(self.connection, Bounded) else False
-        return super().execute(*call, **{"prepare": prepare, **options})
+    Nobody else ever gives the same: where a pooler sends a statement to another process of the server after all, that
+    knows no such name, and does not run what somebody else gave it to.
+    """
+    connection.sent[text] += 1
+    if connection.prepare_threshold is None or connection.sent[text] <= connection.prepare_threshold:
+        return None
+    name = f"session2_{secrets.token_hex(8)}".encode()
+    give_name(connection.wire, text, name)
+    connection.names[text] = name
+    return name
 
 
 @dataclass
@@ -82,34 +71,36 @@ class Place:
     timeout: float
     settings: Mapping[str, str]
 
-    def connect(self) -> Bounded:
+    def connect(self) -> Own:
         """Return a connection that the store makes itself."""
         try:
-            connection = _bounded(self.kind()).connect(
+            connection = _own(self.kind()).connect(
                 self.conninfo(), autocommit=True, client_encoding="UTF8", prepare_threshold=None,
                 connect_timeout=max(1, round(self.connect_timeout)))
-            connection.patience, connection.place = self.connect_timeout, self
+            connection.place, connection.wire = self, wire_of(connection, self.connect_timeout)
+            connection.names, connection.sent = {}, Counter()
             if self.may_prepare():
                 self._greet(connection)
         except psycopg.Error as error:
             raise StoreUnavailable(f"no connection to PostgreSQL: {_first_line(error)}") from error
-        connection.patience = self.timeout + 1  # the server's own limit comes first and leaves the connection intact
+        # The server's own limit comes first, and leaves the connection intact.
+        connection.wire = connection.wire._replace(patience=self.timeout + 1)
         return connection
 
-    def _greet(self, connection: Bounded) -> None:
+    def _greet(self, connection: Own) -> None:
         """Give names to statements, and set what holds for the session, if there is no pooler in between.
 
-        Behind a pooler the next statement may go to another process of the server: a name means another client's
-        statement there, and what is set is set for others.  The process that answers is then not the one that greeted.
+        Behind a pooler the next statement may go to another process of the server: there names are not known, and what
+        is set is set for others.  The process that answers is then not the one that greeted.
         """
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in self.settings.items())
         pid = connection.info.backend_pid
-        cursor = connection.execute(f"SELECT CASE pg_backend_pid() WHEN {pid} THEN ARRAY[{calls}] END")
-        if cursor.fetchall() != [(None,)]:
+        question = f"SELECT CASE pg_backend_pid() WHEN {pid} THEN ARRAY[{calls}] END"
+        if ask(connection.wire, question, {}).rows != [(None,)]:
             connection.prepare_threshold = _NAMED_AFTER
 
     def stop_preparing(self, error: psycopg.Error) -> None:
-        """Give no more names, for they are not kept, or are others' too."""
+        """Give no more names, for they are not kept."""
         log.warning("PostgreSQL does not keep the names of prepared statements (%s): a pooler is in between.  The "
                     "store goes on without; write ?prepare=false into its URL, or prepare=False", _first_line(error))
         self.may_prepare = lambda: False
@@ -119,9 +110,9 @@ _NAMED_AFTER: Final = 5
 """How often a statement is sent in full before it gets a name: psycopg's default."""
 
 
-def _bounded(kind: type[psycopg.Connection[Any]]) -> type[Bounded]:
+def _own(kind: type[psycopg.Connection[Any]]) -> type[Own]:
     """Return a class that connects as the application's own does."""
-    return Bounded if kind is psycopg.Connection else type("Bounded", (Bounded, kind), {})
+    return Own if kind is psycopg.Connection else type("Own", (Own, kind), {})
 
 
 def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, durable: bool,
@@ -132,7 +123,8 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     settings = {"statement_timeout": f"{timeout * 1000:.0f}", **({} if durable else {"synchronous_commit": "off"})}
     place = Place(_conninfo_of(conn, ssl_ca), partial(_kind_of, conn), lambda: prepare and _may_prepare(conn),
                   connect_timeout, timeout, settings)
-    own = Pool(Kind(place.connect, is_free, psycopg.Connection.close, psycopg.Connection.close), pool_size, timeout)
+    close = psycopg.Connection.close
+    own = Pool(Kind(place.connect, is_at_rest, is_cut, close, close), pool_size, timeout)
     # A single connection only tells the place: other threads of the application may be in a transaction on it at any
     # moment, and whoever looks first and sends then does so too late.
     return own if isinstance(conn, (str, psycopg.Connection)) else Lent(_lender(conn, connect_timeout), own)
@@ -195,7 +187,7 @@ def _lender(pool: Any, patience: float) -> Lender[psycopg.Connection[Any]]:
             connection: psycopg.Connection[Any] = pool.getconn(timeout=patience)
         except psycopg.Error as error:
             raise StoreUnavailable(f"no connection to PostgreSQL: {_first_line(error)}") from error
-        if connection.autocommit and is_free(connection):
+        if connection.autocommit and is_at_rest(connection) and not is_cut(connection):
             return connection
         pool.putconn(connection)
         return None
@@ -203,16 +195,16 @@ def _lender(pool: Any, patience: float) -> Lender[psycopg.Connection[Any]]:
     return Lender(lend, pool.putconn, psycopg.Connection.close, getattr(pool, "drain", pool.check))
 
 
-def is_free(connection: psycopg.Connection[Any]) -> bool:
+def is_at_rest(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the connection is open and no transaction is under way on it."""
-    idle = not connection.closed and connection.info.transaction_status == TransactionStatus.IDLE
-    return idle and not _is_cut(connection)
+    return connection.pgconn.transaction_status == TransactionStatus.IDLE
 
 
-def _is_cut(connection: psycopg.Connection[Any]) -> bool:
+def is_cut(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the server has ended the connection; other things it says unasked are taken in on the way."""
     try:
-        while is_readable(connection.pgconn.socket):
+        ear = connection.wire.ear if isinstance(connection, Own) else Ear(connection.pgconn.socket)
+        while ear.hears():
             connection.pgconn.consume_input()
     except psycopg.Error:
         return True
@@ -221,30 +213,32 @@ def _is_cut(connection: psycopg.Connection[Any]) -> bool:
 
 def send(connection: psycopg.Connection[Any], text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
-    cursor = _Cursor(connection, row_factory=tuple_row)
     try:
-        cursor.execute(text, arguments, binary=True)
-        has_rows = cursor.pgresult is not None and cursor.pgresult.nfields > 0
-        return Result(cursor.rowcount, cursor.fetchall() if has_rows else [])
+        if isinstance(connection, Own):
+            name = connection.names.get(text) or _name(connection, text)
+            return ask(connection.wire, text, arguments, name)
+        return ask(wire_of(connection, None), text, arguments)
     except psycopg.Error as error:
         raise StatementFailed(_fault(connection, error), _first_line(error)) from error
 
 
-def in_transaction(connections: Connections, action: Callable[[Any], _T]) -> _T:
-    """Call `action` with a cursor in a transaction, for changes of the table itself."""
+def in_transaction(connections: Connections, action: Callable[[Send], _T]) -> _T:
+    """Call `action` in a transaction, with what sends a statement, for changes of the table itself."""
     def work(connection: psycopg.Connection[Any]) -> _T:
-        with connection.transaction():
-            return action(_Cursor(connection, row_factory=tuple_row))
+        send(connection, "BEGIN", {})
+        result = action(partial(send, connection))
+        send(connection, "COMMIT", {})
+        return result
 
     try:
-        return use_twice(connections, work, psycopg.Error)
-    except psycopg.Error as error:
-        raise StoreUnavailable(f"the table could not be set up: {_first_line(error)}") from error
+        return use_twice(connections, work, StatementFailed)
+    except StatementFailed as failure:
+        raise StoreUnavailable(f"the table could not be set up: {failure}") from failure.__cause__
 
 
 def _fault(connection: psycopg.Connection[Any], error: psycopg.Error) -> Fault:
     state = error.sqlstate or ""
-    if isinstance(error, _NO_NAMES) and isinstance(connection, Bounded):
+    if isinstance(error, errors.InvalidSqlStatementName) and isinstance(connection, Own):
         connection.place.stop_preparing(error)
         return Fault.WRONG_ROLE
     if connection.closed or state.startswith("08") or state in ("57P01", "57P02", "57P03"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...errors import ConfigurationError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _INSERT = """
 INSERT INTO {table} ({key}, data, version, created, modified, accessed, expires, {user}, recent)
-VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, {mark})
+VALUES (%(key)s, %(data)s, %(version)s, %(created)s, %(modified)s, %(accessed)s, %(expires)s, %(owner)s, %(mark)s)
 ON CONFLICT ({key}) DO UPDATE SET data = excluded.data, version = excluded.version, created = excluded.created,
     modified = excluded.modified, accessed = excluded.accessed, expires = excluded.expires, {user} = excluded.{user},
     recent = excluded.recent
@@ -84,7 +84,7 @@ class PostgresSessionStore(SQLSessionStore):
     URL_OPTIONS: ClassVar = frozenset(_LIBPQ.split())
 
     _quote = '"'
-    _parts: ClassVar = {"mark": "int8send(%(version)s::bigint)", "marked": "int8send(%(version)s::bigint) || recent"}
+    _parts: ClassVar = {"marked": "%(mark)s || recent"}
     _shapes = _SHAPES
     _comment = "COMMENT ON TABLE {table} IS '{comment}'"
 
@@ -118,18 +118,18 @@ class PostgresSessionStore(SQLSessionStore):
 
         Raises `ConfigurationError` if the table is not ours.
         """
-        self._driver.in_transaction(self._connections, lambda cursor: self._set_up(cursor, drop))
+        self._driver.in_transaction(self._connections, lambda send: self._set_up(send, drop))
 
-    def _set_up(self, cursor: Any, drop: bool) -> None:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [zlib.crc32(self._table.encode())])
-        found = self._found(lambda statement, arguments: cursor.execute(statement, arguments).fetchall())
+    def _set_up(self, send: Callable[[str, Mapping[str, Any]], Result], drop: bool) -> None:
+        send(f"SELECT pg_advisory_xact_lock({zlib.crc32(self._table.encode())})", {})
+        found = self._found(lambda statement, arguments: send(statement, arguments).rows)
         if drop and found.schema:
-            cursor.execute(f"DROP TABLE {self._table}")
+            send(f"DROP TABLE {self._table}", {})
             found = Found(0)
         for statement in [statement for step in _STEPS[found.schema:] for statement in step]:
-            cursor.execute(statement.format(table=self._table, key='"key"', user='"user"'))
+            send(statement.format(table=self._table, key='"key"', user='"user"'), {})
         if found.schema < len(_STEPS) or not found.is_marked:
-            cursor.execute(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
+            send(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))), {})
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "purge": _PURGE, "table": _TABLE}

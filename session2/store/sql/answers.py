@@ -21,11 +21,17 @@ def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -
     except (IndexError, TypeError, ValueError):
         fits = False
     if not fits:
-        raise StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
+        raise mixed_up()
+
+
+def mixed_up() -> StatementFailed:
+    """Return the error to raise for an answer to another question."""
+    return StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
 
 
 def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
-    return all(text(row[0]) == arguments["key"] for row in result.rows) and len(result.rows) <= 1
+    rows = result.rows
+    return not rows or (len(rows) == 1 and text(rows[0][0]) == arguments["key"])
 
 
 def _is_a_page(result: Result, arguments: Mapping[str, Any]) -> bool:

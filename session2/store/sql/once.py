@@ -18,6 +18,11 @@ BYTES = 8
 """What each of them takes in the column ``recent``, the newest first."""
 
 
+def written(version: int) -> bytes:
+    """Return a version as the rows remember it."""
+    return version.to_bytes(BYTES, "big")
+
+
 class AnswerLost(StoreUnavailable):
     """The connection broke after a change was sent: it may or may not have been carried out."""
 

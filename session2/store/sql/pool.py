@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from ...forks import Birthplace, PerProcess
 from ...mutex import Places
@@ -28,24 +29,27 @@ class Kind(Generic[C]):
     """What a pool must know of a kind of connection."""
 
     connect: Callable[[], C]
-    is_usable: Callable[[C], bool]
-    """Whether the connection is open and nothing is under way on it."""
+    is_at_rest: Callable[[C], bool]
+    """Whether, as far as is known here, the connection is open and nothing is under way on it."""
+    is_cut: Callable[[C], bool]
+    """Whether the server has ended the connection meanwhile, or said what nobody asked for."""
     close: Callable[[C], object]
     drop: Callable[[C], object]
     """Close without another word: nobody knows what the server would answer to it."""
 
 
-class _Idle(NamedTuple):
-    connection: Any
+@dataclass
+class _Pooled(Generic[C]):
+    connection: C
     made: float
-    since: float
+    idle_since: float
 
 
 class _Kept:
     """The connections of one process: each of the places has one, or none."""
 
     def __init__(self, size: int) -> None:
-        self.idle: list[_Idle | None] = [None] * size
+        self.idle: list[_Pooled[Any] | None] = [None] * size
         self.cleared = float("-inf")
         """When the connections there were have been given up; those in use at the time end with their statement."""
 
@@ -71,7 +75,7 @@ class Pool(Generic[C]):
 
         :param fresh: whether to trust only connections made after `clear` was last called; here all are.
         """
-        return self._places.run(lambda place: self._use(place, action), self._patience, self._busy)
+        return self._places.run(partial(self._use, action), self._patience, self._busy)
 
     def clear(self) -> None:
         """Close what nobody uses at the moment, the rest after its statement; the pool may be used again."""
@@ -80,38 +84,39 @@ class Pool(Generic[C]):
 
     renew = clear
 
-    def _use(self, place: int, action: Callable[[C], T]) -> T:
+    def _use(self, action: Callable[[C], T], place: int) -> T:
         kept = self._kept()
-        connection, made = self._take(kept, place)
+        pooled = self._take(kept, place)
         # It is in no list now: whatever interrupts this, nobody gets it again.
         try:
-            result = action(connection)
+            result = action(pooled.connection)
         except BaseException as error:
             if isinstance(error, StatementFailed) and error.fault.leaves_connection:
-                self._give(kept, place, connection, made)
+                self._give(kept, place, pooled)
             else:
-                self._kind.drop(connection)
+                self._kind.drop(pooled.connection)
             raise
-        self._give(kept, place, connection, made)
+        self._give(kept, place, pooled)
         return result
 
-    def _take(self, kept: _Kept, place: int) -> tuple[C, float]:
+    def _take(self, kept: _Kept, place: int) -> _Pooled[C]:
         idle, kept.idle[place] = kept.idle[place], None
         if idle is not None:
-            is_recent = time.monotonic() - idle.since < _MAX_IDLE and idle.made > kept.cleared
-            if is_recent and self._kind.is_usable(idle.connection):  # the server may have ended it meanwhile
-                return idle.connection, idle.made
+            is_recent = time.monotonic() - idle.idle_since < _MAX_IDLE and idle.made > kept.cleared
+            if is_recent and not self._kind.is_cut(idle.connection):
+                return idle
             self._kind.close(idle.connection)
         made = time.monotonic()
-        return self._kind.connect(), made
+        return _Pooled(self._kind.connect(), made, made)
 
-    def _give(self, kept: _Kept, place: int, connection: C, made: float) -> None:
-        if made <= kept.cleared:
-            self._kind.close(connection)
-        elif self._kind.is_usable(connection):
-            kept.idle[place] = _Idle(connection, made, time.monotonic())
+    def _give(self, kept: _Kept, place: int, pooled: _Pooled[C]) -> None:
+        if pooled.made <= kept.cleared:
+            self._kind.close(pooled.connection)
+        elif self._kind.is_at_rest(pooled.connection):
+            pooled.idle_since = time.monotonic()
+            kept.idle[place] = pooled
         else:
-            self._kind.drop(connection)
+            self._kind.drop(pooled.connection)
 
     def _close_idle(self, place: int) -> None:
         kept = self._kept()

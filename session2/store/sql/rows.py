@@ -19,8 +19,8 @@ def text(value: Any) -> str:
 
 
 def record_of(row: Sequence[Any]) -> Record:
-    """Return the record of a row; `ValueError` if it is damaged."""
-    data, created, modified, accessed, expires, user, version = row
+    """Return the record of a row, of which the first is the key; `ValueError` if it is damaged."""
+    _, data, created, modified, accessed, expires, user, version = row
     if isinstance(data, str) or isinstance(user, str):
         raise StoreUnavailable("the connection converts binary columns to text; lend one without converters of its own")
     try:

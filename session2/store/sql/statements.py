@@ -14,8 +14,8 @@ def statements(table: str, quote: str, parts: Mapping[str, str], own: Mapping[st
 
     :param table: the table's name, quoted.
     :param quote: what identifiers are quoted with.
-    :param parts: what each database writes in its way: ``mark``, the version written as bytes, and ``marked``, these
-        bytes before those of ``recent``.
+    :param parts: what each database writes in its way: ``marked``, the version as bytes before those of ``recent``,
+        and ``record``, if a record is not asked for column by column.
     """
     names = {"table": table, "key": quoted("key", quote), "user": quoted("user", quote)}
     filled = {name: text.format(**names) for name, text in {**_PARTS, **parts}.items()}
@@ -24,13 +24,13 @@ def statements(table: str, quote: str, parts: Mapping[str, str], own: Mapping[st
 
 
 _PARTS: Final = {
-    "columns": "data, created, modified, accessed, expires, {user}, version",
+    "record": "{key}, data, created, modified, accessed, expires, {user}, version",
     "is_live": "(expires IS NULL OR expires > %(now)s)",
     "is_session": "left({key}, 5) <> %(lock)s AND substring(data FROM 1 FOR 9) <> %(trace)s",
 }
 
 _STATEMENTS: Final = {
-    "read": "SELECT {key}, {columns} FROM {table} WHERE {key} = %(key)s",
+    "read": "SELECT {record} FROM {table} WHERE {key} = %(key)s",
     "standing": "SELECT {key}, version, recent, expires FROM {table} WHERE {key} = %(key)s",
     "replace": """UPDATE {table} SET data = %(data)s, version = %(version)s, created = %(created)s,
         modified = %(modified)s, accessed = %(accessed)s, expires = %(expires)s, {user} = %(owner)s,
@@ -41,10 +41,10 @@ _STATEMENTS: Final = {
     "stands": "SELECT {key} FROM {table} WHERE {key} = %(key)s AND {is_live}",
     "remove": "DELETE FROM {table} WHERE {key} = %(key)s",
     "remove_version": "DELETE FROM {table} WHERE {key} = %(key)s AND version = %(expected)s",
-    "page": "SELECT {key}, {columns} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",
-    "page_of_user": """SELECT {key}, {columns} FROM {table} WHERE {user} = %(owner)s AND {key} > %(after)s
+    "page": "SELECT {record} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(page)s",
+    "page_of_user": """SELECT {record} FROM {table} WHERE {user} = %(owner)s AND {key} > %(after)s
         ORDER BY {key} LIMIT %(page)s""",
-    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(last)s",
+    "next_hour": "SELECT min(expires_hour) FROM {table} WHERE expires_hour > %(hour)s AND expires_hour <= %(until)s",
     "stride": """SELECT max({key}) FROM
         (SELECT {key} FROM {table} WHERE {key} > %(after)s ORDER BY {key} LIMIT %(stride)s) AS stride""",
     "delete_unused": """DELETE FROM {table} WHERE {key} > %(after)s AND {key} <= %(last)s

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, TypeAlias, TypeGuard
 
 from ...errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from ...patience import pauses
@@ -16,7 +17,7 @@ from ..base import SessionStore
 from ..records import checked_key
 from ..versions import new_version
 from .answers import check_answer
-from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing
+from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing, written
 from .results import Connections, Fault, Result, StatementFailed
 from .rows import record_of, text
 from .statements import statements
@@ -103,18 +104,18 @@ class SQLSessionStore(SessionStore):
 
     def read(self, key: str) -> Record | None:
         rows = self._execute("read", key=checked_key(key)).rows
-        return next((record for _, record in self._records(rows)), None)
+        return self._live(key, rows[0]) if rows else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         version = new_version()
-        values = {"key": checked_key(key), "data": record.data, "version": version, "created": record.created,
-                  "modified": record.modified, "accessed": record.accessed, "expires": record.expires,
-                  "owner": _user_bytes(record.user), "now": self.clock()}
+        values = {"key": checked_key(key), "data": record.data, "version": version, "mark": written(version),
+                  "created": record.created, "modified": record.modified, "accessed": record.accessed,
+                  "expires": record.expires, "owner": _user_bytes(record.user), "now": self.clock()}
         if expected is None:
             done = applied(lambda: self._insert_row(values),
                            lambda: fate_of_insert(self._standing(key), version, is_lock(key)))
         else:
-            done = isinstance(expected, int) and applied(
+            done = _is_version(expected) and applied(
                 lambda: self._execute("replace", expected=expected, **values).changed > 0,
                 lambda: fate_of_replacement(self._standing(key), version, expected))
         if not done:
@@ -132,7 +133,7 @@ class SQLSessionStore(SessionStore):
         if expected is None:
             self._execute("remove", key=key)
             return
-        done = isinstance(expected, int) and applied(
+        done = _is_version(expected) and applied(
             lambda: self._execute("remove_version", key=key, expected=expected).changed > 0,
             lambda: fate_of_removal(self._standing(key), expected))
         if not done and self.read(key) is not None:
@@ -189,21 +190,20 @@ class SQLSessionStore(SessionStore):
     def _pages(self, statement: str, **arguments: Any) -> Iterator[tuple[str, Record]]:
         after = ""
         while rows := self._execute(statement, after=after, page=_PAGE, **arguments).rows:
-            yield from self._records(rows)
-            after = text(rows[-1][0])
+            for row in rows:
+                after = text(row[0])
+                record = self._live(after, row)
+                if record is not None:
+                    yield after, record
 
-    def _records(self, rows: Iterable[Sequence[Any]]) -> Iterator[tuple[str, Record]]:
-        """Yield the live records of an answer, with their keys."""
-        now = self.clock()
-        for row in rows:
-            key = text(row[0])
-            try:
-                record = record_of(row[1:])
-            except ValueError as error:
-                self._damaged(key, f"its row cannot be read: {error}")
-                continue
-            if record.is_live(now):
-                yield key, record
+    def _live(self, key: str, row: Sequence[Any]) -> Record | None:
+        """Return the record of a row, if it is live and not damaged."""
+        try:
+            record = record_of(row)
+        except ValueError as error:
+            self._damaged(key, f"its row cannot be read: {error}")
+            return None
+        return record if record.is_live(self.clock()) else None
 
     def _purge_unused(self, now: float, batch: int, unused_since: float) -> int:
         return sum(self._strides("delete_unused", batch, now, limit=unused_since))
@@ -225,33 +225,39 @@ class SQLSessionStore(SessionStore):
         To ask for the first one would be short, and slow after a large purge: until the server has cleared the index,
         it passes over all that was deleted.  So the last days are gone through hour by hour.
         """
-        hour = self._next_hour(_LONG_AGO, last - _RECENT)
+        hour = self._number("next_hour", hour=_LONG_AGO, until=last - _RECENT)
         while hour is not None:
             yield hour
-            hour = self._next_hour(hour, last - _RECENT)
+            hour = self._number("next_hour", hour=hour, until=last - _RECENT)
         yield from range(last - _RECENT + 1, last + 1)
-
-    def _next_hour(self, hour: int, last: int) -> int | None:
-        return self._number("next_hour", hour=hour, last=last)
 
     def _number(self, statement: str, **arguments: Any) -> int | None:
         number = self._execute(statement, **arguments).rows[0][0]
         return None if number is None else int(number)
 
     def _execute(self, statement: str, **arguments: Any) -> Result:
-        tried: list[Fault] = []
-        waits = pauses(0.01, 1.28)
-        while True:
-            fresh = not set(tried).isdisjoint(_GIVES_UP_CONNECTIONS)
-            try:
-                return self._connections.use(lambda lent: self._exchange(lent, statement, arguments), fresh)
-            except StatementFailed as failure:
-                self._mend(failure, statement, tried, arguments, waits)
+        exchange = partial(self._exchange, statement, arguments)
+        try:
+            return self._connections.use(exchange)
+        except StatementFailed as failure:
+            return self._exchange_again(failure, exchange, statement, arguments)
 
-    def _exchange(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
+    def _exchange(self, statement: str, arguments: Mapping[str, Any], connection: Any) -> Result:
         result = self._send(connection, self._sql[statement], arguments)
         check_answer(statement, result, arguments)
         return result
+
+    def _exchange_again(self, failure: StatementFailed, exchange: Callable[[Any], Result], statement: str,
+                        arguments: Mapping[str, Any]) -> Result:
+        tried: list[Fault] = []
+        waits = pauses(0.01, 1.28)
+        while True:
+            self._mend(failure, statement, tried, arguments, waits)
+            fresh = any(fault in _GIVES_UP_CONNECTIONS for fault in tried)
+            try:
+                return self._connections.use(exchange, fresh)
+            except StatementFailed as another:
+                failure = another
 
     def _mend(self, failure: StatementFailed, statement: str, tried: list[Fault],
               arguments: Mapping[str, Any], waits: Iterator[float]) -> None:
@@ -298,6 +304,11 @@ def _paced(size: int, seconds: float, most: int) -> int:
     """Return how many rows to delete next, when deleting `size` of them took so long."""
     factor = min(2.0, max(0.25, _BRISK / max(seconds, 1e-6)))
     return max(1, min(most, int(size * factor)))
+
+
+def _is_version(version: Version) -> TypeGuard[int]:
+    """Tell whether it may be the version of a row; one of another store is that of none."""
+    return isinstance(version, int) and version.bit_length() < 64
 
 
 def _user_bytes(user: str | None) -> bytes | None:
