@@ -9,6 +9,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar
 
 _T = TypeVar("_T")
@@ -28,6 +29,9 @@ def _page() -> mmap.mmap | None:
         page.madvise(_WIPE_ON_FORK)
     except (AttributeError, OSError, ValueError):
         return None
+    with suppress(OSError):
+        page.madvise(-1)
+        return None  # some emulators take any advice, and heed none
     return page
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from servers_durus import DurusServer
 
-from session2 import ConfigurationError
+from session2 import ConfigurationError, forks
 from session2.forks import Birthplace, PerProcess
 from session2.store.base import SessionStore
 from session2.store.durus import DurusSessionStore
@@ -211,6 +211,43 @@ def test_what_an_application_lends_is_its_parents(fork: Fork) -> None:
     lent.use(lambda _: in_child(fork, work))
     lent.renew()
     assert renewed == [1]
+
+
+@on_all_forks
+@pytest.mark.parametrize("page", ["wiped", None])
+def test_the_process_id_is_asked_for_once_in_each_process(fork: Fork, page: str | None,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = os.getpid
+    monkeypatch.setattr(os, "getpid", lambda: asked.append(1) or real())
+    if page is None:
+        monkeypatch.setattr(forks, "_mark", None)
+    else:
+        assert forks._mark is not None, "this kernel wipes no page: each use asks anew"
+
+    def work() -> None:
+        asked.clear()
+        assert [forks.pid() for _ in range(9)] == [real()] * 9
+        assert len(asked) == (1 if page else 9)
+
+    forks.pid()
+    asked.clear()
+    assert [forks.pid() for _ in range(9)] == [real()] * 9
+    assert len(asked) == (0 if page else 9)
+    in_child(fork, work)
+
+
+def test_an_emulator_that_takes_any_advice_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Page:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def madvise(self, option: int) -> None:
+            pass
+
+    assert forks._page() is not None
+    monkeypatch.setattr(forks.mmap, "mmap", Page)
+    assert forks._page() is None
 
 
 @on_all_forks

@@ -44,6 +44,7 @@ class LockFile:
     def __init__(self, path: str, like: str, rule: rights.Rule = rights.FOREIGN) -> None:
         self._path, self._like, self._rule = path, like, rule
         self._fd: int | None = None
+        self._found: os.stat_result | None = None
         self._checked = 0.0
 
     def take(self, byte: int) -> int | None:
@@ -64,7 +65,7 @@ class LockFile:
     def abandon(self) -> None:
         """Close what a child inherited: the locks are its parent's, and shall end with that."""
         fd, self._fd = self._fd, None
-        if fd is not None:
+        if fd is not None and self._is_ours(fd):  # what was forked in C may have closed it, and opened another file
             os.close(fd)
 
     def _take_byte(self, byte: int) -> int | None:
@@ -83,13 +84,22 @@ class LockFile:
             return self._fd
         if self._fd is None or not self._is_in_place(self._fd):
             self._fd = self._open(self._path)
+            self._found = os.fstat(self._fd)
         self._checked = now
         return self._fd
 
     def _is_in_place(self, fd: int) -> bool:
         try:
-            return os.path.samestat(os.lstat(self._path), os.fstat(fd))
+            return self._is_ours(fd) and self._found is not None \
+                and os.path.samestat(os.lstat(self._path), self._found)
         except FileNotFoundError:
+            return False
+
+    def _is_ours(self, fd: int) -> bool:
+        """Tell whether it is the file that was opened."""
+        try:
+            return self._found is not None and os.path.samestat(os.fstat(fd), self._found)
+        except OSError:
             return False
 
     def _take_file(self, byte: int) -> int | None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,22 @@ def test_a_lock_does_not_outlive_its_holder_in_a_child(tmp_path: Path, fork: Cal
     os.waitpid(parent, 0)
     assert site.is_free(site.two)
     os.close(end)
+
+
+def test_a_child_that_closed_what_it_inherited_keeps_what_it_opened(site: Site) -> None:
+    with site.take(site.one):
+        child = fork_in_c()
+        if not child:
+            inherited = [int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2]
+            for fd in inherited:
+                with suppress(OSError):
+                    os.close(fd)
+            opened = [os.open(os.devnull, os.O_RDONLY) for _ in inherited]
+            was_free = site.is_free(site.one)
+            for fd in opened:
+                os.fstat(fd)
+            os._exit(was_free)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_lease_that_nobody_has_any_more_is_no_lock(site: Site) -> None:

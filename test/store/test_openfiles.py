@@ -111,11 +111,14 @@ def test_a_child_opens_its_own(store: DirectorySessionStore, fork: Callable[[], 
     version = store.write(key_of(1), record_at(NOW), None)
     for _ in range(2):
         read(store)
-    kept = next(iter(store._files._files.values()))
+    (path, kept), = store._files._files.items()
     child = fork()
     if not child:
-        taken = store._files.take(next(iter(store._files._files)))
+        os.close(kept.fd)  # as daemons do
+        assert os.open(os.devnull, os.O_RDONLY) == kept.fd
+        taken = store._files.take(path)
         store.write(key_of(1), record_at(NOW, b"of the child"), version)
+        os.fstat(kept.fd)
         os._exit(taken is not None)
     assert os.waitpid(child, 0)[1] == 0
     assert read(store).data == b"of the child"

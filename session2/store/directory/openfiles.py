@@ -21,6 +21,11 @@ class OpenFile(NamedTuple):
     identity: tuple[int, int] | None = None
     """Which file it is, once somebody asked."""
 
+    def close(self) -> None:
+        """Close it; what was inherited is left alone, for its number may be another file's by now."""
+        if self.pid == forks.pid():
+            os.close(self.fd)
+
 
     def is_found(self, path: str) -> bool:
         """Tell whether the path still leads here, as far as is known; OSError if it leads nowhere."""
@@ -37,10 +42,7 @@ class OpenFiles:
     def take(self, path: str) -> OpenFile | None:
         """Return the file if it is open, for the caller alone; it is one that was there when it was last read."""
         file = self._files.pop(path, None)
-        if file is not None and file.pid != forks.pid():
-            os.close(file.fd)
-            return None
-        return file
+        return file if file is not None and file.pid == forks.pid() else None
 
     def take_found(self, path: str) -> OpenFile | None:
         """Return the file if it is open, and is the one that is found there now; OSError if none is."""
@@ -66,18 +68,18 @@ class OpenFiles:
             other = self._oldest()
         self._files[path] = file
         if other is not None:
-            os.close(other.fd)
+            other.close()
 
     def drop(self, path: str) -> None:
         """Close the file if it is open: another one takes its place."""
         file = self._files.pop(path, None)
         if file is not None:
-            os.close(file.fd)
+            file.close()
 
     def close(self) -> None:
         """Close all files."""
         while (file := self._oldest()) is not None:
-            os.close(file.fd)
+            file.close()
 
     def _oldest(self) -> OpenFile | None:
         try:
