@@ -128,12 +128,20 @@ def tables() -> dict[str, dict[str, list[int]]]:
 
 def main() -> None:
     """Print the tables as Markdown."""
+    import counting_adapters as adapters
+
     for name, rows in tables().items():
         print(f"| {name} | " + " | ".join(f"{kind}, {mode}" for kind in KINDS for mode in MODES) + " |")
         print("|---" * (1 + len(KINDS) * len(MODES)) + "|")
         for store, numbers in rows.items():
             print(f"| {store} | " + " | ".join(map(str, numbers)) + " |")
         print()
+    print("| through an adapter | look, merge | look, lock | change, merge | change, lock |")
+    print("|---|---|---|---|---|")
+    out = sys.stdout  # Quixote puts another in its place
+    for adapter in adapters.ADAPTERS:
+        print(f"| {adapter} | " + " | ".join(
+            str(adapters.calls_through(adapter, kind, mode)) for kind in KINDS[:2] for mode in MODES) + " |", file=out)
 
 
 if __name__ == "__main__":

@@ -178,8 +178,8 @@ class Connection:
     close = use
 
 
-KIND: Kind[Connection] = Kind(Connection, lambda connection: connection.use() is None, Connection.close,
-                              Connection.close)
+KIND: Kind[Connection] = Kind(Connection, lambda connection: connection.use() is None, lambda connection: False,
+                              Connection.close, Connection.close)
 
 
 @on_all_forks

@@ -1,0 +1,105 @@
+"""What a request costs through an adapter: functions of session2 and of the adapter that are called."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import cherrypy
+import quixote
+import quixote.publish
+from counting import calls
+from quixote.directory import Directory
+from quixote.publish import Publisher
+from quixote.wsgi import QWIP
+
+from session2 import DictSession, SessionManager
+from session2.store.volatile import VolatileSessionStore
+from session2_cherrypy import StoreSession
+
+
+def begin(session: Any) -> None:
+    session["count"] = 0
+
+
+def look(session: Any) -> None:
+    session["count"]
+
+
+def change(session: Any) -> None:
+    session["count"] += 1
+
+
+PAGES = {"begin": begin, "look": look, "change": change}
+
+
+class Visitor:
+    """A browser without HTTP: it calls a WSGI application."""
+
+    def __init__(self, application: Callable[..., Any]) -> None:
+        self._application = application
+        self._cookie = ""
+
+    def visit(self, page: str) -> None:
+        body = self._application(self._environ(f"/{page}"), self._answer)
+        b"".join(body)
+        if hasattr(body, "close"):
+            body.close()
+
+    def _environ(self, path: str) -> dict[str, Any]:
+        environ = {"REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "PATH_INFO": path, "QUERY_STRING": "",
+                   "SERVER_NAME": "localhost", "SERVER_PORT": "80", "SERVER_PROTOCOL": "HTTP/1.1",
+                   "REMOTE_ADDR": "192.0.2.1", "HTTP_HOST": "localhost", "wsgi.version": (1, 0),
+                   "wsgi.url_scheme": "http", "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr,
+                   "wsgi.multithread": False, "wsgi.multiprocess": False, "wsgi.run_once": False}
+        return {**environ, "HTTP_COOKIE": self._cookie} if self._cookie else environ
+
+    def _answer(self, status: str, headers: list[tuple[str, str]], _: Any = None) -> None:
+        assert status.startswith("200"), status
+        for name, value in headers:
+            if name.lower() == "set-cookie":
+                self._cookie = value.split(";")[0]
+
+
+def on_cherrypy(mode: str) -> Visitor:
+    """Return a visitor of an application on CherryPy, locked as it is by default, or merging."""
+    class Root:
+        @cherrypy.expose
+        def default(self, page: str) -> str:
+            PAGES[page](cherrypy.session)
+            return "page"
+
+    manager = SessionManager(VolatileSessionStore(), DictSession)
+    settings = {"tools.sessions.on": True, "tools.sessions.storage_class": StoreSession,
+                "tools.sessions.manager": manager, "tools.sessions.clean_freq": 0}
+    if mode == "merge":
+        settings["tools.sessions.locking"] = "explicit"
+    application = cherrypy.Application(Root(), "", {"/": settings})
+    application.log.access_log.disabled = True
+    return Visitor(application)
+
+
+def on_quixote(mode: Any) -> Visitor:
+    """Return a visitor of an application on Quixote."""
+    class Root(Directory):  # type: ignore[misc, unused-ignore]
+        def _q_lookup(self, page: str) -> str:
+            PAGES[page](quixote.get_session())
+            return "page"
+
+    quixote.publish._publisher = None  # it allows one in a process
+    manager = SessionManager(VolatileSessionStore(), DictSession, concurrency=mode)
+    return Visitor(QWIP(Publisher(Root(), session_manager=manager)))
+
+
+ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote}
+
+
+def calls_through(adapter: str, kind: str, mode: str) -> int:
+    """Return how many functions a request calls on the volatile store, once what is done once is done."""
+    visitor, found = ADAPTERS[adapter](mode), []
+    visitor.visit("begin")
+    for _ in range(5):
+        found.append(calls(lambda: visitor.visit(kind)))
+    return min(found)
