@@ -102,6 +102,7 @@ def system_calls_of_request(url: str, kind: str, mode: str) -> Counter[str]:
 
 def _make_requests(url: str, kind: str, mode: str) -> None:
     import os
+    import time
 
     site = Site(url, mode)
     for _ in range(5):
@@ -109,6 +110,7 @@ def _make_requests(url: str, kind: str, mode: str) -> None:
         getattr(site, kind)()
     for _ in range(_TURNS):
         site.prepare(kind)
+        time.sleep(0.002)  # no visitor is back at once
         os.getppid()
         getattr(site, kind)()
         os.getppid()

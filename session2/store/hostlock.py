@@ -29,8 +29,16 @@ _PATIENCE: Final = 10.0
 
 _BUSY: Final = "too many wait for locks; try again"
 
-_POLL: Final = 0.03
+_POLL: Final = 0.002
 """Seconds between two looks at most, whether another process has released a lock."""
+
+_AT_ONCE: Final = 0.0005
+"""Seconds within which another process would not have noticed that a lock was free."""
+
+_MANY: Final = 1000
+
+_TURN: Final = 0.004
+"""Seconds for which a process that has just had a lock leaves it to another one that waits."""
 
 
 class Bytes(Protocol):
@@ -41,6 +49,12 @@ class Bytes(Protocol):
 
     def give(self, taken: int, byte: int) -> None:
         """Unlock a byte; harmless if it is not locked."""
+
+    def wait(self, byte: int, waits: bool) -> None:
+        """Have other processes know that this one waits for a byte, or that it does no more."""
+
+    def is_awaited(self, byte: int) -> bool:
+        """Tell whether another process waits for a byte."""
 
     def abandon(self) -> None:
         """In a child that was forked: keep nothing open that is the parent's."""
@@ -54,6 +68,12 @@ class NoBytes:
 
     def give(self, taken: int, byte: int) -> None:
         pass
+
+    def wait(self, byte: int, waits: bool) -> None:
+        pass
+
+    def is_awaited(self, byte: int) -> bool:
+        return False
 
     def abandon(self) -> None:
         pass
@@ -69,6 +89,7 @@ class HostLease(Lease):
         self.seconds = seconds
         self.clock = clock
         self.until = 0.0
+        self.yields_until = 0.0
         self._here = here
 
     def check_time(self) -> None:
@@ -147,6 +168,8 @@ class _Here:
         self.lines: dict[int, _Line] = {}
         self.unfenced: set[int] = set()
         """What counts as taken over by whoever has it next."""
+        self.given: dict[int, float] = {}
+        """When locks were released here, of late."""
         self._deserted: deque[_Held] = deque()
         """What leases had that are no more: nobody released them."""
 
@@ -184,7 +207,7 @@ class _Here:
         holder = None if held is None else held()
         taken: int | None
         if holder is None:
-            taken = self._bytes.take(byte)
+            taken = None if byte in self.given and self._is_anothers_turn(lease) else self._bytes.take(byte)
         elif held is not None and holder.until <= holder.clock():
             taken = held.taken
             self.unfenced.add(byte)
@@ -196,6 +219,21 @@ class _Here:
         self.unfenced.discard(byte)
         self._note(lease, taken)
         return True
+
+    def _is_anothers_turn(self, lease: HostLease) -> bool:
+        """Tell whether a lock that was released here just now is to be left to another process for a moment.
+
+        It looks for the lock now and then; if this one took it again at once, that would never find it free.
+        """
+        now = time.monotonic()
+        if not lease.yields_until and now - self.given[lease.byte] < _AT_ONCE:
+            lease.yields_until = now + _TURN
+        return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
+
+    def _note_given(self, byte: int) -> None:
+        if len(self.given) > _MANY:
+            self.given.clear()
+        self.given[byte] = time.monotonic()
 
     def _note(self, lease: HostLease, taken: int) -> None:
         lease.until = lease.clock() + lease.seconds
@@ -210,6 +248,7 @@ class _Here:
             return False
         self._bytes.give(held.taken, byte)
         del self.held[byte]
+        self._note_given(byte)
         if byte in self.lines:
             self.lines[byte].freed.set()
         return True
@@ -248,12 +287,14 @@ class _Here:
         try:
             if not line.first.acquire(timeout=max(end - time.monotonic(), 0)):
                 return False
+            self._bytes.wait(lease.byte, True)
             for _ in attempts(end - time.monotonic(), longest=_POLL, sleep=line.freed.wait):
                 line.freed.clear()
                 if self.alone(lambda: self.take(lease, in_line=True)):
                     return True
             return False
         finally:
+            self._bytes.wait(lease.byte, False)
             try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
                 line.first.release()
             except RuntimeError:  # it is somebody else's

@@ -17,9 +17,13 @@ from ..errors import StoreUnavailable
 from . import rights
 
 _SET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
+_GET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_GETLK", None)
 
 _FLOCK: Final = struct.Struct("@hhqqi0q")
 """``struct flock``: what to do, from where the place counts, the place, its length, and a process id that must be 0."""
+
+_BELLS: Final = 2**32
+"""Where the bytes are by which processes tell each other what they wait for."""
 
 _FLAGS: Final = os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 
@@ -61,6 +65,21 @@ class LockFile:
             os.close(taken)
         else:
             fcntl.fcntl(taken, _SET_LOCK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
+
+    def wait(self, byte: int, waits: bool) -> None:
+        """Have other processes know that this one waits for a byte, or that it does no more."""
+        if _SET_LOCK is not None and self._fd is not None:
+            kind = fcntl.F_RDLCK if waits else fcntl.F_UNLCK  # any number may have it
+            with suppress(OSError):
+                fcntl.fcntl(self._fd, _SET_LOCK, _FLOCK.pack(kind, os.SEEK_SET, _BELLS + byte, 1, 0))
+
+    def is_awaited(self, byte: int) -> bool:
+        """Tell whether another process waits for a byte."""
+        if _GET_LOCK is None or self._fd is None:
+            return False
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _BELLS + byte, 1, 0)
+        answer = fcntl.fcntl(self._fd, _GET_LOCK, asked)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def abandon(self) -> None:
         """Close what a child inherited: the locks are its parent's, and shall end with that."""

@@ -281,3 +281,24 @@ def test_interruptions_leave_no_lock(tmp_path: Path) -> None:
     program = [sys.executable, "-c", INTERRUPTED, str(tmp_path / "locks"), str(tmp_path)]
     done = subprocess.run(program, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_who_takes_a_lock_again_and_again_leaves_it_to_another_process(tmp_path: Path) -> None:
+    site, got = Site(tmp_path), threading.Event()
+
+    def wait() -> None:
+        with site.two.acquire(KEY, 60, 60, site.clock):
+            got.set()
+
+    lease, turns = site.take(site.one), 0
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not got.is_set():
+        lease.release()
+        lease = site.one.acquire(KEY, 60, 60, site.clock)
+        turns += 1
+    lease.release()
+    waiting.join()
+    assert turns < 200, "it was hardly ever free at the moment when the other one looked"
+    assert site.is_free(site.one)
+    assert site.is_free(site.two)
