@@ -26,7 +26,7 @@ from sql_cases import KEY, SQLTests
 import session2.store
 from session2 import ConfigurationError
 from session2.session import ties
-from session2.store.postgres.protocol import Wire, _answer
+from session2.store.postgres.driver import Wire, _answer
 from session2.store.postgres.store import _STEPS, PostgresSessionStore
 from session2.store.sql.results import StatementFailed
 from session2.store.sql.store import SQLSessionStore

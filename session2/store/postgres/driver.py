@@ -7,19 +7,25 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import make_conninfo
-from psycopg.pq import Conninfo, TransactionStatus
+from psycopg.pq import Conninfo, ExecStatus, Format, TransactionStatus
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...events import log
 from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
-from ..sql.wire import Ear
-from .protocol import Wire, ask, give_name, wire_of
+from ..sql.wire import Ear, is_ready
+from .binary import numbered, rows_of
+
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn, PGresult
+
+_ROWS, _DONE = ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK
+_BINARY = Format.BINARY
 
 _BUSY = (errors.SerializationFailure, errors.DeadlockDetected)
 _NO_TABLE = (errors.UndefinedTable, errors.UndefinedColumn)
@@ -29,6 +35,20 @@ _T = TypeVar("_T")
 
 Send: TypeAlias = Callable[[str, Mapping[str, Any]], Result]
 """Sends a statement with its arguments."""
+
+
+class Wire(NamedTuple):
+    """The way to a server, for one exchange after the other."""
+
+    server: PGconn
+    ear: Ear
+    patience: float | None
+    """How many seconds to wait for the server each time; None: as long as it takes."""
+
+
+def _wire_of(connection: psycopg.Connection[Any], patience: float | None) -> Wire:
+    """Return the way to the server that a connection leads to."""
+    return Wire(connection.pgconn, Ear(connection.pgconn.socket), patience)
 
 
 class Own(psycopg.Connection[Any]):
@@ -55,7 +75,9 @@ def _name(connection: Own, text: str) -> bytes | None:
     if connection.prepare_threshold is None or connection.sent[text] <= connection.prepare_threshold:
         return None
     name = f"session2_{secrets.token_hex(8)}".encode()
-    give_name(connection.wire, text, name)
+    statement = numbered(text)
+    connection.wire.server.send_prepare(name, statement.text, statement.types)
+    _answer(connection.wire)
     connection.names[text] = name
     return name
 
@@ -77,7 +99,7 @@ class Place:
             connection = _own(self.kind()).connect(
                 self.conninfo(), autocommit=True, client_encoding="UTF8", prepare_threshold=None,
                 connect_timeout=max(1, round(self.connect_timeout)))
-            connection.place, connection.wire = self, wire_of(connection, self.connect_timeout)
+            connection.place, connection.wire = self, _wire_of(connection, self.connect_timeout)
             connection.names, connection.sent = {}, Counter()
             if self.may_prepare():
                 self._greet(connection)
@@ -96,7 +118,7 @@ class Place:
         calls = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in self.settings.items())
         pid = connection.info.backend_pid
         question = f"SELECT CASE pg_backend_pid() WHEN {pid} THEN ARRAY[{calls}] END"
-        if ask(connection.wire, question, {}).rows != [(None,)]:
+        if _ask(connection.wire, question, {}).rows != [(None,)]:
             connection.prepare_threshold = _NAMED_AFTER
 
     def stop_preparing(self, error: psycopg.Error) -> None:
@@ -216,8 +238,8 @@ def send(connection: psycopg.Connection[Any], text: str, arguments: Mapping[str,
     try:
         if isinstance(connection, Own):
             name = connection.names.get(text) or _name(connection, text)
-            return ask(connection.wire, text, arguments, name)
-        return ask(wire_of(connection, None), text, arguments)
+            return _ask(connection.wire, text, arguments, name)
+        return _ask(_wire_of(connection, None), text, arguments)
     except psycopg.Error as error:
         raise StatementFailed(_fault(connection, error), _first_line(error)) from error
 
@@ -234,6 +256,53 @@ def in_transaction(connections: Connections, action: Callable[[Send], _T]) -> _T
         return use_twice(connections, work, StatementFailed)
     except StatementFailed as failure:
         raise StoreUnavailable(f"the table could not be set up: {failure}") from failure.__cause__
+
+
+def _ask(wire: Wire, text: str, arguments: Mapping[str, Any], name: bytes | None = None) -> Result:
+    """Send a statement and return its result; `psycopg.Error` if there is none.
+
+    :param name: the name that the server knows the statement by, if it has one.
+    """
+    statement, server = numbered(text), wire.server
+    values = []
+    for argument, write in zip(statement.names, statement.writers, strict=True):
+        value = arguments[argument]
+        values.append(None if value is None else write(value))
+    formats = [_BINARY] * len(values)
+    if name is None:
+        server.send_query_params(statement.text, values, statement.types, formats, _BINARY)
+    else:
+        server.send_query_prepared(name, values, formats, _BINARY)
+    answer = _answer(wire)
+    rows = rows_of(answer)
+    return Result(len(rows) if answer.status == _ROWS else answer.command_tuples or 0, rows)
+
+
+def _answer(wire: Wire) -> PGresult:
+    """Return what the server answers, when it has been read whole."""
+    server, ear, patience = wire
+    while server.flush():
+        _expect(is_ready(server.socket, patience), patience)
+        server.consume_input()  # or each side might wait for the other to read
+    answers = []
+    while True:
+        while server.is_busy():
+            _expect(ear.hears(patience), patience)
+            server.consume_input()
+        answer = server.get_result()
+        if answer is None:
+            break
+        answers.append(answer)
+    if len(answers) != 1:
+        raise StatementFailed(Fault.MIXED_UP, f"one statement was sent, {len(answers)} answers came")
+    if answers[0].status not in (_ROWS, _DONE):
+        raise errors.error_from_result(answers[0])
+    return answers[0]
+
+
+def _expect(came: bool, patience: float | None) -> None:
+    if not came:
+        raise psycopg.OperationalError(f"the server did not answer within {patience:g} s")
 
 
 def _fault(connection: psycopg.Connection[Any], error: psycopg.Error) -> Fault:
