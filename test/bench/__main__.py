@@ -1,8 +1,9 @@
 """``make bench``: sessions against the raw work and against CherryPy's own, interleaved in one run.
 
-Every case does the same two things with an existing session of about 1 KB: *change* (load it, read three values, change
-one, save it) and *read* (load it, read three values, finish the request).  The cases of a group take turns in short
-rounds; what is printed are medians of the ratios within one round, so that a noisy machine disturbs all alike.
+Every case does the same two things with an existing session: *change* (load it, read three values, change one, save it)
+and *read* (load it, read three values, finish the request).  The cases of a group take turns in short rounds; what is
+printed are medians of the ratios within one round, so that a noisy machine disturbs all alike.  Of several threads or
+processes each has a session of its own, and what counts is what they do together.
 """
 
 from __future__ import annotations
@@ -11,56 +12,68 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import databases  # the folder of this script is on the path
-from cases import Case, groups
+from cases import Case, groups, set_size
+from workers import Team
 
-ROUNDS, SECONDS = 15, 0.1
-
-
-def rate(cycle: Callable[[], None]) -> float:
-    """Return cycles per second, measured for about `SECONDS`."""
-    count, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < SECONDS:
-        for _ in range(20):
-            cycle()
-        count += 20
-    return count / spent
+ROUNDS = 15
 
 
-def measure(cases: list[Case], rounds: int) -> list[tuple[str, float, float]]:
+def measure(teams: list[Team], rounds: int) -> list[tuple[str, float, float]]:
     """Return for each case its name and the median ratio to the first one, for changes and for reads."""
-    for case in cases:
-        rate(case.change)
-    changes: list[list[float]] = [[] for _ in cases]
-    reads: list[list[float]] = [[] for _ in cases]
+    for team in teams:
+        team.rate("change")
+    changes: list[list[float]] = [[] for _ in teams]
+    reads: list[list[float]] = [[] for _ in teams]
     for _ in range(rounds):
         for ratios, action in ((changes, "change"), (reads, "read")):
-            rates = [rate(getattr(case, action)) for case in cases]
+            rates = [team.rate(action) for team in teams]
             for column, value in zip(ratios, rates, strict=True):
                 column.append(value / rates[0])
-    return [(case.name, statistics.median(change), statistics.median(read))
-            for case, change, read in zip(cases, changes, reads, strict=True)]
+    return [(team.name, statistics.median(change), statistics.median(read))
+            for team, change, read in zip(teams, changes, reads, strict=True)]
+
+
+def report(cases: list[Case], kind: str, count: int, rounds: int) -> None:
+    """Measure a group and print its lines."""
+    fit = [case for case in cases if kind == "threads" or not case.one_process]
+    teams = [Team(case, kind, count) for case in fit]
+    for name, change, read in measure(teams, rounds) if teams else ():
+        print(f"  {name:32} {change:6.2f} {read:6.2f}")
+    for team in teams:
+        team.dismiss()
+    for case in cases:
+        if case not in fit:
+            print(f"  {case.name:32} left out: for one process only")
+    sys.stdout.flush()
+
+
+def options() -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
+    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, postgres, mysql (default: all)")
+    workers = parser.add_mutually_exclusive_group()
+    workers.add_argument("--threads", type=int, default=1, help="workers of one process (default: 1)")
+    workers.add_argument("--processes", type=int, help="workers, each a process of its own")
+    parser.add_argument("--size", type=int, default=1, help="of a session, in KB (default: 1)")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--where", type=Path, default=Path(__file__).parent, help="a folder on the disk to measure")
+    return parser.parse_args()
 
 
 def main() -> None:
     """Print one table a group."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, postgres, mysql (default: all)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--where", type=Path, default=Path(__file__).parent, help="a folder on the disk to measure")
-    arguments = parser.parse_args()
+    arguments = options()
+    set_size(arguments.size)
+    kind, count = ("processes", arguments.processes) if arguments.processes else ("threads", arguments.threads)
     with tempfile.TemporaryDirectory(dir=arguments.where, prefix=".bench-") as folder:
         for name, make in {**groups(), **databases.groups()}.items():
             if arguments.groups and name not in arguments.groups:
                 continue
-            print(f"\n{name:34} change   read   (times the first line)")
-            for case, change, read in measure(make(Path(folder)), arguments.rounds):
-                print(f"  {case:32} {change:6.2f} {read:6.2f}")
-                sys.stdout.flush()
+            print(f"\n{f'{name} ({kind}: {count}, KB: {arguments.size})':34} change   read   (times the first line)")
+            report(make(Path(folder)), kind, count, arguments.rounds)
 
 
 if __name__ == "__main__":

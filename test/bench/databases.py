@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import pickle
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pymysql
-from cases import STATE, Case, ours, raw
+from cases import Case, ours, raw
 from peers import beakers, djangos
 from psycopg.conninfo import conninfo_to_dict
 
@@ -20,44 +19,51 @@ from servers_sql import MariaServer, PostgresServer
 
 
 def postgres(folder: Path) -> list[Case]:
-    """A SELECT and an UPDATE that commits itself, by psycopg."""
+    """A SELECT and an UPDATE that commits itself, by psycopg, with a connection for each worker."""
     server = PostgresServer(durable=True)
     atexit.register(server.close)
-    connection = psycopg.connect(server.url, autocommit=True)
-    connection.execute("CREATE TABLE s (key text PRIMARY KEY, data bytea) WITH (fillfactor = 70)")
-    connection.execute("INSERT INTO s VALUES ('k', %s)", [pickle.dumps(STATE)])
 
-    def load() -> bytes:
-        row = connection.execute("SELECT data FROM s WHERE key = %s", ["k"], binary=True).fetchone()
-        assert row is not None
-        return bytes(row[0])
+    def begin(number: int) -> tuple[Callable[[], bytes], Callable[[bytes], object]]:
+        connection = psycopg.connect(server.url, autocommit=True)
+        connection.execute("CREATE TABLE IF NOT EXISTS s (key text PRIMARY KEY, data bytea) WITH (fillfactor = 70)")
+        key = str(number)
+        connection.execute("INSERT INTO s VALUES (%s, '')", [key])
 
-    def save(data: bytes) -> object:
-        return connection.execute("UPDATE s SET data = %s WHERE key = %s", [data, "k"])
+        def load() -> bytes:
+            row = connection.execute("SELECT data FROM s WHERE key = %s", [key], binary=True).fetchone()
+            assert row is not None
+            return bytes(row[0])
+
+        return load, lambda data: connection.execute("UPDATE s SET data = %s WHERE key = %s", [data, key])
 
     place = conninfo_to_dict(server.url)
     names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
-    return [raw("psycopg, SELECT + UPDATE", load, save), *ours("postgres", server.url),
+    return [raw("psycopg, SELECT + UPDATE", begin), *ours("postgres", server.url),
             djangos("db", folder, ENGINE="django.db.backends.postgresql",
                     **{name: place[known] for name, known in names.items()}),
             beakers("ext:database", folder, url=server.url.replace("postgresql:", "postgresql+psycopg:"))]
 
 
 def mysql(folder: Path) -> list[Case]:
-    """A SELECT and an UPDATE that commits itself, by PyMySQL."""
+    """A SELECT and an UPDATE that commits itself, by PyMySQL, with a connection for each worker."""
     server = MariaServer(durable=True)
     atexit.register(server.close)
-    connection = pymysql.connect(**server.arguments, autocommit=True)
 
-    def execute(statement: str, *arguments: Any) -> Any:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, arguments)
-            return cursor.fetchone()
+    def begin(number: int) -> tuple[Callable[[], bytes], Callable[[bytes], object]]:
+        connection = pymysql.connect(**server.arguments, autocommit=True)
 
-    execute("CREATE TABLE s (k varchar(100) PRIMARY KEY, data longblob) ENGINE = InnoDB")
-    execute("INSERT INTO s VALUES ('k', %s)", pickle.dumps(STATE))
-    return [raw("PyMySQL, SELECT + UPDATE", lambda: bytes(execute("SELECT data FROM s WHERE k = %s", "k")[0]),
-                lambda data: execute("UPDATE s SET data = %s WHERE k = %s", data, "k")),
+        def execute(statement: str, *arguments: Any) -> Any:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, arguments)
+                return cursor.fetchone()
+
+        key = str(number)
+        execute("CREATE TABLE IF NOT EXISTS s (k varchar(100) PRIMARY KEY, data longblob) ENGINE = InnoDB")
+        execute("INSERT INTO s VALUES (%s, '')", key)
+        return (lambda: bytes(execute("SELECT data FROM s WHERE k = %s", key)[0]),
+                lambda data: execute("UPDATE s SET data = %s WHERE k = %s", data, key))
+
+    return [raw("PyMySQL, SELECT + UPDATE", begin),
             *ours("mysql", server.url),
             beakers("ext:database", folder, url=server.url.replace("mysql:", "mysql+pymysql:"))]
 

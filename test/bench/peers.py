@@ -9,7 +9,7 @@ from typing import Any
 
 import beaker.session
 import django
-from cases import STATE, Case, look, use
+from cases import Case, by_requests
 from django.conf import settings
 from django.db import connections
 
@@ -24,8 +24,7 @@ def beakers(kind: str, folder: Path, **more: str) -> Case:
         session.save()
         return str(session.id)
 
-    session_id = request(None, lambda session: session.update(STATE))
-    return Case(f"Beaker {kind}", lambda: request(session_id, use), lambda: request(session_id, look))
+    return Case(f"Beaker {kind}", lambda number: by_requests(request), one_process=kind == "memory")
 
 
 class Router:
@@ -62,6 +61,7 @@ def djangos(engine: str, folder: Path, **server: object) -> Case:
         from django.core.management import call_command
 
         call_command("migrate", database=database, verbosity=0)
+        connections[database].close()  # before a fork: each worker opens its own
     store = import_module(f"django.contrib.sessions.backends.{engine}").SessionStore
 
     def request(key: str | None, page: Callable[[Any], None]) -> str:
@@ -72,5 +72,4 @@ def djangos(engine: str, folder: Path, **server: object) -> Case:
             session.save()
         return str(session.session_key)
 
-    key = request(None, lambda session: session.update(STATE))
-    return Case(f"Django {engine}", lambda: request(key, use), lambda: request(key, look))
+    return Case(f"Django {engine}", lambda number: by_requests(request), one_process=engine == "cache")

@@ -1,0 +1,64 @@
+"""Those who do the work that is measured: threads or processes, each with a session of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from cases import Case
+
+SECONDS = 0.1
+KINDS: dict[str, Callable[..., threading.Thread | multiprocessing.process.BaseProcess]] = {
+    "threads": threading.Thread, "processes": multiprocessing.get_context("fork").Process}
+
+
+def rate(cycle: Callable[[], object]) -> float:
+    """Return cycles per second, measured for about `SECONDS`."""
+    count, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < SECONDS:
+        for _ in range(10):
+            cycle()
+        count += 10
+    return count / spent
+
+
+def work(case: Case, number: int, pipe: Connection) -> None:
+    """Answer the name of an action with its rate, until there is none."""
+    with pipe, contextlib.suppress(EOFError):  # which another's failure ends in
+        actions = case.worker(number)
+        pipe.send("ready")
+        while action := pipe.recv():
+            pipe.send(rate(getattr(actions, action)))
+
+
+class Team:
+    """The workers of one case.  They wait at their pipes while other cases have their turn."""
+
+    def __init__(self, case: Case, kind: str, count: int) -> None:
+        self.name = case.name
+        self._pipes = [self._hire(case, kind, number) for number in range(count)]
+
+    @staticmethod
+    def _hire(case: Case, kind: str, number: int) -> Connection:
+        ours, theirs = multiprocessing.Pipe()
+        KINDS[kind](target=work, args=(case, number, theirs), daemon=True).start()
+        if kind == "processes":
+            theirs.close()  # so that the end of a worker that failed is noticed
+        ours.recv()  # one after another: the first session of some peers creates their tables
+        return ours
+
+    def rate(self, action: str) -> float:
+        """Start all at once; return how much they did together."""
+        for pipe in self._pipes:
+            pipe.send(action)
+        return sum(pipe.recv() for pipe in self._pipes)
+
+    def dismiss(self) -> None:
+        """Let the workers end."""
+        for pipe in self._pipes:
+            pipe.send(None)
+            pipe.close()
