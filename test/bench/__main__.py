@@ -11,24 +11,12 @@ import argparse
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import databases  # the folder of this script is on the path
-from cases import Case, groups
+from cases import Case, groups, rate
 
-ROUNDS, SECONDS = 15, 0.1
-
-
-def rate(cycle: Callable[[], None]) -> float:
-    """Return cycles per second, measured for about `SECONDS`."""
-    count, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < SECONDS:
-        for _ in range(20):
-            cycle()
-        count += 20
-    return count / spent
+ROUNDS = 15
 
 
 def measure(cases: list[Case], rounds: int) -> list[tuple[str, float, float]]:

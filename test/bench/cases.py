@@ -7,6 +7,7 @@ import os
 import pickle
 import sqlite3
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from session2 import DictSession, SessionManager, from_url
 from session2.store.base import SessionStore
 from session2.testing.fakes import FakeExchange
 
+SECONDS = 0.1
 STATE: dict[str, Any] = {"user": "joe", "n": 0, "basket": [f"article {n}" for n in range(20)], "text": "x" * 600}
 
 
@@ -37,6 +39,16 @@ def use(state: Any) -> None:
 def look(state: Any) -> None:
     """Read three values."""
     state["user"], state["basket"], state["text"]
+
+
+def rate(cycle: Callable[[], object]) -> float:
+    """Return cycles per second, measured for about `SECONDS`."""
+    count, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < SECONDS:
+        for _ in range(20):
+            cycle()
+        count += 20
+    return count / spent
 
 
 def raw(name: str, load: Callable[[], bytes], save: Callable[[bytes], object]) -> Case:
