@@ -3,6 +3,7 @@
 # make test         everything that must hold, in one pytest run; JOBS=4 processes
 # make test-lowest  the same with the lowest version of everything that setup.py allows
 # make bench        how fast the stores are
+# make bench-growth what a request and a purge cost when there are many sessions; ARGS="sqlite --sizes 1000 100000"
 # make bench-http   how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
 # make docs         the documentation as HTML, in build/docs
 # make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
@@ -36,7 +37,7 @@ OLD_CHERRYPY := -W "ignore:'cgi' is deprecated:DeprecationWarning"
 
 ARGS ?=
 
-.PHONY: demo known python help test test-lowest bench bench-http soak docs
+.PHONY: demo known python help test test-lowest bench bench-growth bench-http soak docs
 .DEFAULT_GOAL := demo
 
 demo: known
@@ -63,6 +64,9 @@ test-lowest: .venv-lowest/constraints.txt | .venv/system-packages
 
 bench: .venv/with-all,dev
 	.venv/bin/python test/bench $(ARGS)
+
+bench-growth: .venv/with-all,dev
+	.venv/bin/python test/bench/growth.py $(ARGS)
 
 bench-http: .venv/with-all,dev
 	.venv/bin/python test/bench/http $(ARGS)

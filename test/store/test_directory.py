@@ -21,7 +21,7 @@ from session2.errors import ConfigurationError, Conflict, StoreMissing, StoreUna
 from session2.events import Event
 from session2.record import Record
 from session2.session import DictSession
-from session2.store.directory import DirectorySessionStore, sessionfile
+from session2.store.directory import DirectorySessionStore, purging, sessionfile, stamps
 from session2.store.directory import store as directory
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
@@ -31,7 +31,7 @@ KEY, OTHER = "ab" * 32, "cd" * 32
 OLD, NEW = b"old " * 100, b"new " * 120
 LARGE = b"large " * 5000
 TWO_HOURS = 7200.0
-NOTE = re.compile(r"indexed|made-users-..")
+NOTE = re.compile(r"indexed|made-users-..|due-(users-)?..")
 ENTRY = re.compile(r"[^@]+@[0-9a-f]{64}")
 
 
@@ -64,7 +64,7 @@ def file_of(store: DirectorySessionStore, key: str = KEY) -> Path:
 
 
 def files(store: DirectorySessionStore) -> list[str]:
-    """Return the paths of all files but the entries of users and what tells that they are there."""
+    """Return the paths of all files but the entries of users, what tells that they are there, and stamps."""
     return sorted(str(path.relative_to(store.directory)) for path in Path(store.directory).rglob("*")
                   if not path.is_dir() and not NOTE.fullmatch(path.name) and not ENTRY.fullmatch(path.name))
 
@@ -634,16 +634,183 @@ class TestDue:
                                                monkeypatch: pytest.MonkeyPatch) -> None:
         version = timed.write(KEY, lasting(clock, 5000), None)
         os.utime(file_of(timed), (0.0, 0.0))
-        real = timed._folder.postpone
+        real = purging.hold
 
-        def postpone(path: str) -> None:
+        def hold(path: str, flags: int) -> Any:
             timed.write(KEY, lasting(clock, 10), version)
-            real(path)
+            return real(path, flags)
 
-        monkeypatch.setattr(timed._folder, "postpone", postpone)
+        monkeypatch.setattr(purging, "hold", hold)
+        assert timed.purge() == 0
+        clock.advance(10)
+        monkeypatch.undo()
+        assert timed.purge() == 1
+
+    def test_what_has_expired_is_opened_once(self, timed: DirectorySessionStore, clock: Clock,
+                                             opened: list[str]) -> None:
+        for number in range(40):
+            timed.write(f"{number:064x}", lasting(clock, 10, None), None)
+        clock.advance(10)
+        opened.clear()
+        assert timed.purge() == 40
+        assert len(opened) == 40
+
+
+class TestStamps:
+    """A purge passes over folders in which nothing can be due, and misses nothing all the same."""
+
+    SIBLING = "cd" * 31 + "ab"
+
+    @pytest.fixture
+    def calls(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+        """What is asked of the system, and of which file, by its path."""
+        calls: list[tuple[str, str]] = []
+
+        def watched(name: str) -> Callable[..., Any]:
+            real = getattr(os, name)
+
+            def call(path: Any, *args: Any, **options: Any) -> Any:
+                if not isinstance(path, int):
+                    calls.append((name, os.fspath(path)))
+                return real(path, *args, **options)
+            return call
+
+        for name in ("open", "stat", "lstat", "listdir", "unlink", "utime"):
+            monkeypatch.setattr(os, name, watched(name))
+        return calls
+
+    def test_second_purge_looks_at_folders_only(self, timed: DirectorySessionStore, clock: Clock,
+                                                calls: list[tuple[str, str]]) -> None:
+        """By one call each; also where the first one deleted something."""
+        for number in range(200):
+            timed.write(f"{number:062x}{number % 5:02x}", lasting(clock, 1000 if number % 2 else 10), None)
+        clock.advance(10)
+        assert timed.purge() == 100
+        calls.clear()
+        assert timed.purge() == 0
+        assert {call for call, _ in calls} == {"listdir", "stat"}
+        assert len(calls) == 2 + len([path for path in Path(timed.directory).iterdir() if path.is_dir()])
+        clock.advance(1000)
+        assert timed.purge() == 100
+        assert entries(timed) == []
+
+    def test_folder_is_passed_over_for_an_hour_at_most(self, timed: DirectorySessionStore, clock: Clock) -> None:
+        """Nobody tells of a file that was brought by hand."""
+        timed.write(KEY, lasting(clock, 5 * 3600), None)
+        timed.purge()
+        os.utime(file_of(timed), (0.0, 0.0))
+        clock.advance(5 * 3600)
+        assert timed.purge() == 1
+        assert 0 <= stamp_of(timed).stat().st_mtime - time.time() <= 3600
+
+    @pytest.mark.parametrize("by", ["insert", "save", "touch", "outgrowing save"])
+    @pytest.mark.parametrize("when", ["begin", "finish"])
+    def test_sooner_end_counts_whenever_it_comes(self, timed: DirectorySessionStore, clock: Clock, by: str, when: str,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also while a purge looks around: after it made its stamp, and after it has seen all files."""
+        version = timed.write(KEY, lasting(clock, 3000), None)
+        sooner = lasting(clock, 10)
+        changes = {"insert": lambda: timed.write(self.SIBLING, sooner, None),
+                   "save": lambda: timed.write(KEY, sooner, version),
+                   "touch": lambda: timed.touch(KEY, clock.now + 1, clock.now + 10),
+                   "outgrowing save": lambda: timed.write(KEY, sooner._replace(data=LARGE), version)}
+        real = getattr(stamps, when)
+
+        def change(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            if when == "finish":
+                changes[by]()
+            result = real(*arguments)
+            if when == "begin":
+                changes[by]()
+            return result
+
+        monkeypatch.setattr(stamps, when, change)
         assert timed.purge() == 0
         clock.advance(10)
         assert timed.purge() == 1
+
+    def test_two_purges_at_once(self, timed: DirectorySessionStore, clock: Clock,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only the later one has seen what was stored meanwhile, and only its stamp counts."""
+        timed.write(KEY, lasting(clock, 3000), None)
+        real = stamps.finish
+
+        def finish(fd: int, due: int) -> None:
+            monkeypatch.undo()
+            timed.write(self.SIBLING, lasting(clock, 10), None)
+            assert timed.purge() == 0
+            real(fd, due)
+
+        monkeypatch.setattr(stamps, "finish", finish)
+        assert timed.purge() == 0
+        assert stamp_of(timed).stat().st_mtime <= clock.now + 10
+        clock.advance(10)
+        assert timed.purge() == 1
+
+    def test_stamp_of_a_purge_that_was_stopped_says_nothing(self, timed: DirectorySessionStore, clock: Clock,
+                                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        timed.write(KEY, lasting(clock, 10), None)
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(stamps, "finish", die)
+        with pytest.raises(KeyboardInterrupt):
+            timed.purge()
+        monkeypatch.undo()
+        timed.write(self.SIBLING, lasting(clock, 20), None)
+        clock.advance(10)
+        assert timed.purge() == 1
+
+    @pytest.mark.parametrize("ahead", [2.0, 86400.0])
+    def test_stamp_that_nobody_set_like_this_says_nothing(self, timed: DirectorySessionStore, clock: Clock,
+                                                          ahead: float) -> None:
+        """By a clock that was days ahead; and one that was copied, or whose time could not be set."""
+        timed.write(KEY, lasting(clock, 1000), None)
+        timed.purge()
+        os.utime(file_of(timed), (0.0, 0.0))
+        os.utime(stamp_of(timed), ns=(0, int(clock.now + 1000 + ahead) * 10**9 + (ahead < 3)))
+        assert timed.purge(clock.now + 1000) == 1
+
+    def test_only_what_ends_soon_is_noted(self, timed: DirectorySessionStore, clock: Clock,
+                                          calls: list[tuple[str, str]]) -> None:
+        """What makes a session that ends within the hour asks for the stamp; saves and touches ask for nothing."""
+        def asked() -> list[str]:
+            found = [call for call, path in calls if "due-" in path]
+            calls.clear()
+            return found
+
+        timed.write(OTHER, lasting(clock, 5000, None), None)
+        assert asked() == []
+        version = timed.write(KEY, lasting(clock, 2000, None), None)
+        assert asked() == ["stat"]
+        timed.purge()
+        asked()
+        for seconds in (2000, 5000, 2500, 2000):
+            version = timed.write(KEY, lasting(clock, seconds, None), version)
+            clock.advance(1)
+            timed.touch(KEY, clock.now, clock.now + seconds)
+        assert asked() == ["stat"] * 2
+        timed.write(KEY, lasting(clock, 1000, None), version)
+        assert asked() == ["stat", "unlink"]
+
+    def test_every_folder_has_a_stamp_of_its_own(self, timed: DirectorySessionStore, clock: Clock) -> None:
+        for key in (KEY, OTHER):
+            timed.write(key, lasting(clock, 3000), None)
+        timed.purge()
+        timed.write(self.SIBLING, lasting(clock, 10), None)
+        assert not stamp_of(timed).exists()
+        assert stamp_of(timed, OTHER).exists()
+
+    def test_purge_of_the_unused_looks_everywhere(self, timed: DirectorySessionStore, clock: Clock) -> None:
+        timed.write(KEY, lasting(clock, 3000), None)
+        timed.purge()
+        assert timed.purge(unused_since=clock.now + 1) == 1
+
+
+def stamp_of(store: DirectorySessionStore, key: str = KEY) -> Path:
+    return Path(store.directory, f"due-{key[-2:]}")
 
 
 # -- who may -----------------------------------------------------------------------------------------------------------

@@ -24,12 +24,13 @@ from durus.client_storage import ClientStorage
 from durus.connection import Connection
 from durus.file_storage import FileStorage
 from durus.persistent_dict import PersistentDict
+from durus.persistent_list import PersistentList
 from durus.sqlite_storage import SqliteStorage
 
 from session2 import ConfigurationError, LockTimeout, StoreUnavailable
 from session2.errors import Conflict
 from session2.record import Record, Version
-from session2.store.durus import DurusSessionStore, layout
+from session2.store.durus import DurusSessionStore, file, layout
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import contents, key_of, record_at
@@ -821,6 +822,52 @@ def test_a_purge_is_in_the_way_of_logins_in_one_tree_at_a_time(on_file: DurusSes
     assert on_file.purge() == 300
     assert [len(numbers) for numbers in changed] == [1] * 32
     check_index(on_file)
+
+
+# -- what a connection keeps in memory ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Iterator[DurusSessionStore]:
+    """A store with many more sessions than a connection keeps in memory."""
+    store = DurusSessionStore(tmp_path / "crowded.durus", True, cache_size=200, durable=False)
+    store._transact(lambda trees: [layout.store(trees, key_of(number), None, None, RECORD._replace(version=1), ())
+                                   for number in range(3000)], create=True)
+    store.close()
+    yield store
+    store.close()
+
+
+def test_what_is_in_use_is_loaded_once(crowded: DurusSessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although what leads to it names many more sessions than are to be kept."""
+    def use() -> None:
+        for number in range(0, 3000, 100):
+            found = crowded.read(key_of(number))
+            assert found is not None
+            crowded.write(key_of(number), found, found.version)
+
+    use()
+    assert isinstance(crowded._source, file.FileSource)
+    assert crowded._source._link is not None
+    connection = crowded._source._link.connection
+    load, loaded = connection.storage.load, []
+    monkeypatch.setattr(connection.storage, "load", lambda oid: (loaded.append(oid), load(oid))[1])
+    use()
+    assert loaded == []
+
+
+def test_no_more_is_kept_than_wanted(crowded: DurusSessionStore) -> None:
+    """What was used last stays; of the rest not even the names do."""
+    for number in range(3000):
+        assert crowded.read(key_of(number)) is not None
+    assert isinstance(crowded._source, file.FileSource)
+    assert crowded._source._link is not None
+    cache = crowded._source._link.connection.get_cache()
+    used = list(cache.recent_objects.map.values())
+    assert 200 <= len(used) <= 211
+    assert {key_of(number) for number in range(2950, 3000)} <= {
+        entry[0] for entry in used if isinstance(entry, PersistentList)}
+    assert len(cache.objects.mapping) < 3000
 
 
 # -- where the database is --------------------------------------------------------------------------------------------

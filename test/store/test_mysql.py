@@ -26,6 +26,7 @@ from session2.errors import Conflict
 from session2.store.mysql import driver
 from session2.store.mysql.driver import _fault, is_free
 from session2.store.mysql.store import _SHAPES, _STEPS, MySQLSessionStore
+from session2.store.sql import store as sql
 from session2.store.sql.results import Fault, Result
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import Found, comment_of
@@ -225,6 +226,43 @@ class TestMySQLMore(SQLTests):
         assert done == [1]
         assert contents(store) == {KEY: b"new"}
         store.close()
+
+    def test_purge_names_no_keys_of_hours_that_are_over(self, make: Any, clock: Clock,
+                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two statements for each batch; where others may still be in use it names the keys that it deletes."""
+        store, hour = make(clock=clock), 3600 * (clock.now // 3600)
+        clock.now = hour + 1800
+        for number in range(10):
+            expires = hour - 1 if number < 7 else clock.now
+            store.write(key_of(number), record_at(clock.now, expires=expires), None)
+        execute, seen = store._execute, []
+
+        def note(statement: str, **arguments: Any) -> Any:
+            result = execute(statement, **arguments)
+            if "remove" in statement or any(row[-1] for row in result.rows):
+                seen.append(statement)
+            return result
+
+        monkeypatch.setattr(store, "_execute", note)
+        monkeypatch.setattr(sql, "_paced", lambda size, *_: size)
+        assert store.purge(batch=3) == 10
+        assert seen == ["past", "remove_past"] * 3 + ["expired", "remove_expired"]
+
+    def test_purge_spares_what_is_made_anew_meanwhile(self, make: Any, clock: Clock,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+        store, execute = make(clock=clock), MySQLSessionStore._execute
+        for number in range(5):
+            store.write(key_of(number), record_at(clock.now, expires=clock.now - 7200), None)
+
+        def make_first(statement: str, **arguments: Any) -> Any:
+            if statement == "remove_past":
+                monkeypatch.undo()
+                store.write(key_of(3), record_at(clock.now, b"new"), None)
+            return execute(store, statement, **arguments)
+
+        monkeypatch.setattr(store, "_execute", make_first)
+        assert store.purge() == 4
+        assert contents(store) == {key_of(3): b"new"}
 
     @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
     def test_isolation_of_a_lent_connection(self, server: MariaServer, table: str, isolation: str) -> None:

@@ -27,7 +27,7 @@ import session2.store
 from session2 import ConfigurationError
 from session2.session import ties
 from session2.store.postgres.driver import Wire, _answer
-from session2.store.postgres.store import _STEPS, PostgresSessionStore
+from session2.store.postgres.store import _PURGE, _STEPS, PostgresSessionStore
 from session2.store.sql.results import StatementFailed
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import comment_of
@@ -278,6 +278,18 @@ class TestPostgresMore(SQLTests):
             connection.execute(f'SELECT 1 FROM "{table}" WHERE key = %s FOR UPDATE', [key_of(1)])
             assert store.purge() == 2
         assert store.purge() == 1
+
+    def test_purge_looks_for_each_row_once(self, server: PostgresServer, make: Any, clock: Clock, table: str) -> None:
+        """It finds what has expired by the index of hours, and deletes it where it stands."""
+        make(clock=clock)
+        values = {"now": clock.now, "hour": int(clock.now // 3600), "after": "", "batch": 1000}
+        with psycopg.connect(server.url) as connection:
+            connection.execute("SET enable_seqscan = off")
+            statement = _PURGE.format(table=f'"{table}"', key='"key"')
+            plan = "\n".join(row[0] for row in connection.execute("EXPLAIN " + statement, values))
+        assert "Tid Scan" in plan
+        assert f"{table}_expires_hour_key_idx" in plan
+        assert f"{table}_pkey" not in plan
 
     # -- what is lent ----------------------------------------------------------------------------------------------
 

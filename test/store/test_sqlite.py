@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from session2 import patience
 from session2.errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from session2.record import Record
 from session2.store.sqlite import SQLiteSessionStore, database, statements
@@ -127,6 +128,30 @@ def test_long_pages_and_batches(store: SQLiteSessionStore) -> None:
     assert len(dict(store.scan())) == len(dict(store.records_of("anna"))) == count
     assert store.purge(1100.0, batch=7) == count // 2
     assert len(dict(store.scan())) == count // 2
+
+
+def test_purge_takes_few_statements(store: SQLiteSessionStore) -> None:
+    """What is due is looked for again only where there may be more; it is moved only where something lives."""
+    for number in range(450):
+        store.write(f"{number:064x}", record(expires=1100.0), None)
+    [connection] = store._database._idle
+    seen: list[str] = []
+    connection.set_trace_callback(lambda statement: seen.append(statement.split()[0]))
+    assert store.purge(1100.0) == 450
+    assert seen == ["DELETE", "DELETE", "DELETE", "UPDATE"]
+    seen.clear()
+    assert store.purge(1100.0) == 0
+    assert seen == ["DELETE", "UPDATE"]
+
+
+def test_purge_of_some_among_many_that_live(store: SQLiteSessionStore) -> None:
+    """Those that are due and live fill whole batches, with those that have expired in between."""
+    for number in range(60):
+        version = store.write(f"{number:064x}", record(expires=1100.0), None)
+        if number % 6:
+            store.write(f"{number:064x}", record(expires=5000.0), version)
+    assert store.purge(1100.0, batch=7) == 10
+    assert len(dict(store.scan())) == 50
 
 
 # -- the file and the table --------------------------------------------------------------------------------------------
@@ -347,6 +372,25 @@ def test_locked_too_long(store: SQLiteSessionStore, path: Path) -> None:
         with ThreadPoolExecutor(1) as threads, pytest.raises(StoreUnavailable, match="busy"):
             store._database._in_turn(lambda: threads.submit(store.write, KEYS[0], record(b"new"), version).result())
     store.write(KEYS[0], record(b"new"), version)
+
+
+def test_who_waits_for_another_process_asks_often(store: SQLiteSessionStore, path: Path,
+                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two batches of a purge there is little time."""
+    pauses: list[float] = []
+    version = store.write(KEYS[0], record(), None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def sleep(pause: float) -> None:
+            pauses.append(pause)
+            if len(pauses) == 20:
+                other.execute("ROLLBACK")
+
+        monkeypatch.setattr(patience.time, "sleep", sleep)
+        store.write(KEYS[0], record(b"new"), version)
+    assert len(pauses) == 20
+    assert max(pauses) <= 0.004
 
 
 def test_mode_is_switched_when_others_let_it(store: SQLiteSessionStore, path: Path,

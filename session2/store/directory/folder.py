@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
-from math import inf
 from typing import Final
 
 from ...record import Record
 from ..records import KEY, checked_key
-from .place import Place, exists
+from . import stamps
+from .place import Place, exists, is_folder
 from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
-from .status import end_time, give_to, is_due, latest_due, set_due, set_times
+from .status import end_time, give_to, set_due, set_times
 
 _USERS: Final = "users-"
 _INDEXED: Final = "indexed"
@@ -60,29 +60,19 @@ class Folder(Place):
         """Tell whether a session of ours may be there."""
         return KEY.fullmatch(name) is not None and path.endswith(f"/{name[-2:]}/{name}")
 
-    def files(self, of_users: bool = False) -> Iterator[tuple[str, str]]:
-        """Iterate over path and name of what is in the folders of sessions, or of users, one folder at a time."""
+    def folders(self, of_users: bool = False) -> list[str]:
+        """Return the names of the folders of sessions, or of users."""
         with self.system():
-            folders = os.listdir(self.directory)
-        for folder in (folder for folder in folders if folder.startswith(_USERS) == of_users):
-            for name in self._names(folder):
-                yield f"{self._prefix}{folder}/{name}", name
+            found = os.listdir(self.directory)
+        return [name for name in found if is_folder(name) and name.startswith(_USERS) == of_users]
 
-    def due(self, limit: float | None, of_users: bool = False) -> Iterator[tuple[str, str]]:
-        """Iterate over path and name of what a purge with this limit has to look at; None: of everything.
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Iterate over path and name of what is in the folders of sessions, one folder at a time."""
+        return ((path, name) for folder in self.folders() for path, name in self.files_in(folder))
 
-        There may be very many files, so next to nothing is done for each that is not due.
-        """
-        latest = latest_due(inf if limit is None else limit)
-        for path, name in self.files(of_users):
-            try:
-                found = os.lstat(path)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise self.unavailable(error) from error
-            if is_due(found.st_mtime_ns if of_users else found.st_atime_ns, latest) or "." in name:
-                yield path, name
+    def files_in(self, folder: str) -> Iterator[tuple[str, str]]:
+        """Iterate over path and name of what is in a folder."""
+        return ((f"{self._prefix}{folder}/{name}", name) for name in self._names(folder))
 
     def keys_of(self, user: str) -> Iterator[str]:
         """Return the keys of the sessions that are the user's, or were."""
@@ -125,8 +115,9 @@ class Folder(Place):
             if not image.half:
                 self._begin(fd, path, image, slot)
                 set_due(fd, record.expires)
+                self._note(path, record.expires)
             elif fits(slot, image.half):
-                self.hasten(fd, image.record, record.expires)
+                self.hasten(fd, path, image.record, record.expires)
                 write_all(fd, slot, image.spare_slot)
                 if self.fsync:
                     _flush(fd)
@@ -137,7 +128,7 @@ class Folder(Place):
         except OSError:
             if not image.half:  # there was no record, and nothing of this one shall stay
                 with suppress(OSError):
-                    self._erase(fd, path, record)
+                    self.erase(fd, path, record)
             raise
         return version
 
@@ -163,6 +154,7 @@ class Folder(Place):
             with suppress(OSError):
                 os.unlink(temporary)
             raise
+        self._note(path, expires)
         self._sync_folder(os.path.dirname(path))
 
     def _write_temporary(self, path: str, data: bytes, expires: float | None, like: os.stat_result) -> None:
@@ -182,7 +174,7 @@ class Folder(Place):
         try:
             if not judge(image):
                 return False
-            self._erase(fd, path, image.record)
+            self.erase(fd, path, image.record)
         finally:
             release(fd)
         self._sync_folder(os.path.dirname(path))
@@ -240,23 +232,38 @@ class Folder(Place):
 
     # -- when a purge has to look; the caller sees to OSError ------------------------------------------------------
 
-    def hasten(self, fd: int, before: Record | None, expires: float | None) -> None:
+    def hasten(self, fd: int, path: str, before: Record | None, expires: float | None) -> None:
         """Have a purge look sooner at a file that is about to get a record, or a touch, which ends sooner."""
         if before is None or (expires is not None and (before.expires is None or expires < before.expires)):
             set_due(fd, expires)
+            self._note(path, expires)
 
-    def postpone(self, path: str) -> None:
-        """Have the next purges pass over a record that lives, and see to its entry."""
-        fd, image = hold(path, CHANGE)
+    def _note(self, path: str, expires: float | None) -> None:
+        """Have a purge look into a folder in time, for a file that is to be looked at by then."""
+        if expires is not None and expires < time.time() + stamps.HOUR:
+            stamps.note(self.stamp(path[-2:]), expires)
+
+    def postpone(self, fd: int, path: str, record: Record) -> None:
+        """Have the next purges pass over a file, which is held, with a record that lives, and see to its entry."""
+        set_due(fd, record.expires)
+        if record.user is not None:
+            self.renew(path, record.user, record.expires)
+
+    def stamp(self, folder: str) -> str:
+        """Return the stamp of a folder."""
+        return f"{self._prefix}due-{folder}"
+
+    def make_stamp(self, stamp: str) -> int:
+        """Make the stamp of a folder that is about to be looked through, and return its open file."""
+        fd = stamps.begin(stamp)
         try:
-            if image.record is not None:
-                set_due(fd, image.record.expires)
-                if image.record.user is not None:
-                    self.renew(path, image.record.user, image.record.expires)
-        finally:
-            release(fd)
+            self._share(fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
-    def _erase(self, fd: int, path: str, record: Record | None) -> None:
+    def erase(self, fd: int, path: str, record: Record | None) -> None:
         """Take away what is in a file, then its entry, then its name: with the name we lose the lock."""
         os.ftruncate(fd, 0)
         if record is not None and record.user is not None:
@@ -288,6 +295,7 @@ class Folder(Place):
                 os.unlink(path)
         finally:
             release(fd)
+
 
 def _note_of(folder: str) -> str:
     """Return the file that tells that there is, or was, a folder of entries."""

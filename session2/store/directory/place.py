@@ -49,13 +49,17 @@ class Place:
         rule = rights.rule_of(self.shared)
         rights.check_folder(self.directory, rule)
         for name in os.listdir(self.directory):
-            if _FOLDER.fullmatch(name) and is_directory(self._prefix + name):
+            if is_folder(name) and is_directory(self._prefix + name):
                 rights.check_folder(self._prefix + name, rule)
 
     def _names(self, folder: str) -> list[str]:
         with self.system(), suppress(FileNotFoundError, NotADirectoryError):
             return os.listdir(self._prefix + folder)
         return []
+
+    def sync(self, folder: str) -> None:
+        """Make sure of the names in a folder, given its own, if sure is wanted."""
+        self._sync_folder(self._prefix + folder)
 
     # -- making files; the caller sees to OSError ------------------------------------------------------------------
 
@@ -118,6 +122,11 @@ class Place:
             yield
         except OSError as error:
             raise self.unavailable(error) from error
+
+
+def is_folder(name: str) -> bool:
+    """Tell whether this is the name of one of our folders."""
+    return _FOLDER.fullmatch(name) is not None
 
 
 def exists(path: str) -> bool:

@@ -16,11 +16,11 @@ import stat
 import time
 from typing import Final
 
-_SECOND: Final = 10**9
+SECOND: Final = 10**9
 _HOUR: Final = 3600
 
 # In 2038; every file system can tell it.
-_FAR: Final = 2**31 - 1
+FAR: Final = 2**31 - 1
 
 
 def is_due(due: int, latest: float) -> bool:
@@ -28,22 +28,22 @@ def is_due(due: int, latest: float) -> bool:
 
     What gets its time by being used gets that of the moment, with a fraction of a second.
     """
-    return due <= latest or due % _SECOND != 0
+    return due <= latest or due % SECOND != 0
 
 
 def latest_due(limit: float) -> float:
     """Return the latest time of a file that tells a purge with this limit to look."""
-    return max(limit, time.time()) * _SECOND
+    return max(limit, time.time()) * SECOND
 
 
 def due_time(expires: float | None) -> int:
     """Return the last full second before a record expires."""
-    return _FAR if expires is None else int(min(max(expires, 0), _FAR))
+    return FAR if expires is None else int(min(max(expires, 0), FAR))
 
 
 def end_time(expires: float | None) -> int:
     """Return the first full hour after a record expires."""
-    return min((due_time(expires) // _HOUR + 1) * _HOUR, _FAR)
+    return min((due_time(expires) // _HOUR + 1) * _HOUR, FAR)
 
 
 def set_due(fd: int, expires: float | None) -> None:

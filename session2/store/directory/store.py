@@ -9,15 +9,12 @@ it, marked, so that those who waited for its lock look for the new one and nobod
 from __future__ import annotations
 
 import os
-import re
-import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from ... import traces
 from ...errors import Conflict
 from ...record import Record, Version
 from .. import rights
@@ -26,14 +23,9 @@ from ..hostlock import HostLocks
 from ..lockfile import LockFile
 from .folder import Folder
 from .openfiles import OpenFiles
+from .purging import Purge
 from .sessionfile import NoFile, give_back, hold, hold_kept, look, look_and_keep, release, write_all
 from .slots import Image, pack_touch
-
-_TEMPORARY: Final = re.compile(r"[0-9A-Za-z_-]{1,80}\.[0-9a-f]{16}\.tmp")
-_ENTRY: Final = re.compile(r"([0-9A-Za-z_-]{1,80})@[0-9a-f]{64}")
-
-# Seconds after which what a killed process left behind is taken away.
-_LEFT_BEHIND: Final = 3600.0
 
 
 class DirectorySessionStore(SessionStore):
@@ -136,7 +128,7 @@ class DirectorySessionStore(SessionStore):
             try:
                 live = self._live(image)
                 if live is not None and accessed > live.accessed:
-                    self._folder.hasten(file.fd, live, expires)
+                    self._folder.hasten(file.fd, path, live, expires)
                     write_all(file.fd, pack_touch(live, accessed, expires), image.spare_touch)
                     if live.user is not None:
                         self._folder.renew(path, live.user, expires)
@@ -178,19 +170,7 @@ class DirectorySessionStore(SessionStore):
         too: files once they are an hour old, entries when the time of their session is over.  What cannot be due is not
         opened.
         """
-        limit = self.clock() if now is None else now
-        purged = 0
-        for path, name in self._folder.due(limit if unused_since is None else None):
-            with self._folder.system(), suppress(FileNotFoundError):
-                if self._folder.is_ours(path, name):
-                    purged += self._purge(path, limit, unused_since)
-                elif _TEMPORARY.fullmatch(name) and _is_left_behind(path):
-                    os.unlink(path)
-        for path, name in self._folder.due(limit, of_users=True):
-            if match := _ENTRY.fullmatch(name):
-                with self._folder.system():
-                    self._folder.sweep(path, self._folder.path(match[1]))
-        return purged
+        return Purge(self._folder, self.clock() if now is None else now, unused_since).run()
 
     def _found(self, keys: Iterable[str]) -> Iterator[tuple[str, Record]]:
         for key in keys:
@@ -216,23 +196,6 @@ class DirectorySessionStore(SessionStore):
         record = image.record
         return record if record is not None and record.is_live(self.clock()) else None
 
-    def _purge(self, path: str, limit: float, unused_since: float | None) -> bool:
-        key = os.path.basename(path)
-
-        def is_over(image: Image) -> bool:
-            return image.record is not None and traces.is_over(key, image.record, limit, unused_since)
-
-        def is_nothing(image: Image) -> bool:
-            return image.record is None and (image.half > 0 or not image.length) and _is_left_behind(path)
-
-        image = look(path)
-        if is_nothing(image):
-            self._folder.unlink(path, is_nothing)
-        elif image.record is not None and not is_over(image):
-            with suppress(TimeoutError):  # a stopped process has its lock: the next purge is soon enough
-                self._folder.postpone(path)
-        return is_over(image) and self._folder.unlink(path, is_over)
-
     def _index(self, user: str | None = None) -> None:
         """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""
         if self._folder.is_indexed(user):
@@ -241,8 +204,3 @@ class DirectorySessionStore(SessionStore):
             if record.user is not None:
                 self._folder.enter(self._folder.path(key), record.user, record.expires)
         self._folder.mark_indexed()
-
-
-def _is_left_behind(path: str) -> bool:
-    """Tell whether nobody wrote the file for a while: by the real time, as files know no other."""
-    return os.lstat(path).st_mtime < time.time() - _LEFT_BEHIND

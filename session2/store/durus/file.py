@@ -16,6 +16,7 @@ from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
 from ...forks import Birthplace
 from ...mutex import Mutex
 from .. import rights
+from .caching import caching_connection
 from .driver import driver
 from .sources import SQLITE, Link, SingleSource, in_transaction
 
@@ -109,7 +110,7 @@ class FileSource(SingleSource):
             self._file = _checking_file()(self._path)
             try:
                 storage = _storage(self._file, self._path)
-                self._link = Link(driver().connection(storage, cache_size=self._cache_size))
+                self._link = Link(caching_connection()(storage, cache_size=self._cache_size))
             except BaseException:
                 self._close()
                 raise

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from ...errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
 from ...forks import Birthplace, PerProcess
 from ...mutex import Mutex
+from .caching import caching_connection
 from .driver import driver
 
 _T = TypeVar("_T")
@@ -141,7 +142,7 @@ class ServerSource(Source):
         address = durus.socket_address()
         address.get_connected_socket = lambda: connected  # Durus' own would have no timeout
         try:
-            return Link(durus.connection(durus.client_storage(address=address), cache_size=self._cache_size))
+            return Link(caching_connection()(durus.client_storage(address=address), cache_size=self._cache_size))
         except BaseException:
             connected.close()
             raise

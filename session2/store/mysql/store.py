@@ -10,7 +10,7 @@ from ...errors import ConfigurationError
 from ..sql.answers import mixed_up
 from ..sql.results import Result, StatementFailed
 from ..sql.rows import text
-from ..sql.store import Ask, SQLSessionStore
+from ..sql.store import HOUR, Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of
 
 _SMALLEST_PACKET: Final = 1024
@@ -37,6 +37,16 @@ SELECT {key} FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AN
 ORDER BY {key} LIMIT %(batch)s"""
 
 _REMOVE_EXPIRED = "DELETE FROM {table} WHERE {key} IN %(keys)s AND expires <= %(now)s"
+
+# Of an hour that is over no row stays, but for one that is revived just now: so rows are deleted as they stand in the
+# index, which takes half the time.
+_PAST = """
+SELECT count(*), max({key}) FROM (SELECT {key} FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s
+ORDER BY {key} LIMIT %(batch)s) AS past"""
+
+_REMOVE_PAST = """
+DELETE FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AND {key} <= %(last)s
+AND expires <= %(now)s"""
 
 # One plain question each: a join of the two tables of information_schema can crash MariaDB 10.11 while tables are made
 # and dropped.
@@ -132,6 +142,7 @@ class MySQLSessionStore(SQLSessionStore):
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "revive": _REVIVE, "expired": _EXPIRED, "remove_expired": _REMOVE_EXPIRED,
+                "past": _PAST, "remove_past": _REMOVE_PAST,
                 "comment": _TABLE_COMMENT, "columns": "SHOW COLUMNS FROM {table}",
                 "packet": "SELECT @@max_allowed_packet"}
 
@@ -147,11 +158,20 @@ class MySQLSessionStore(SQLSessionStore):
         return Result(result.changed, [_unpacked(row) for row in result.rows])
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
+        if hour * HOUR <= now:
+            return self._purge_past(hour, after, now, batch)
         keys = [text(key) for key, in self._execute("expired", hour=hour, after=after, now=now, batch=batch).rows]
         if not keys:
             return 0, None
         count = self._execute("remove_expired", keys=keys, now=now).changed
         return count, keys[-1] if len(keys) == batch else None
+
+    def _purge_past(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
+        [(found, last)] = self._execute("past", hour=hour, after=after, batch=batch).rows
+        if last is None:
+            return 0, None
+        count = self._execute("remove_past", hour=hour, after=after, last=text(last), now=now).changed
+        return count, text(last) if int(found) == batch else None
 
     def _explain(self, failure: StatementFailed, arguments: Mapping[str, Any]) -> str:
         size = len(arguments.get("data", b""))

@@ -24,9 +24,10 @@ ON CONFLICT ({key}) DO UPDATE SET data = excluded.data, version = excluded.versi
     recent = excluded.recent
 WHERE {table}.expires <= %(now)s"""
 
+# A row that is locked stays in its place, so it is deleted there and not looked up once again by its key.
 _PURGE = """
-DELETE FROM {table} WHERE expires <= %(now)s AND {key} = ANY(ARRAY(
-    SELECT {key} FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AND expires <= %(now)s
+DELETE FROM {table} WHERE expires <= %(now)s AND ctid = ANY(ARRAY(
+    SELECT ctid FROM {table} WHERE expires_hour = %(hour)s AND {key} > %(after)s AND expires <= %(now)s
     ORDER BY {key} LIMIT %(batch)s FOR UPDATE SKIP LOCKED))
 RETURNING {key}"""
 

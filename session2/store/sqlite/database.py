@@ -9,7 +9,7 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ... import forks
 from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
@@ -21,6 +21,9 @@ from .statements import DROP, DUE_INDEX, MARK, STATEMENTS, TABLE, USER_INDEX
 
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
+
+_LONGEST_PAUSE: Final = 0.004
+"""Seconds: what others keep the database busy with takes no longer as a rule."""
 
 
 class Connection(sqlite3.Connection):
@@ -86,7 +89,10 @@ class Database:
         connection = None
         try:
             connection = self._take(create or self._create_at_use)
-            result = action(connection)
+            try:
+                result = action(connection)
+            except sqlite3.OperationalError as error:
+                result = self._again(action, connection, error)
         except BaseException as error:
             if connection is not None:
                 connection.close()
@@ -97,6 +103,20 @@ class Database:
             self._index = index_of(self._place.path)
         self._idle.append(connection)
         return result
+
+    def _again(self, action: Callable[[Connection], _T], connection: Connection, busy: sqlite3.OperationalError) -> _T:
+        """Do it when no other process writes any more, or raise what went wrong.
+
+        SQLite itself asks again after up to 100 ms only: it hardly ever gets in between the batches of a purge.
+        """
+        for _ in attempts(self._timeout, longest=_LONGEST_PAUSE):
+            if not _is_busy(busy):
+                break
+            try:
+                return action(connection)
+            except sqlite3.OperationalError as error:
+                busy = error
+        raise busy
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
         hint = "; it was left as it is, choose another path" if "not a database" in str(error) else ""
@@ -142,6 +162,7 @@ class Database:
                     raise StoreMissing(f"there is no table {self._table!r} in {self._place.path}", self._place.how)
                 self._create(connection)
             self._write_ahead(connection)
+            connection.execute("PRAGMA busy_timeout = 0")  # from here on `_again` waits
         except BaseException:
             connection.close()
             raise
@@ -155,7 +176,7 @@ class Database:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > end:
+                if not _is_busy(error) or time.monotonic() > end:
                     raise
                 time.sleep(0.005)
             else:
@@ -234,6 +255,10 @@ class Database:
             take_locks(self._place.path, self._index, self._timeout)
         self._abandoned += inherited
         self._start()
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return "locked" in str(error)
 
 
 def _is_open(connection: Connection) -> bool:

@@ -24,6 +24,9 @@ from .place import Place
 
 _PAGE_SIZE = 200
 
+_BATCH = 200
+"""Rows deleted at once at most: what they change goes into the cache of a connection; more would be written twice."""
+
 
 class SQLiteSessionStore(SessionStore):
     """Keeps sessions in a table of an SQLite database, in write-ahead mode.
@@ -91,13 +94,14 @@ class SQLiteSessionStore(SessionStore):
         return self._walk(statements.PAGE_OF_USER, {"user": _text(user)})
 
     def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
+        batch = min(batch, _BATCH)
         values = {"now": self.clock() if now is None else now, "batch": batch}
-        total = 0
-        while True:
+        total, seen = 0, batch
+        while seen >= batch:
             deleted = self._database.change((statements.PURGE,), values)
+            # As long as each that is due has expired, none needs to be moved.
+            seen = deleted if deleted == batch else deleted + self._database.change((statements.POSTPONE,), values)
             total += deleted
-            if not self._database.change((statements.POSTPONE,), values) and not deleted:
-                break
         return total if unused_since is None else total + self._purge_unused(unused_since, batch)
 
     def _purge_unused(self, since: float, batch: int) -> int:
