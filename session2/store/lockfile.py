@@ -139,7 +139,11 @@ class LockFile:
         except FileNotFoundError:
             self._create(path)
             fd = os.open(path, _FLAGS)
-        rights.check(path, os.fstat(fd), self._rule)
+        try:
+            rights.check(path, os.fstat(fd), self._rule)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def _create(self, path: str) -> None:

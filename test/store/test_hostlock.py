@@ -232,6 +232,17 @@ def test_what_others_may_have_put_there_is_refused(site: Site) -> None:
         site.take(site.one)
 
 
+def test_a_file_that_is_refused_is_not_left_open(site: Site) -> None:
+    site.is_free(site.one)
+    for file in site.path.parent.iterdir():
+        file.chmod(0o666)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(ConfigurationError):
+            site.take(site.two)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def _byte() -> int:
     from zlib import crc32
 
