@@ -56,6 +56,9 @@ class Bytes(Protocol):
     def is_awaited(self, byte: int) -> bool:
         """Tell whether another process waits for a byte."""
 
+    def forget(self, byte: int) -> None:
+        """Unlock a byte that was taken, perhaps, by somebody who was interrupted before he knew."""
+
     def abandon(self) -> None:
         """In a child that was forked: keep nothing open that is the parent's."""
 
@@ -74,6 +77,9 @@ class NoBytes:
 
     def is_awaited(self, byte: int) -> bool:
         return False
+
+    def forget(self, byte: int) -> None:
+        pass
 
     def abandon(self) -> None:
         pass
@@ -244,7 +250,10 @@ class _Here:
     def _give(self, lease: HostLease) -> bool:
         byte = lease.byte
         held = self.held.get(byte)
-        if held is None or held() is not lease:
+        if held is None:  # the lease was released before, or interrupted when it was about to be noted
+            self._bytes.forget(byte)
+            return False
+        if held() is not lease:
             return False
         self._bytes.give(held.taken, byte)
         del self.held[byte]

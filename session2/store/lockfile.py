@@ -81,6 +81,12 @@ class LockFile:
         answer = fcntl.fcntl(self._fd, _GET_LOCK, asked)
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
+    def forget(self, byte: int) -> None:
+        """Unlock a byte that nobody of this process has, though it may be locked; harmless if it is not."""
+        if self._fd is not None:
+            with suppress(OSError):
+                self.give(self._fd, byte)
+
     def abandon(self) -> None:
         """Close what a child inherited: the locks are its parent's, and shall end with that."""
         fd, self._fd = self._fd, None
@@ -139,7 +145,11 @@ class LockFile:
         except FileNotFoundError:
             self._create(path)
             fd = os.open(path, _FLAGS)
-        rights.check(path, os.fstat(fd), self._rule)
+        try:
+            rights.check(path, os.fstat(fd), self._rule)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd
 
     def _create(self, path: str) -> None:

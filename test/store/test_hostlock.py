@@ -24,6 +24,9 @@ from session2.store.hostlock import HostLocks
 from session2.store.lockfile import LockFile
 from session2.testing.fakes import Clock
 
+sys.path.insert(0, str(Path(__file__).parent))
+from interrupted import interrupted_everywhere
+
 KEY, OTHER = "0" * 64, "1" * 64
 
 fork_in_c = ctypes.PyDLL(None).fork
@@ -232,6 +235,17 @@ def test_what_others_may_have_put_there_is_refused(site: Site) -> None:
         site.take(site.one)
 
 
+def test_a_file_that_is_refused_is_not_left_open(site: Site) -> None:
+    site.is_free(site.one)
+    for file in site.path.parent.iterdir():
+        file.chmod(0o666)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(ConfigurationError):
+            site.take(site.two)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def _byte() -> int:
     from zlib import crc32
 
@@ -302,3 +316,16 @@ def test_who_takes_a_lock_again_and_again_leaves_it_to_another_process(tmp_path:
     assert turns < 200, "it was hardly ever free at the moment when the other one looked"
     assert site.is_free(site.one)
     assert site.is_free(site.two)
+
+
+def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path: Path) -> None:
+    """Also if nobody of the process that was interrupted ever asks for it again."""
+    site = Site(tmp_path)
+
+    def take() -> None:
+        with site.take(site.one):
+            pass
+
+    take()
+    for _ in interrupted_everywhere(take):
+        assert site.is_free(site.two)

@@ -6,8 +6,10 @@ import ctypes
 import gc
 import os
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +138,34 @@ def test_of_two_that_read_one_file_each_has_a_file(tmp_path: Path) -> None:
     assert files.take(str(path)) == two
     assert files.take(str(path)) is None
     os.close(two.fd)
+
+
+def test_of_two_that_are_kept_at_the_same_moment_none_is_left_open(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    one, two = (OpenFile(os.open(path, os.O_RDWR), pid()) for _ in range(2))
+    files = OpenFiles()
+
+    class Meeting(OrderedDict[str, OpenFile]):
+        """Lets another thread come in right behind a step of the first."""
+
+        def pop(self, *arguments: Any) -> Any:
+            found = super().pop(*arguments)
+            meet()
+            return found
+
+        def setdefault(self, *arguments: Any) -> Any:
+            found = super().setdefault(*arguments)
+            meet()
+            return found
+
+    def meet() -> None:
+        files._files = OrderedDict(files._files)
+        files.keep(str(path), two)
+
+    before = open_files(tmp_path)
+    files._files = Meeting()
+    files.keep(str(path), one)
+    assert open_files(tmp_path) == before - 1
+    files.close()
+    assert open_files(tmp_path) == before - 2

@@ -63,11 +63,9 @@ class OpenFiles:
 
     def keep(self, path: str, file: OpenFile) -> None:
         """Let others have the file; one is closed when too many are open."""
-        other = self._files.pop(path, None)
-        if other is None and len(self._files) >= _MOST:
-            other = self._oldest()
-        self._files[path] = file
-        if other is not None:
+        while self._files.setdefault(path, file) is not file:  # in one step: what is there must not be lost, open
+            self.drop(path)
+        if len(self._files) > _MOST and (other := self._oldest()) is not None:
             other.close()
 
     def drop(self, path: str) -> None:
