@@ -39,6 +39,10 @@ def __getattr__(name: str) -> Any:
     return from_url
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 __all__ = [
     "ConfigurationError",
     "CookiePolicy",

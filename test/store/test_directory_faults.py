@@ -243,9 +243,10 @@ class TestSystemCalls:
 
     def test_what_was_read_just_now_is_open(self, store: DirectorySessionStore, victim: Victim, tmp_path: Path) -> None:
         prepare(store, "save")
-        lock, read, found, *rest = victim.calls("again save", tmp_path / "log")
-        assert [lock, read, *rest] == SAVE[1:]
-        assert "stat" in found
+        lock, read, *found, write, unlock = victim.calls("again save", tmp_path / "log")
+        assert [lock, read, write, unlock] == SAVE[1:]
+        assert len(found) == 2, "which file it is, asked for once, and which one has its name"
+        assert all("stat" in call for call in found)
         *identified, read = victim.calls("again load", tmp_path / "log")
         assert len(identified) == 2, "the second is needed but once"
         assert all("stat" in call for call in identified)

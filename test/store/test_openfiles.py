@@ -15,9 +15,9 @@ import pytest
 
 from session2 import StoreUnavailable
 from session2.errors import Conflict
-from session2.forks import pid
 from session2.record import Record
-from session2.store.directory import DirectorySessionStore
+from session2.store.directory import DirectorySessionStore, sessionfile
+from session2.store.directory import store as directory
 from session2.store.directory.openfiles import OpenFile, OpenFiles
 from session2.testing.store.samples import key_of, record_at
 
@@ -114,13 +114,12 @@ def test_a_child_opens_its_own(store: DirectorySessionStore, fork: Callable[[], 
     for _ in range(2):
         read(store)
     (path, kept), = store._files._files.items()
-    child = fork()
+    number, child = kept.fd, fork()
     if not child:
-        os.close(kept.fd)  # as daemons do
-        assert os.open(os.devnull, os.O_RDONLY) == kept.fd
+        os.dup2(os.open(os.devnull, os.O_RDONLY), number)  # as daemons do, which close all they inherit
         taken = store._files.take(path)
         store.write(key_of(1), record_at(NOW, b"of the child"), version)
-        os.fstat(kept.fd)
+        os.fstat(number)
         os._exit(taken is not None)
     assert os.waitpid(child, 0)[1] == 0
     assert read(store).data == b"of the child"
@@ -130,20 +129,20 @@ def test_a_child_opens_its_own(store: DirectorySessionStore, fork: Callable[[], 
 def test_of_two_that_read_one_file_each_has_a_file(tmp_path: Path) -> None:
     files, path = OpenFiles(), tmp_path / "file"
     path.write_bytes(b"")
-    one, two = (OpenFile(os.open(path, os.O_RDWR), pid()) for _ in range(2))
+    one, two = (OpenFile(os.open(path, os.O_RDWR)) for _ in range(2))
     files.keep(str(path), one)
     files.keep(str(path), two)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(one.fd)
     assert files.take(str(path)) == two
     assert files.take(str(path)) is None
-    os.close(two.fd)
+    two.close()
 
 
 def test_of_two_that_are_kept_at_the_same_moment_none_is_left_open(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
-    one, two = (OpenFile(os.open(path, os.O_RDWR), pid()) for _ in range(2))
+    one, two = (OpenFile(os.open(path, os.O_RDWR)) for _ in range(2))
     files = OpenFiles()
 
     class Meeting(OrderedDict[str, OpenFile]):
@@ -169,3 +168,46 @@ def test_of_two_that_are_kept_at_the_same_moment_none_is_left_open(tmp_path: Pat
     assert open_files(tmp_path) == before - 1
     files.close()
     assert open_files(tmp_path) == before - 2
+
+
+def test_a_child_keeps_no_lock_that_its_parent_takes_later(store: DirectorySessionStore, tmp_path: Path) -> None:
+    store.write(key_of(1), record_at(NOW), None)
+    read(store)
+    child = os.fork()
+    if not child:
+        os._exit(open_files(tmp_path))
+    assert os.waitpid(child, 0)[1] == 0
+    assert open_files(tmp_path) == 1
+
+
+def test_a_file_that_somebody_renamed_over_it(store: DirectorySessionStore, tmp_path: Path) -> None:
+    """As programs do that restore single files: what is written goes into the file of that name, or nowhere."""
+    version = store.write(key_of(1), record_at(NOW, b"of the backup"), None)
+    path = Path(store._folder.path(key_of(1)))
+    shutil.copy2(path, tmp_path / "backup")
+    version = store.write(key_of(1), record_at(NOW, b"newer"), version)
+    read(store)
+    (tmp_path / "backup").rename(path)
+    with pytest.raises(Conflict):
+        store.write(key_of(1), record_at(NOW, b"lost"), version)
+    assert read(store).data == b"of the backup"
+
+
+def test_who_is_interrupted_leaves_no_lock(store: DirectorySessionStore, tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    version = store.write(key_of(1), record_at(NOW), None)
+    read(store)
+    held = sessionfile.hold_kept
+
+    def interrupted(*arguments: Any) -> Any:
+        held(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "hold_kept", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.write(key_of(1), record_at(NOW), version)
+    other = DirectorySessionStore(tmp_path / "sessions", clock=lambda: NOW)
+    other.write(key_of(1), record_at(NOW, b"of another"), version)
+    other.close()
+    assert open_files(tmp_path) == 0

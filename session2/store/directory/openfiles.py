@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from contextlib import suppress
+from fcntl import LOCK_UN, flock
+from typing import Final
 
 from ... import forks
 
@@ -12,32 +15,51 @@ _MOST: Final = 64
 """How many files of a store a process keeps open."""
 
 
-class OpenFile(NamedTuple):
-    """A file that whoever has this may use alone."""
+class OpenFile:
+    """A file that whoever has this may use alone.
 
-    fd: int
-    pid: int
-    """Of the process that opened it: a child would share its locks with its parent."""
-    identity: tuple[int, int] | None = None
-    """Which file it is, once somebody asked."""
+    It is closed when nobody has it any more, and so loses its lock: an interruption may come between any two steps.
+    """
+
+    __slots__ = ("fd", "identity", "pid")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.pid = forks.pid()
+        """Of the process that opened it: a child would share its locks with its parent."""
+        self.identity: tuple[int, int] | None = None
+        """Which file it is, once somebody asked."""
+
+    def is_found(self, path: str) -> bool:
+        """Tell whether the path still leads here; OSError if it leads nowhere."""
+        if self.identity is None:
+            own = os.fstat(self.fd)
+            self.identity = own.st_ino, own.st_dev
+        found = os.lstat(path)
+        return self.identity == (found.st_ino, found.st_dev)
+
+    def release(self) -> None:
+        """Give up its lock and close it."""
+        try:
+            flock(self.fd, LOCK_UN)  # a child may have it open too
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Close it; what was inherited is left alone, for its number may be another file's by now."""
-        if self.pid == forks.pid():
-            os.close(self.fd)
+        fd, self.fd = self.fd, -1
+        if fd >= 0 and self.pid == forks.pid():
+            os.close(fd)
 
-
-    def is_found(self, path: str) -> bool:
-        """Tell whether the path still leads here, as far as is known; OSError if it leads nowhere."""
-        found = os.lstat(path)
-        return self.identity in (None, (found.st_ino, found.st_dev))
+    __del__ = close
 
 
 class OpenFiles:
-    """The open files of a store, by their paths; no step takes a lock, so each may be interrupted."""
+    """The open files of a store, by their paths; each step is one of the dict's, so that no lock is needed."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
+        _all.add(self)
 
     def take(self, path: str) -> OpenFile | None:
         """Return the file if it is open, for the caller alone; it is one that was there when it was last read."""
@@ -47,26 +69,14 @@ class OpenFiles:
     def take_found(self, path: str) -> OpenFile | None:
         """Return the file if it is open, and is the one that is found there now; OSError if none is."""
         file = self.take(path)
-        if file is None:
-            return None
-        try:
-            if file.identity is None:
-                found = os.fstat(file.fd)
-                file = file._replace(identity=(found.st_ino, found.st_dev))
-            if file.is_found(path):
-                return file
-        except BaseException:
-            os.close(file.fd)
-            raise
-        os.close(file.fd)
-        return None
+        return file if file is not None and file.is_found(path) else None
 
     def keep(self, path: str, file: OpenFile) -> None:
         """Let others have the file; one is closed when too many are open."""
         while self._files.setdefault(path, file) is not file:  # in one step: what is there must not be lost, open
             self.drop(path)
-        if len(self._files) > _MOST and (other := self._oldest()) is not None:
-            other.close()
+        if len(self._files) > _MOST:
+            self._drop_oldest()
 
     def drop(self, path: str) -> None:
         """Close the file if it is open: another one takes its place."""
@@ -76,11 +86,33 @@ class OpenFiles:
 
     def close(self) -> None:
         """Close all files."""
-        while (file := self._oldest()) is not None:
-            file.close()
+        while self._files:
+            self._drop_oldest()
 
-    def _oldest(self) -> OpenFile | None:
-        try:
-            return self._files.popitem(last=False)[1]
-        except KeyError:
-            return None
+    def close_inherited(self) -> None:
+        """Close the files of the parent, in a child that has done nothing else yet.
+
+        They have no locks at the moment; those that the parent takes later would outlive it here.
+        """
+        for file in self._files.values():
+            fd, file.fd = file.fd, -1
+            with suppress(OSError):
+                os.close(fd)
+        self._files.clear()
+
+    def _drop_oldest(self) -> None:
+        with suppress(KeyError):
+            self._files.popitem(last=False)[1].close()
+
+
+_all: Final[weakref.WeakSet[OpenFiles]] = weakref.WeakSet()
+
+
+def _close_inherited() -> None:
+    for files in list(_all):
+        files.close_inherited()
+
+
+# A child that was forked in C leaves them open: when it notices, their numbers may be those of other files.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_inherited)

@@ -9,7 +9,6 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from typing import Final
 
-from ... import forks
 from ...patience import attempts
 from .openfiles import OpenFile, OpenFiles
 from .slots import Image, extent, parse
@@ -62,13 +61,9 @@ def look_and_keep(path: str, files: OpenFiles) -> Image:
     file = files.take_found(path) or _opened(path)
     if file is None:
         return look(path)
-    try:
-        image = parse(_fetch(file.fd), path.rpartition("/")[2])
-    except BaseException:
-        os.close(file.fd)
-        raise
+    image = parse(_fetch(file.fd), path.rpartition("/")[2])
     if image.torn or image.doubt:
-        os.close(file.fd)
+        file.close()
         return look(path)
     files.keep(path, file)
     return image
@@ -77,7 +72,7 @@ def look_and_keep(path: str, files: OpenFiles) -> Image:
 def _opened(path: str) -> OpenFile | None:
     """Open a file for reading and writing; None if it may only be read."""
     try:
-        return OpenFile(open_file(path, CHANGE), forks.pid())
+        return OpenFile(open_file(path, CHANGE))
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS):
             return None
@@ -111,19 +106,19 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
 
 def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
     """Do what `hold` does with a file that may be open already; then `give_back` it."""
-    file = files.take(path)
-    if file is not None:
+    kept = files.take(path)
+    while True:
+        file = kept or OpenFile(open_file(path, CHANGE))
         try:
             _lock(file.fd, LOCK_EX)
             image = parse(_fetch(file.fd), path.rpartition("/")[2])
-            if file.is_found(path) and (not image.doubt or os.fstat(file.fd).st_nlink):
+            if (kept is None or file.is_found(path)) and (not image.doubt or os.fstat(file.fd).st_nlink):
                 return file, image
         except BaseException:
-            release(file.fd)
+            file.release()
             raise
-        release(file.fd)
-    fd, image = hold(path, CHANGE)
-    return OpenFile(fd, forks.pid()), image
+        file.release()
+        kept = None
 
 
 def give_back(path: str, file: OpenFile, files: OpenFiles) -> None:
@@ -131,7 +126,7 @@ def give_back(path: str, file: OpenFile, files: OpenFiles) -> None:
     try:
         flock(file.fd, LOCK_UN)
     except BaseException:
-        os.close(file.fd)
+        file.close()
         raise
     files.keep(path, file)
 
