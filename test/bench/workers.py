@@ -11,15 +11,16 @@ from multiprocessing.connection import Connection
 
 from cases import Case
 
-SECONDS = 0.1
+SECONDS, PAUSE = 0.1, 0.01
 KINDS: dict[str, Callable[..., threading.Thread | multiprocessing.process.BaseProcess]] = {
     "threads": threading.Thread, "processes": multiprocessing.get_context("fork").Process}
 
 
-def rate(cycle: Callable[[], object]) -> float:
-    """Return cycles per second, measured for about `SECONDS`."""
-    count, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < SECONDS:
+def rate(cycle: Callable[[], object], start: float) -> float:
+    """Return cycles per second, measured for about `SECONDS` from a moment of the monotonic clock."""
+    time.sleep(max(0.0, start - time.monotonic()))
+    count = 0
+    while (spent := time.monotonic() - start) < SECONDS:
         for _ in range(10):
             cycle()
         count += 10
@@ -27,12 +28,13 @@ def rate(cycle: Callable[[], object]) -> float:
 
 
 def work(case: Case, number: int, pipe: Connection) -> None:
-    """Answer the name of an action with its rate, until there is none."""
+    """Answer the name of an action and the moment to start at with its rate, until there is none."""
     with pipe, contextlib.suppress(EOFError):  # which another's failure ends in
         actions = case.worker(number)
         pipe.send("ready")
-        while action := pipe.recv():
-            pipe.send(rate(getattr(actions, action)))
+        while order := pipe.recv():
+            action, start = order
+            pipe.send(rate(getattr(actions, action), start))
 
 
 class Team:
@@ -53,8 +55,9 @@ class Team:
 
     def rate(self, action: str) -> float:
         """Start all at once; return how much they did together."""
+        start = time.monotonic() + PAUSE  # else the first would hold the interpreter while the others are still told
         for pipe in self._pipes:
-            pipe.send(action)
+            pipe.send((action, start))
         return sum(pipe.recv() for pipe in self._pipes)
 
     def dismiss(self) -> None:
