@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
@@ -24,6 +25,9 @@ KINDS: Final = ("look", "change", "begin", "end")
 MODES: Final = ("merge", "lock")
 
 _TURNS: Final = 10
+
+PAUSE: Final = 0.002
+"""Seconds; no visitor is back at once, and who takes a lock again at once makes a call more."""
 
 _MARKER: Final = "getppid"
 """A system call that nothing else makes."""
@@ -85,6 +89,7 @@ def calls_of_request(url: str, kind: str, mode: str) -> int:
     site, found = Site(url, mode), []
     for _ in range(5):
         site.prepare(kind)
+        time.sleep(PAUSE)
         found.append(calls(getattr(site, kind)))
     site.store.close()
     return min(found)
@@ -102,7 +107,6 @@ def system_calls_of_request(url: str, kind: str, mode: str) -> Counter[str]:
 
 def _make_requests(url: str, kind: str, mode: str) -> None:
     import os
-    import time
 
     site = Site(url, mode)
     for _ in range(5):
@@ -110,7 +114,7 @@ def _make_requests(url: str, kind: str, mode: str) -> None:
         getattr(site, kind)()
     for _ in range(_TURNS):
         site.prepare(kind)
-        time.sleep(0.002)  # no visitor is back at once
+        time.sleep(PAUSE)
         os.getppid()
         getattr(site, kind)()
         os.getppid()
