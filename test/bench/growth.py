@@ -61,7 +61,7 @@ def costs(filled: list[Site], rounds: int) -> list[tuple[float, float]]:
         for cycle in cycles:
             for _ in range(2 * IN_USE):
                 cycle()
-        turns = [[rate(cycle) for cycle in cycles] for _ in range(rounds)]
+        turns = [[rate(cycle, time.monotonic()) for cycle in cycles] for _ in range(rounds)]
         columns.append([statistics.median(turn[0] / turn[at] for turn in turns) for at in range(len(filled))])
     return list(zip(*columns, strict=True))
 
