@@ -10,12 +10,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.adapt import Dumper, Loader
-from psycopg.pq import Conninfo, TransactionStatus
+from psycopg.pq import Conninfo, ExecStatus, TransactionStatus
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Float8BinaryLoader
 from psycopg.types.string import TextBinaryLoader
@@ -262,6 +263,19 @@ class TestPostgresMore(SQLTests):
         finally:
             self.execute(server, "ALTER ROLE session2 RESET default_transaction_isolation")
 
+    def test_commit_that_fails(self, server: PostgresServer, make: Any, clock: Clock, table: str) -> None:
+        """The server has told what a statement did, and says behind it that it was undone: the store repeats it."""
+        store = make(clock=clock)
+        self.execute(server, f"CREATE SEQUENCE {table}_turns")
+        self.execute(server, f"""CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF nextval('{table}_turns') < 3 THEN RAISE serialization_failure; END IF; RETURN NULL; END $$""")
+        self.execute(server, f"""CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON {table}
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION {table}_refuse()""")
+        version = store.write(KEY, record_at(clock.now), None)
+        assert store.read(KEY).version == version
+        with psycopg.connect(server.url) as connection:
+            assert connection.execute(f"SELECT last_value FROM {table}_turns").fetchone() == (3,)
+
     def test_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)
         monkeypatch.delitem(sys.modules, "session2.store.postgres.driver")
@@ -351,7 +365,8 @@ class TestPostgresMore(SQLTests):
         assert told == []
 
     def test_one_question_has_one_answer(self) -> None:
-        answers = iter([object(), object(), None])
+        answer = SimpleNamespace(status=ExecStatus.COMMAND_OK)
+        answers = iter([answer, answer, None])
 
         class Server:
             def flush(self) -> bool:

@@ -293,8 +293,9 @@ def _answer(wire: Wire) -> PGresult:
         if answer is None:
             break
         answers.append(answer)
-    if answers and answers[0].status not in (_ROWS, _DONE):  # behind an error another one may stand
-        raise errors.error_from_result(answers[0])
+    for answer in answers:  # behind what a statement did the error may stand that undid it, at its commit
+        if answer.status not in (_ROWS, _DONE):
+            raise errors.error_from_result(answer)
     if len(answers) != 1:
         raise StatementFailed(Fault.MIXED_UP, f"one statement was sent, {len(answers)} answers came")
     return answers[0]
