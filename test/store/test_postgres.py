@@ -37,6 +37,7 @@ from session2.testing.fakes import Clock
 from session2.testing.store.recipe import Recipe
 from session2.testing.store.samples import key_of, record_at
 from session2.testing.store.shop import again, saved
+from session2.traces import lock_key
 from session2.urls import from_url
 
 
@@ -275,6 +276,22 @@ class TestPostgresMore(SQLTests):
         assert store.read(KEY).version == version
         with psycopg.connect(server.url) as connection:
             assert connection.execute(f"SELECT last_value FROM {table}_turns").fetchone() == (3,)
+
+    def test_locks_do_not_wait_for_the_disk(self, server: PostgresServer, make: Any, clock: Clock, table: str) -> None:
+        """A save does; and a lock before it changes nothing of that."""
+        store = make(clock=clock, pool_size=1)
+        self.execute(server, f"CREATE TABLE {table}_log (number serial, key text, setting text)")
+        self.execute(server, f"""CREATE FUNCTION {table}_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO {table}_log (key, setting)
+            VALUES (coalesce(new.key, old.key), current_setting('synchronous_commit')); RETURN NULL; END $$""")
+        self.execute(server, f"""CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON {table}
+            FOR EACH ROW EXECUTE FUNCTION {table}_note()""")
+        with store.lock(KEY):
+            version = store.write(KEY, record_at(clock.now), None)
+        store.remove(KEY, version)
+        with psycopg.connect(server.url) as connection:
+            noted = connection.execute(f"SELECT key, setting FROM {table}_log ORDER BY number").fetchall()
+        assert noted == [(lock_key(KEY), "off"), (KEY, "on"), (lock_key(KEY), "off"), (KEY, "on")]
 
     def test_missing_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "psycopg", None)

@@ -24,6 +24,14 @@ ON CONFLICT ({key}) DO UPDATE SET data = excluded.data, version = excluded.versi
     recent = excluded.recent
 WHERE {table}.expires <= %(now)s"""
 
+_INSERT_LOCK = _INSERT.replace("VALUES (", "SELECT ").replace("%(mark)s)", "%(mark)s WHERE {unhurried}")
+
+_REMOVE_LOCK = "DELETE FROM {table} WHERE {key} = %(key)s AND version = %(expected)s AND {unhurried}"
+
+# For this transaction alone: its commit does not wait for the disk.  What is committed after it, the save under the
+# lock, takes it there too.
+_UNHURRIED = "set_config('synchronous_commit', 'off', true) IS NOT NULL"
+
 # A row that is locked stays in its place, so it is deleted there and not looked up once again by its key.
 _PURGE = """
 DELETE FROM {table} WHERE expires <= %(now)s AND ctid = ANY(ARRAY(
@@ -85,7 +93,7 @@ class PostgresSessionStore(SQLSessionStore):
     URL_OPTIONS: ClassVar = frozenset(_LIBPQ.split())
 
     _quote = '"'
-    _parts: ClassVar = {"marked": "%(mark)s || recent"}
+    _parts: ClassVar = {"marked": "%(mark)s || recent", "unhurried": _UNHURRIED}
     _shapes = _SHAPES
     _comment = "COMMENT ON TABLE {table} IS '{comment}'"
 
@@ -133,7 +141,8 @@ class PostgresSessionStore(SQLSessionStore):
             send(self._comment.format(table=self._table, comment=comment_of(len(_STEPS))), {})
 
     def _own_statements(self) -> Mapping[str, str]:
-        return {"insert": _INSERT, "purge": _PURGE, "table": _TABLE}
+        return {"insert": _INSERT, "insert_lock": _INSERT_LOCK, "remove_lock": _REMOVE_LOCK, "purge": _PURGE,
+                "table": _TABLE}
 
     def _describe(self, ask: Ask) -> Sequence[Sequence[Any]]:
         return ask(self._sql["table"], {"table": self._table})

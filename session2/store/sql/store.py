@@ -52,7 +52,7 @@ _REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.WRONG_ROLE: 1, Fault.BUSY:
 _GIVES_UP_CONNECTIONS = (Fault.BROKEN, Fault.WRONG_ROLE, Fault.MIXED_UP)
 """Whatever happened to this connection has most likely happened to all."""
 
-_ONCE = ("insert", "revive", "replace", "remove_version")
+_ONCE = ("insert", "insert_lock", "revive", "replace", "remove_version", "remove_lock")
 """Statements that are not repeated before it is known what became of the first try."""
 
 
@@ -83,7 +83,11 @@ class SQLSessionStore(SessionStore):
 
     @abstractmethod
     def _own_statements(self) -> Mapping[str, str]:
-        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own."""
+        """Return the texts of ``insert``, of ``revive`` where it takes a second step, and what else is its own.
+
+        ``insert_lock`` and ``remove_lock`` stand in for ``insert`` and ``remove_version`` where a lock, which need not
+        outlive a crash of the server, can be had for less.
+        """
 
     @abstractmethod
     def _describe(self, ask: Ask) -> Sequence[Sequence[Any]]:
@@ -133,8 +137,9 @@ class SQLSessionStore(SessionStore):
         if expected is None:
             self._execute("remove", key=key)
             return
+        remove = self._for_locks("remove_lock", key) or "remove_version"
         done = _is_version(expected) and applied(
-            lambda: self._execute("remove_version", key=key, expected=expected).changed > 0,
+            lambda: self._execute(remove, key=key, expected=expected).changed > 0,
             lambda: fate_of_removal(self._standing(key), expected))
         if not done and self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
@@ -176,12 +181,15 @@ class SQLSessionStore(SessionStore):
     # -- inside ----------------------------------------------------------------------------------------------------
 
     def _insert_row(self, values: dict[str, Any]) -> bool:
-        if self._execute("insert", **values).changed:
+        if self._execute(self._for_locks("insert_lock", values["key"]) or "insert", **values).changed:
             return True
         if "revive" not in self._sql:
             return False
         # An expired record that was in the way of the insert may have been purged before it could be revived.
         return any(self._execute(step, **values).changed for step in ("revive", "insert"))
+
+    def _for_locks(self, statement: str, key: str) -> str | None:
+        return statement if is_lock(key) and statement in self._sql else None
 
     def _standing(self, key: str) -> Standing | None:
         rows = self._execute("standing", key=key).rows
