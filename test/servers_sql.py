@@ -218,7 +218,7 @@ class Bouncer(Server):
     account = "postgres"
     stop_signal = signal.SIGTERM
     crash_signal = signal.SIGKILL
-    fast = durable = {"max_client_conn": 200}
+    fast = durable = {"max_client_conn": 200, "server_login_retry": 1}
 
     def __init__(self, server: PostgresServer, mode: str) -> None:
         self._server, self._mode = server, mode

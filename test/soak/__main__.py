@@ -9,30 +9,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import multiprocessing
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
 
 from check import Report, check  # noqa: E402 (the folders of the scripts are put on the path first)
-from worker import SLOTS, prepare, work  # noqa: E402
-
-WORKERS = 3
-
-
-class Subject(NamedTuple):
-    """A store to be soaked."""
-
-    name: str
-    url: str
-    restart: Callable[[], None] | None
+from crew import WORKERS, Crew, Subject  # noqa: E402
+from worker import SLOTS  # noqa: E402
 
 
 def files(folder: Path) -> Iterator[Subject]:
@@ -66,48 +56,6 @@ def _restarter(server: Any) -> Callable[[], None]:
         server.start()
 
     return restart
-
-
-class Crew:
-    """The workers of one subject."""
-
-    def __init__(self, subject: Subject, folder: Path) -> None:
-        self.subject = subject
-        self.folder = folder
-        self.hired = self.killed = self.restarts = 0
-        self._context = multiprocessing.get_context("spawn")
-        self._workers = []
-        folder.mkdir()
-        prepare(subject.url, folder)
-        for _ in range(WORKERS):
-            self.hire()
-
-    def hire(self) -> None:
-        process = self._context.Process(target=work, args=(self.subject.url, self.folder, self.hired), daemon=True)
-        process.start()
-        self._workers.append(process)
-        self.hired += 1
-
-    def kill_one(self) -> None:
-        victim = self._workers.pop(random.randrange(len(self._workers)))
-        if not victim.is_alive():
-            raise SystemExit(f"a worker of {self.subject.name} ended by itself; its journal is in {self.folder}")
-        victim.kill()
-        victim.join()
-        self.killed += 1
-        self.hire()
-
-    def restart(self) -> None:
-        if self.subject.restart is not None:
-            self.subject.restart()
-            self.restarts += 1
-
-    def dismiss(self) -> None:
-        (self.folder / "stop").touch()
-        for process in self._workers:
-            process.join(60)
-            if process.exitcode != 0:
-                raise SystemExit(f"a worker of {self.subject.name} ended with {process.exitcode}")
 
 
 def soak(subjects: list[Subject], folder: Path, seconds: float) -> list[Report]:

@@ -22,7 +22,13 @@ class Report(NamedTuple):
     outages: int
     killed: int
     restarts: int
-    failures: list[str]
+    lost: list[str]
+    came_back: list[str]
+
+    @property
+    def failures(self) -> list[str]:
+        """All that must not be."""
+        return [f"{self.store}: {failure}" for failure in [*self.came_back, *self.lost]]
 
     @staticmethod
     def heading() -> str:
@@ -37,10 +43,9 @@ def check(store: str, url: str, folder: Path, killed: int, restarts: int) -> Rep
     """Compare the journals with each other and with the store."""
     journals = [list(_lines(path)) for path in sorted(folder.glob("journal-*"))]
     lines = [line for journal in journals for line in journal]
-    failures = [*_came_back(lines), *_lost_between(journals), *_lost_at_the_end(lines, url)]
     kinds = Counter(line["what"] for line in lines)
     return Report(store, kinds["counted"], kinds["ended"], kinds["outage"], killed, restarts,
-                  [f"{store}: {failure}" for failure in failures])
+                  [*_lost_between(journals), *_lost_at_the_end(lines, url)], list(_came_back(lines)))
 
 
 def _lines(path: Path) -> Iterator[Line]:

@@ -1,0 +1,46 @@
+"""``make test-clusters``: the stores on engines of several hosts, in use while a part of them is killed or cut off."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from scenario import Outcome, run  # noqa: E402 (it puts the other folders on the path)
+
+import on_mariadb  # noqa: E402, I001
+import on_postgres  # noqa: E402
+
+SCENARIOS = [*on_postgres.SCENARIOS, *on_mariadb.SCENARIOS]
+
+
+def line(outcome: Outcome) -> str:
+    """Return a row of the table."""
+    return (f"| {outcome.scenario.name} | {outcome.saves:,} | {outcome.ends:,} | {outcome.errors:,} "
+            f"| {outcome.longest_gap:.1f} | {len(outcome.lost)} | {len(outcome.came_back)} "
+            f"| {outcome.scenario.promise or 'nothing'} |")
+
+
+def main() -> None:
+    """Print a row for each scenario; exit with 1 if more was lost than the engine says."""
+    parser = argparse.ArgumentParser(prog="make test-clusters", description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="parts of the names of scenarios (default: all)")
+    parser.add_argument("--seconds", type=float, default=30, help="for each scenario")
+    arguments = parser.parse_args()
+    chosen = [scenario for scenario in SCENARIOS
+              if not arguments.names or any(name in scenario.name for name in arguments.names)]
+    print("| | saves | ended | errors | longest gap, s | lost | came back | may be lost |\n" + "|---" * 8 + "|", flush=True)
+    failed = False
+    with tempfile.TemporaryDirectory(prefix="session2-clusters-") as folder:
+        for number, scenario in enumerate(chosen):
+            outcome = run(scenario, Path(folder) / str(number), arguments.seconds)
+            print(line(outcome), *outcome.lost[:5], *outcome.came_back[:5], sep="\n", flush=True)
+            failed |= not outcome.is_as_promised
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
