@@ -130,10 +130,15 @@ class Server:
             with contextlib.suppress(ProcessFinishedWithError):  # it was dead already, or says how it died
                 process.stop(self.stop_signal if number is None else number)
 
+    @property
+    def pid(self) -> int:
+        """The number of the server's first process."""
+        assert self._process is not None
+        return int(self._process.process.pid)
+
     def send(self, number: int) -> None:
         """Send a signal to all processes of the server."""
-        assert self._process is not None
-        main = self._process.process.pid
+        main = self.pid
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         for pid in [main, *map(int, children)]:
             with contextlib.suppress(ProcessLookupError):  # one that served a connection may end just now
