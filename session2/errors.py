@@ -57,6 +57,12 @@ class SessionConflict(SessionError):
     public = "Another request changed the session meanwhile. Please try again."
 
 
+class SessionEnded(SessionConflict):
+    """The session is no longer there: it was logged out of, revoked, or its time was over."""
+
+    public = "The session has ended."
+
+
 class LockTimeout(SessionError):
     """The lock of a session was not free within the bounded wait."""
 

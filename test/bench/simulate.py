@@ -210,8 +210,8 @@ def main() -> None:
         times = " | ".join(f"{seconds * 1e6:.0f}" for seconds in costs[1:5])
         print(f"| {name} | {costs.bytes:,.0f} | {times} | {total.cores:,.0f} | {total.hosts:,} "
               f"| {total.size / 1e9:,.0f} |", flush=True)
-    print(f"\nMicroseconds of a processor of the server.  {load.sessions / load.lasts:,.0f} sessions begin and end in a "
-          "second.")
+    print("\nMicroseconds of a processor of the server; in a second as many sessions begin and end as "
+          f"{load.sessions / load.lasts:,.0f}.")
 
 
 if __name__ == "__main__":

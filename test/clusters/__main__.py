@@ -7,12 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "soak"), str(HERE.parent), str(HERE.parents[1])]
 
-from scenario import Outcome, run  # noqa: E402 (it puts the other folders on the path)
-
-import on_mariadb  # noqa: E402, I001
+import on_mariadb  # noqa: E402 (the folders of the scripts are put on the path first)
 import on_postgres  # noqa: E402
+from scenario import Outcome, run  # noqa: E402
 
 SCENARIOS = [*on_postgres.SCENARIOS, *on_mariadb.SCENARIOS]
 
@@ -32,7 +32,8 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = [scenario for scenario in SCENARIOS
               if not arguments.names or any(name in scenario.name for name in arguments.names)]
-    print("| | saves | ended | errors | longest gap, s | lost | came back | may be lost |\n" + "|---" * 8 + "|", flush=True)
+    print("| | saves | ended | errors | longest gap, s | lost | came back | may be lost |")
+    print("|---" * 8 + "|", flush=True)
     failed = False
     with tempfile.TemporaryDirectory(prefix="session2-clusters-") as folder:
         for number, scenario in enumerate(chosen):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from servers_sql import Server, free_port, program
+from servers_sql import Server, program
 
 _CONFIG = """
 global
@@ -70,7 +71,7 @@ class Balancer(Server):
     """
 
     account = "nobody"
-    stop_signal = crash_signal = __import__("signal").SIGTERM
+    stop_signal = crash_signal = signal.SIGTERM
     fast = durable = {}
 
     def __init__(self, checks: Mapping[int, Callable[[], bool]]) -> None:
@@ -99,5 +100,3 @@ class Balancer(Server):
         super().close()
         self.health.close()
 
-
-__all__ = ["Balancer", "Health", "free_port"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -12,11 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "soak"), str(HERE.parent), str(HERE.parents[1])]
-
-from check import check  # noqa: E402 (the folders of the scripts are put on the path first)
-from crew import Crew, Subject  # noqa: E402
+from check import check
+from crew import Crew, Subject
 
 Step = Callable[[], None]
 """Something that is done to the cluster."""

@@ -60,6 +60,15 @@ class RaceTests(Claims):
         together([(work.set_keys, session.id, names[first:first + each]) for first in range(0, 40, each)])
         assert again(store, session).data == {"start": 1, **{name: name for name in names}}
 
+    def test_live_sessions_lose_nothing(self, store: SessionStore, together: Together, racers: int) -> None:
+        """Whatever the order, each key is there and each increment is counted."""
+        session = saved(store, visits=0)
+        times = self.times(100) // racers
+        together([(work.use_live, session.id, number, times) for number in range(racers)])
+        found = again(store, session)
+        assert found.pop("visits") == times * racers
+        assert found.data == {f"{number} {key}": key for number in range(racers) for key in range(10)}
+
     def test_one_insert_wins(self, store: SessionStore, together: Together, racers: int) -> None:
         keys = [key_of(number) for number in range(self.times(50))]
         won = together([(work.insert_each, keys, b"%d" % racer) for racer in range(racers)])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import Conflict
+from ...live import LiveSession
 from ...manager import SessionManager
 from ...record import Outcome, Version
 from ...session import ties
@@ -43,6 +44,15 @@ def increment(store: SessionStore, id: str, times: int) -> None:
         session["visits"] += 1
         give_way()
         assert store.sessions.save(session) is Outcome.SAVED
+
+
+def use_live(store: SessionStore, id: str, number: int, times: int) -> None:
+    """Set ten keys of one's own, and add to the counter of all."""
+    session = LiveSession(SessionManager(store, Shop), id)
+    for key in range(10):
+        session[f"{number} {key}"] = key
+    for _ in range(times):
+        session.increment("visits")
 
 
 def set_keys(store: SessionStore, id: str, names: Sequence[str]) -> None:

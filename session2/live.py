@@ -1,0 +1,156 @@
+"""`LiveSession`: a mapping whose every access asks the store, and whose every change is stored at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from copy import copy
+from typing import Any, Final, TypeVar, cast
+
+from . import tokens
+from .errors import ConfigurationError, SessionConflict, SessionEnded
+from .manager import SessionManager
+from .patience import attempts
+from .saving import BUSY, MERGE_PATIENCE
+from .session import DictSession, ties
+from .visit import visit_of
+
+_T = TypeVar("_T")
+
+_NOTHING: Final = object()
+
+
+class LiveSession(MutableMapping[str, Any]):
+    """The items of one session as they are in the store now; for pages that run long and are to see each other.
+
+    Each access is a load, each change a load and a save by compare-and-set, begun anew if somebody else was first: so
+    changes are atomic, and no two of them are lost in each other.  What is returned is a copy: a value that was changed
+    in place has to be set again, or changed in `apply`.
+
+    :param manager: with sessions that are `DictSession`.
+    :param session: the session of a request, or the id of one.
+
+    A session that ended, by a logout elsewhere for example, is not restored.  In its own request it is empty from then
+    on and changes are not stored, as with every session that ends; outside of requests `SessionEnded` is raised.
+    Methods raise `StoreUnavailable` as the manager's do, and `SessionConflict` if others kept changing the session.
+    """
+
+    def __init__(self, manager: SessionManager[Any], session: DictSession | str) -> None:
+        self._manager = manager
+        self._session = session if isinstance(session, DictSession) else None
+        self._id = session if isinstance(session, str) else None
+        if self._session is None and not tokens.is_id(self._id):
+            raise ConfigurationError("a live session needs the session of a request, or an id of one")
+
+    def __repr__(self) -> str:
+        return "<LiveSession>"
+
+    def apply(self, change: Callable[[dict[str, Any]], _T]) -> _T:
+        """Change several items in one step, and return what `change` returns.
+
+        :param change: called with the items, a dict of its own; again with fresh ones whenever somebody else stored
+            the session meanwhile, so it should do nothing but change them.
+        """
+        for _ in attempts(MERGE_PATIENCE, longest=0.005):
+            session = self._load()
+            result = change(session.data)
+            try:
+                self._store(session)
+                return result
+            except SessionConflict:
+                continue
+        raise SessionConflict(BUSY)
+
+    def increment(self, key: str, by: float = 1) -> Any:
+        """Add to a number, 0 if there is none, and return the sum."""
+        def add(items: dict[str, Any]) -> Any:
+            items[key] = items.get(key, 0) + by
+            return items[key]
+
+        return self.apply(add)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the session is stored and has not ended."""
+        return self._stored() is not None
+
+    # -- the store -------------------------------------------------------------------------------------------------
+
+    def _stored(self) -> DictSession | None:
+        """Return what is stored of the session; its id may be another one by now, if it was renewed."""
+        id = self._id if self._session is None else self._known_id(self._session)
+        found = cast("DictSession | None", self._manager.load(id))
+        if found is not None and self._session is None:
+            self._id = found.id
+        return found
+
+    def _known_id(self, session: DictSession) -> str | None:
+        """Return the id under which it is stored: one that it is to get when the request ends leads nowhere yet."""
+        origin = ties(session).origin
+        return None if origin is None else origin.id
+
+    def _load(self) -> DictSession:
+        session = self._session
+        if session is not None and ties(session).origin is None:  # nothing is stored yet
+            return session
+        found = self._stored()
+        if found is not None:
+            return found
+        if session is None or visit_of(session) is None:
+            raise SessionEnded("the session has ended; nothing of it is there any more")
+        return self._manager.session_class()  # type: ignore[no-any-return]
+
+    def _store(self, session: DictSession) -> None:
+        if session is self._session:
+            visit = visit_of(session)
+            self._manager.save(session) if visit is None else visit.maintain(session)
+        elif ties(session).origin is not None and self._manager.sessions.is_changed(session):
+            self._manager.save(session, "strict")
+
+    # -- a mapping -------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        return self._load()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.update({key: value})
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._load())
+
+    def __len__(self) -> int:
+        return len(self._load())
+
+    def keys(self) -> KeysView[str]:
+        """Return the keys as they are now."""
+        return copy(self._load().data).keys()
+
+    def values(self) -> ValuesView[Any]:
+        """Return the values as they are now."""
+        return copy(self._load().data).values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the items as they are now."""
+        return copy(self._load().data).items()
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value of `key`; set it first if there is none."""
+        return self.apply(lambda items: items.setdefault(key, default))
+
+    def pop(self, key: str, default: Any = _NOTHING) -> Any:
+        """Remove an item and return its value."""
+        return self.apply(lambda items: items.pop(key) if default is _NOTHING else items.pop(key, default))
+
+    def popitem(self) -> tuple[str, Any]:
+        """Remove the item that was added last and return it."""
+        return self.apply(dict.popitem)
+
+    def update(self, *others: Any, **items: Any) -> None:
+        """Set several items in one step."""
+        self.apply(lambda present: present.update(*others, **items))
+
+    def clear(self) -> None:
+        """Remove all items."""
+        self.apply(dict.clear)

@@ -1,0 +1,155 @@
+"""Live sessions, in requests and outside of them; the suite of the stores has their races."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from session2 import ConfigurationError, DictSession, SessionManager
+from session2.errors import SessionEnded
+from session2.live import LiveSession
+from session2.session import ties
+from session2.store.volatile import VolatileSessionStore
+from session2.testing.fakes import FakeExchange
+
+Manager = SessionManager[DictSession]
+
+
+@pytest.fixture
+def manager() -> Manager:
+    return SessionManager(VolatileSessionStore(), DictSession)
+
+
+def stored(manager: Manager, **items: Any) -> str:
+    session = manager.new_session()
+    session.update(items)
+    manager.save(session)
+    assert session.id is not None
+    return session.id
+
+
+def test_every_access_asks_the_store(manager: Manager) -> None:
+    id = stored(manager, a=1)
+    one, other = LiveSession(manager, id), LiveSession(manager, id)
+    one["b"] = 2
+    assert (dict(other), len(other), "b" in other, list(other)) == ({"a": 1, "b": 2}, 2, True, ["a", "b"])
+    del other["a"]
+    assert (one.get("a"), list(one.keys()), list(one.values())) == (None, ["b"], [2])
+
+
+def test_every_change_is_one_step(manager: Manager) -> None:
+    live = LiveSession(manager, stored(manager))
+    assert [live.increment("n"), live.increment("n", 4), live.setdefault("n", 9)] == [1, 5, 5]
+    assert live.setdefault("m") is None
+    live.update({"x": 1}, y=2)
+    assert (live.pop("x"), live.pop("x", 7), live.popitem()) == (1, 7, ("y", 2))
+    with pytest.raises(KeyError):
+        live.pop("x")
+    live.apply(lambda items: items.setdefault("basket", []).append("apple"))
+    assert live["basket"] == ["apple"]
+    live.clear()
+    assert dict(live) == {}
+
+
+def test_a_change_that_was_overtaken_is_made_anew(manager: Manager) -> None:
+    id = stored(manager, n=1)
+    seen = []
+
+    def change(items: dict[str, Any]) -> None:
+        seen.append(items["n"])
+        if len(seen) == 1:
+            LiveSession(manager, id)["n"] = 5
+        items["n"] += 1
+
+    LiveSession(manager, id).apply(change)
+    assert (seen, LiveSession(manager, id)["n"]) == ([1, 5], 6)
+
+
+def test_a_change_that_raises_changes_nothing(manager: Manager) -> None:
+    live = LiveSession(manager, stored(manager, n=1))
+    with pytest.raises(ZeroDivisionError):
+        live.apply(lambda items: (items.clear(), 1 / 0))
+    assert dict(live) == {"n": 1}
+
+
+def test_what_was_returned_is_a_copy(manager: Manager) -> None:
+    live = LiveSession(manager, stored(manager, basket=[]))
+    live["basket"].append("apple")
+    assert live["basket"] == []
+
+
+def test_it_follows_a_renewed_session(manager: Manager) -> None:
+    id = stored(manager, n=1)
+    live = LiveSession(manager, id)
+    manager.rotate(manager.load(id), grace=30)  # type: ignore[arg-type]
+    live["n"] = 2
+    manager.store.clock = lambda: VolatileSessionStore().clock() + 60.0
+    assert live["n"] == 2
+
+
+def test_outside_of_requests_an_end_is_an_error(manager: Manager) -> None:
+    id = stored(manager, n=1)
+    live = LiveSession(manager, id)
+    manager.delete(id)
+    assert not live.is_live
+    for use in (lambda: live["n"], lambda: live.increment("n"), lambda: len(live)):
+        with pytest.raises(SessionEnded):
+            use()
+    assert manager.load(id) is None
+
+
+@pytest.mark.parametrize("id", ["A" * 43, "../etc/passwd", ""])
+def test_an_id_of_nobody(manager: Manager, id: str) -> None:
+    with pytest.raises((SessionEnded, ConfigurationError)):
+        LiveSession(manager, id)["n"] = 1
+    assert list(manager.store.scan()) == []
+
+
+def begun(manager: Manager, cookies: dict[str, str] | None = None) -> Any:
+    request = FakeExchange(cookies)
+    manager.start_request(request)
+    return request
+
+
+def test_in_a_request_the_first_change_stores_the_session_and_sends_its_cookie(manager: Manager) -> None:
+    request = begun(manager)
+    live = LiveSession(manager, request.session)
+    assert dict(live) == {}
+    assert not live.is_live
+    live["a"] = 1
+    assert LiveSession(manager, request.session.id)["a"] == 1
+    live["b"] = 2
+    manager.finish_successful_request(request)
+    assert dict(LiveSession(manager, request.cookies["session2"])) == {"a": 1, "b": 2}
+
+
+def test_in_a_request_it_goes_with_what_the_session_itself_was_given(manager: Manager) -> None:
+    id = stored(manager, a=1)
+    request = begun(manager, {"session2": id})
+    LiveSession(manager, request.session)["live"] = 2
+    request.session["own"] = 3
+    request.session.set_user("anne")
+    manager.finish_successful_request(request)
+    found = manager.load(request.cookies["session2"])
+    assert found is not None
+    assert (dict(found), found.user) == ({"a": 1, "live": 2, "own": 3}, "anne")
+    assert manager.load(id) is None
+
+
+def test_in_a_request_whose_session_ended_it_is_empty_and_changes_are_not_stored(manager: Manager) -> None:
+    id = stored(manager, a=1)
+    request = begun(manager, {"session2": id})
+    live = LiveSession(manager, request.session)
+    manager.delete(id)
+    live["a"] = 2
+    assert (dict(live), live.is_live) == ({}, False)
+    manager.finish_successful_request(request)
+    assert manager.load(id) is None
+
+
+def test_it_writes_nothing_where_nothing_changed(manager: Manager) -> None:
+    id = stored(manager, a=1)
+    before = ties(manager.load(id)).origin.record  # type: ignore[arg-type,union-attr]
+    LiveSession(manager, id)["a"] = 1
+    assert manager.store.read(before.version and manager.store.sessions.key(id)) == before
