@@ -18,6 +18,7 @@ DRIVERS = {
     "cherrypy": ["CherryPy>=18.2; python_version < '3.11'",
                  "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
                  "CherryPy>=18.10; python_version >= '3.13'"],
+    "pyramid": ["pyramid>=2.0"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -54,6 +55,7 @@ DEVELOPMENT = [
     "twill>=3.3",
     "types-PyMySQL",
     "uWSGI",
+    "webtest",
     "wheel",
 ]
 

@@ -79,7 +79,7 @@ def test_the_python_of_a_page_runs(path, tmp_path, request):
         fixture, shown = SERVERS[path.stem]
         program = program.replace(shown, request.getfixturevalue(fixture).url)
     (tmp_path / "page.py").write_text(program)
-    run(tmp_path, sys.executable, "-W", "error", "page.py")
+    run(tmp_path, sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning", "page.py")
 
 
 @pytest.mark.parametrize("path", pages_with("console"))

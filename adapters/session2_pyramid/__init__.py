@@ -1,0 +1,184 @@
+"""session2 for Pyramid: ``config.set_session_factory(SessionFactory(manager))``.
+
+What Pyramid asks of a session is documented at ``pyramid.interfaces.ISession``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from session2 import ConfigurationError, CookiePolicy, Exchange, SessionError, SessionManager
+from session2.cookies import values_of
+from session2.exchange import joined
+from session2.lazy import LazySession
+
+try:
+    from pyramid.httpexceptions import HTTPConflict, HTTPServiceUnavailable
+    from pyramid.interfaces import IResponse, ISession
+    from zope.interface import implementer
+except ModuleNotFoundError as error:
+    raise ConfigurationError("session2_pyramid needs Pyramid: pip install session2[pyramid]") from error
+
+__all__ = ["PyramidExchange", "PyramidSession", "SessionFactory"]
+
+log = logging.getLogger("session2")
+
+_CSRF = "_csrft_"
+_FLASH = "_f_"
+"""Where Pyramid's own sessions keep these, so that what they wrote is read."""
+
+_REFUSALS = {503: HTTPServiceUnavailable, 409: HTTPConflict}
+
+
+class PyramidExchange(Exchange):
+    """One request of Pyramid; what is to be told the browser is put into the response at the end."""
+
+    def __init__(self, request: Any, policy: CookiePolicy | None) -> None:
+        self.request = request
+        self.cookie_policy = policy
+        self.headers: list[tuple[str, str]] = []
+
+    def get_cookie(self, name: str) -> str | None:
+        return next(iter(self.get_cookies(name)), None)
+
+    def get_cookies(self, name: str) -> list[str]:
+        return values_of(self.request.environ.get("HTTP_COOKIE", ""), name)
+
+    @property
+    def remote_address(self) -> str | None:
+        return self.request.remote_addr or None
+
+    @property
+    def is_secure(self) -> bool:
+        return bool(self.request.scheme == "https")
+
+    @property
+    def script_name(self) -> str:
+        return str(self.request.environ.get("SCRIPT_NAME", ""))
+
+    def post_value(self, name: str) -> str | None:
+        value = self.request.POST.get(name) if self.request.method == "POST" else None
+        return value if isinstance(value, str) else None
+
+    def emit(self, response: Any) -> None:
+        """Put the cookies and headers into the response."""
+        for name, value in self.headers:
+            if name == "Set-Cookie":
+                response.headers.add(name, value)
+            else:
+                response.headers[name] = joined(response.headers.get(name), value)
+
+
+@implementer(ISession)
+class PyramidSession(LazySession):
+    """``request.session``: the items of the session, and what Pyramid wants of one."""
+
+    _exchange: PyramidExchange
+
+    def __init__(self, manager: SessionManager[Any], request: Any, policy: CookiePolicy | None = None) -> None:
+        super().__init__(PyramidExchange(request, policy), self._begin_request)
+        self.manager = manager
+
+    def _begin_request(self) -> None:
+        request = self._exchange.request
+        request.add_response_callback(self._answer)
+        request.add_finished_callback(self._let_go)
+        try:
+            self.manager.start_request(self._exchange)
+        except SessionError as error:
+            raise _refusal(error) from error
+
+    def _answer(self, request: Any, response: Any) -> None:
+        """Store the session and tell the browser, unless the view crashed: then all stays as it was."""
+        if request.exception is not None and not IResponse.providedBy(request.exception):
+            return
+        if not self._opened:
+            return
+        try:
+            self.manager.finish_successful_request(self._exchange)
+        except SessionError as error:
+            _refuse(request, response, error)
+        self._exchange.emit(response)
+
+    def _let_go(self, request: Any) -> None:
+        if self._opened:
+            self.manager.finish_failed_request(self._exchange)  # of one that was finished nothing is left to do
+
+    # -- what Pyramid asks for -------------------------------------------------------------------------------------
+
+    @property
+    def created(self) -> int:
+        """When the session began, in seconds since the epoch."""
+        return int(self.session.get_creation_time())
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing is stored of it yet."""
+        return self.session.origin is None
+
+    def invalidate(self) -> None:
+        """Log out: the session ends when the request succeeds, and an empty one stands in its place."""
+        self.manager.expire_session(cast(Exchange, self.session.exchange))
+
+    def changed(self) -> None:
+        """Do nothing: changes are found by comparing, also those within values."""
+
+    def flash(self, msg: Any, queue: str = "", allow_duplicate: bool = True) -> None:
+        """Add a message to a queue; without `allow_duplicate` only if it is not there."""
+        messages = self.get(_FLASH + queue, [])
+        if allow_duplicate or msg not in messages:
+            self[_FLASH + queue] = [*messages, msg]
+
+    def pop_flash(self, queue: str = "") -> list[Any]:
+        """Return the messages of a queue and empty it."""
+        return self.pop(_FLASH + queue, [])  # type: ignore[no-any-return]
+
+    def peek_flash(self, queue: str = "") -> list[Any]:
+        """Return the messages of a queue and leave them there."""
+        return self.get(_FLASH + queue, [])  # type: ignore[no-any-return]
+
+    def new_csrf_token(self) -> str:
+        """Make a new token and return it."""
+        self.pop(_CSRF, None)
+        self.session._csrf_token = None
+        return self.session.get_csrf_token()
+
+    def get_csrf_token(self) -> str:
+        """Return the token that every form of this session carries."""
+        known = self.get(_CSRF)  # of a session that Pyramid's own factory wrote
+        return known if isinstance(known, str) else self.session.get_csrf_token()
+
+
+class SessionFactory:
+    """Gives every request its session.
+
+    :param manager: a `SessionManager` of `DictSession`.
+    :param cookie: how the cookie is sent, for a manager that was made without a policy of its own.
+    """
+
+    def __init__(self, manager: SessionManager[Any], cookie: CookiePolicy | None = None) -> None:
+        self.manager = manager
+        self.cookie = cookie
+
+    def __call__(self, request: Any) -> PyramidSession:
+        return PyramidSession(self.manager, request, self.cookie)
+
+
+def _refusal(error: SessionError) -> Any:
+    """Return the HTTP error that an error means, or itself if it is somebody's programming mistake."""
+    kind = _REFUSALS.get(error.status)
+    if kind is None:
+        return error
+    log.warning("a request cannot have its session: %s", error)
+    headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    return kind(error.public, headers=headers)
+
+
+def _refuse(request: Any, response: Any, error: SessionError) -> None:
+    """Make the answer that an error means of a response that was to be sent: it is too late to raise anything."""
+    refusal = _refusal(error)
+    if refusal is error:
+        raise error
+    refusal.prepare(request.environ)
+    response.status, response.headerlist, response.app_iter = refusal.status, refusal.headerlist, refusal.app_iter

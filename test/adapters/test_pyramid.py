@@ -1,0 +1,224 @@
+"""The Pyramid adapter: the suite that every adapter passes, and what Pyramid asks of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from cheroot import wsgi
+from pyramid.config import Configurator
+from pyramid.csrf import check_csrf_token, new_csrf_token
+from pyramid.httpexceptions import HTTPBadRequest, HTTPFound, HTTPNotFound
+from pyramid.interfaces import ISession
+from pyramid.response import Response
+from webtest import TestApp
+from zope.interface.verify import verifyObject
+
+from session2 import CookiePolicy, DictSession, SessionManager, StoreUnavailable, from_url
+from session2.store.volatile import VolatileSessionStore
+from session2.testing import AdapterSuite
+from session2.testing.adapter import pages
+from session2.traces import is_session
+from session2_pyramid import PyramidSession, SessionFactory
+
+View = Callable[[Any], Any]
+
+
+def application(manager: SessionManager[Any], view: View, **options: Any) -> Any:
+    with Configurator() as config:
+        config.set_session_factory(SessionFactory(manager, **options))
+        config.add_route("all", "/*path")
+        config.add_view(view, route_name="all")
+    return config.make_wsgi_app()
+
+
+def page(request: Any) -> Response:
+    session = request.session
+    session.session  # noqa: B018 (the suite looks for Vary on every page)
+    call = pages.Call(request.GET, lambda: session, session.set_user, session.get_user,
+                      lambda **options: session.manager.expire_session(session.session.exchange, **options))
+    try:
+        return Response(pages.answer(request.path_info, call))
+    except pages.Redirect as answer:
+        raise HTTPFound(answer.args[0]) from None
+    except pages.NotFound:
+        raise HTTPNotFound from None
+
+
+def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+    app = application(manager, page)
+
+    def with_scheme(environ: dict[str, Any], start_response: Any) -> Any:
+        return app({**environ, "wsgi.url_scheme": "https" if https else "http"}, start_response)
+
+    server = wsgi.Server(("127.0.0.1", 0), with_scheme, numthreads=20)
+    server.prepare()
+    ready(server.bind_addr[1])
+    server.serve()
+
+
+class TestPyramid(AdapterSuite):
+    server = f"{__file__}:serve"
+    threads = 20
+    conflict_status = 409
+    unavailable_status = 503
+
+
+@pytest.fixture
+def manager() -> SessionManager[DictSession]:
+    return SessionManager(VolatileSessionStore(), DictSession)
+
+
+@pytest.fixture
+def visit(manager: SessionManager[DictSession]) -> Iterator[Callable[..., Any]]:
+    """Return a function that has a view answer a request of one browser."""
+    view: View = lambda request: {}  # noqa: E731
+
+    def answer(request: Any) -> Response:
+        return Response(repr(view(request)))
+
+    browser = TestApp(application(manager, answer))
+
+    def go(new_view: View, **request: Any) -> Any:
+        nonlocal view
+        view = new_view
+        return browser.get("/", **request)
+
+    return go
+
+
+def test_it_is_a_session_of_pyramids(visit: Any) -> None:
+    assert visit(lambda request: verifyObject(ISession, request.session)).text == "True"
+
+
+def test_what_does_not_look_at_its_session_costs_nothing(visit: Any) -> None:
+    answer = visit(lambda request: None)
+    assert "Vary" not in answer.headers
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_new_and_created(visit: Any, manager: SessionManager[DictSession]) -> None:
+    assert visit(lambda request: request.session.new).text == "True"
+    assert "Set-Cookie" not in visit(lambda request: request.session.new).headers
+    visit(lambda request: request.session.update(a=1))
+    assert visit(lambda request: request.session.new).text == "False"
+    (_, record), = manager.store.scan()
+    assert visit(lambda request: request.session.created).text == str(int(record.created))
+
+
+def test_flash_messages_wait_in_their_queues(visit: Any) -> None:
+    def say(request: Any) -> None:
+        for text in ("one", "two", "one"):
+            request.session.flash(text)
+            request.session.flash(text, queue="other", allow_duplicate=False)
+
+    visit(say)
+    assert visit(lambda request: request.session.peek_flash("other")).text == "['one', 'two']"
+    assert visit(lambda request: request.session.pop_flash()).text == "['one', 'two', 'one']"
+    assert visit(lambda request: request.session.pop_flash()).text == "[]"
+    assert visit(lambda request: request.session.pop_flash("other")).text == "['one', 'two']"
+
+
+def test_csrf_token_stays_until_a_new_one_is_asked_for(visit: Any) -> None:
+    first = visit(lambda request: request.session.get_csrf_token()).text
+    assert visit(lambda request: request.session.get_csrf_token()).text == first
+    second = visit(new_csrf_token).text
+    assert second != first
+    assert visit(lambda request: request.session.get_csrf_token()).text == second
+    token = second.strip("'")
+    assert visit(check_csrf_token, headers={"X-CSRF-Token": token}).text == "True"
+    visit(check_csrf_token, headers={"X-CSRF-Token": first.strip("'")}, status=400)
+
+
+def test_csrf_token_that_pyramids_own_factory_wrote(visit: Any) -> None:
+    visit(lambda request: request.session.update({"_csrft_": "known"}))
+    assert visit(lambda request: request.session.get_csrf_token()).text == "'known'"
+    assert visit(lambda request: request.session.new_csrf_token()).text != "'known'"
+    assert visit(lambda request: request.session.get("_csrft_")).text == "None"
+
+
+def test_invalidate_ends_the_session(visit: Any, manager: SessionManager[DictSession]) -> None:
+    visit(lambda request: request.session.update(a=1))
+
+    def leave(request: Any) -> Any:
+        request.session.invalidate()
+        return dict(request.session)
+
+    answer = visit(leave)
+    assert answer.text == "{}"
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert [key for key, record in manager.store.scan() if is_session(key, record)] == []
+
+
+def test_changes_within_values_are_stored(visit: Any) -> None:
+    visit(lambda request: request.session.update(basket=[]))
+    visit(lambda request: (request.session["basket"].append("apple"), request.session.changed()))
+    assert visit(lambda request: request.session["basket"]).text == "['apple']"
+
+
+def test_a_view_that_answers_with_an_error_on_purpose_stores(visit: Any) -> None:
+    def refuse(request: Any) -> None:
+        request.session["tries"] = 1
+        raise HTTPBadRequest
+
+    visit(refuse, status=400)
+    assert visit(lambda request: request.session["tries"]).text == "1"
+
+
+def test_crash_that_an_exception_view_answers_stores_nothing(manager: SessionManager[DictSession]) -> None:
+    def crash(request: Any) -> None:
+        request.session["a"] = 1
+        raise ZeroDivisionError
+
+    with Configurator() as config:
+        config.set_session_factory(SessionFactory(manager))
+        config.add_route("all", "/*path")
+        config.add_view(crash, route_name="all")
+        config.add_exception_view(lambda error, request: Response("sorry", status=500))
+    answer = TestApp(config.make_wsgi_app()).get("/", status=500)
+    assert answer.text == "sorry"
+    assert "Set-Cookie" not in answer.headers
+    assert list(manager.store.scan()) == []
+
+
+def test_vary_and_cache_control_of_the_view_stay(visit: Any) -> None:
+    def view(request: Any) -> None:
+        request.session["a"] = 1
+        request.response.vary = ["Accept"]
+
+    assert set(visit(view).headers["Vary"].split(", ")) >= {"Cookie"}
+    assert visit(lambda request: request.session.update(b=2)).headers["Vary"] == "Cookie"
+
+
+def test_cookie_policy_of_the_factory() -> None:
+    manager = SessionManager(VolatileSessionStore(), DictSession)
+    app = application(manager, lambda request: Response(str(request.session.update(a=1))),
+                      cookie=CookiePolicy("shop", max_age=60))
+    assert TestApp(app).get("/").headers["Set-Cookie"].startswith("shop=")
+    assert isinstance(SessionFactory(manager)(None), PyramidSession)
+
+
+def test_a_busy_session_is_a_503_with_retry_after(tmp_path: Any) -> None:
+    manager = SessionManager(from_url(f"directory:{tmp_path}/store?create=true"), DictSession, concurrency="lock",
+                             lock_timeout=0.01)
+    browser = TestApp(application(manager, lambda request: Response(str(request.session.update(a=1)))))
+    browser.get("/")
+    with manager.lock(browser.cookies["session2"]):
+        answer = browser.get("/", status=503)
+    assert answer.headers["Retry-After"] == "1"
+    assert "taking too long" in answer.text
+
+
+def test_a_store_that_fails_at_the_end_is_a_503(visit: Any, manager: SessionManager[DictSession],
+                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    def view(request: Any) -> None:
+        request.session["a"] = 1
+        monkeypatch.setattr(manager.store, "write", fail)
+
+    answer = visit(view, status=503, headers={"Accept": "text/plain"})
+    assert "not available" in answer.text
+    assert "Set-Cookie" not in answer.headers
