@@ -12,9 +12,9 @@ from ...record import Record, Version
 from ...traces import is_lock
 from ..base import SessionStore
 from ..records import checked_key
-from ..sql.once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
+from ..sql.once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, written
 from ..versions import new_version
-from .items import ItemVersion, pack, successor, unpack
+from .items import ItemVersion, Seen, pack, unpack
 from .servers import Servers
 from .wire import EXISTS, NOT_FOUND, STORED, Connection, Item
 
@@ -34,7 +34,6 @@ class MemcachedSessionStore(SessionStore):
     :param servers: ``host:port``, or the path of a Unix socket; several separated by commas.  Each has the share of
         the sessions that its weight says, ``host:port*2`` twice that of the others.  All processes must name the same.
     :param prefix: what the names of the items begin with.
-    :param pool_size: how many connections the store opens at most to each server, in each process.
     :param timeout: seconds after which a server that does not answer counts as away.
     """
 
@@ -42,13 +41,13 @@ class MemcachedSessionStore(SessionStore):
     is_multiprocess_safe = True
     can_list = False
 
-    def __init__(self, servers: str = "localhost", *, prefix: str = "session2:", pool_size: int = 10,
-                 timeout: float = 3.0, **options: Any) -> None:
+    def __init__(self, servers: str = "localhost", *, prefix: str = "session2:", timeout: float = 3.0,
+                 **options: Any) -> None:
         super().__init__(**options)
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigurationError("the prefix has up to 100 characters, ASCII and no blanks")
         self._prefix = prefix
-        self._servers = Servers(servers, pool_size, timeout)
+        self._servers = Servers(servers, timeout)
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> MemcachedSessionStore:
@@ -61,41 +60,40 @@ class MemcachedSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        item = self._item(checked_key(key))
-        return None if item is None else self._live(key, item)
+        seen = self._seen(key)
+        return None if seen is None else seen.record
 
-    def write(self, key: str, record: Record, expected: Version | None) -> ItemVersion:
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
         checked_key(key)
         number = new_version()
         if expected is None:
-            new = successor(number, None)
+            new = ItemVersion(written(number), None)
             done = applied(lambda: self._insert(key, record, new),
                            lambda: fate_of_insert(self._standing(key), number, is_lock(key)))
         elif isinstance(expected, ItemVersion):
-            new, before = successor(number, expected), expected
+            new, before = expected.successor(number), expected
             done = applied(lambda: self._replace(key, record, new, before),
                            lambda: fate_of_replacement(self._standing(key), number, before.number))
-        else:
-            done = False  # the version of another store
+        else:  # of another store
+            raise _conflict(key)
         if not done:
-            raise Conflict(f"the record {key:.8} changed")
+            raise _conflict(key)
         return new
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
-        checked_key(key)
         try:
             return self._move(key, accessed, expires)
         except AnswerLost:
             return self._move(key, accessed, expires)  # a second time moves nothing
 
     def remove(self, key: str, expected: Version | None = None) -> None:
-        checked_key(key)
+        name = self._name(checked_key(key))
         if expected is None:
-            self._servers.of(key).ask(lambda connection: connection.delete(self._name(key)))
+            self._servers.of(key).ask(lambda connection: connection.delete(name))
         elif not isinstance(expected, ItemVersion) or not applied(
                 lambda: self._take_away(key, expected),
                 lambda: fate_of_removal(self._standing(key), expected.number)):
-            raise Conflict(f"the record {key:.8} changed")
+            raise _conflict(key)
 
     def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         """Leave it to memcached, and return 0."""
@@ -129,28 +127,27 @@ class MemcachedSessionStore(SessionStore):
 
     def _compare(self, key: str, expected: ItemVersion, change: Callable[[ItemVersion], bytes]) -> bytes:
         """Return the answer to a change of this version, made again if the item has changed and the version has not."""
-        seen = expected
+        if expected.expires is not None and expected.expires <= self.clock():
+            return NOT_FOUND
+        answer = change(expected)
+        if answer != EXISTS:
+            return answer
         for _ in attempts(_PATIENCE):
-            if seen.expires is not None and seen.expires <= self.clock():
-                return NOT_FOUND
-            answer = change(seen)
+            seen = self._seen(key)
+            if seen is None or seen.version != expected:
+                return NOT_FOUND if seen is None else EXISTS
+            answer = change(seen.version)
             if answer != EXISTS:
                 return answer
-            found = self.read(key)
-            if found is None:
-                return NOT_FOUND
-            if found.version != expected:
-                return EXISTS
-            seen = _seen(found)
         raise _contended()
 
     def _move(self, key: str, accessed: float, expires: float | None) -> bool:
         for _ in attempts(_PATIENCE):
-            record = self.read(key)
-            if record is None or accessed <= record.accessed:
-                return record is not None
-            seen = _seen(record)
-            if self._put(key, record._replace(accessed=accessed, expires=expires), seen, seen) == STORED:
+            seen = self._seen(key)
+            if seen is None or accessed <= seen.record.accessed:
+                return seen is not None
+            moved = seen.record._replace(accessed=accessed, expires=expires)
+            if self._put(key, moved, seen.version, seen.version) == STORED:
                 return True
         raise _contended()
 
@@ -161,23 +158,27 @@ class MemcachedSessionStore(SessionStore):
 
     def _item(self, key: str) -> Item | None:
         """Return what stands there; what was removed does not."""
-        item = self._servers.of(key).ask(lambda connection: connection.get(self._name(key)))
+        name = self._name(checked_key(key))
+        item = self._servers.of(key).ask(lambda connection: connection.get(name))
         return item if item is not None and item.value else None
 
-    def _live(self, key: str, item: Item) -> Record | None:
+    def _seen(self, key: str) -> Seen | None:
+        """Return the live record under a key."""
+        item = self._item(key)
+        return None if item is None else self._live(key, item)
+
+    def _live(self, key: str, item: Item) -> Seen | None:
         try:
-            record = unpack(key, item.value, item.cas, item.run)
+            seen = unpack(key, item)
         except ValueError as error:
             self._damaged(key, f"its item cannot be read: {error}")
             return None
-        return record if record.is_live(self.clock()) else None
+        return seen if seen.record.is_live(self.clock()) else None
 
     def _standing(self, key: str) -> Standing | None:
         item = self._item(key)
-        if item is None:
-            return None
         try:
-            return _seen(unpack(key, item.value, item.cas, item.run)).standing(self.clock())
+            return None if item is None else unpack(key, item).version.standing(self.clock())
         except ValueError:
             return None
 
@@ -187,19 +188,20 @@ class MemcachedSessionStore(SessionStore):
 
     def _send(self, key: str, value: bytes, seconds: float | None, seen: Item | ItemVersion | None) -> bytes:
         """Put a value in place of what was seen there, or where nothing is, and return the answer."""
+        name = self._name(checked_key(key))
+
         def change(connection: Connection) -> bytes:
             if seen is None:
-                return connection.put(b"add", self._name(key), value, seconds)
-            if seen.run != connection.run:  # the number is of another run, or there is none
+                return connection.put(b"add", name, value, seconds)
+            if seen.run != connection.run:  # the cas unique is of another run, or is not known
                 return EXISTS
-            return connection.put(b"cas", self._name(key), value, seconds, seen.cas)
+            return connection.put(b"cas", name, value, seconds, seen.cas)
 
-        return self._servers.of(key).change(change)
+        return self._servers.of(key).change(change, is_new=seen is None)
 
 
-def _seen(record: Record) -> ItemVersion:
-    assert isinstance(record.version, ItemVersion)
-    return record.version
+def _conflict(key: str) -> Conflict:
+    return Conflict(f"the record {key:.8} changed")
 
 
 def _contended() -> StoreUnavailable:

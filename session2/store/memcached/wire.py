@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Hashable
+from time import monotonic
 from typing import Final, NamedTuple, TypeAlias
 
 from ...clock import elapsed
@@ -69,6 +70,7 @@ class Connection:
             raise StoreUnavailable(f"no connection to memcached at {name}: {error.strerror or error}") from error
         try:
             self.ear = Ear(self._socket.fileno())
+            self.used = monotonic()
             self._greet()
         except BaseException:
             self.close()
@@ -81,10 +83,6 @@ class Connection:
     def close(self) -> None:
         """Close it; the server needs no farewell."""
         self._socket.close()
-
-    def is_open(self) -> bool:
-        """Tell whether it has not been closed."""
-        return self._socket.fileno() >= 0
 
     def check(self) -> None:
         """See that the server answers."""
@@ -161,9 +159,9 @@ class Connection:
         """Send something; return the first line of the answer and what came with it."""
         try:
             self._socket.sendall(question)
+            answer = self._socket.recv(_CHUNK)
         except OSError as error:
             raise self._broken(error) from error
-        answer = self._more()
         while b"\r\n" not in answer:
             answer += self._more()
         return answer
