@@ -97,7 +97,7 @@ class Server:
         return self._connect()
 
     def _give_up(self, broken: Broken) -> None:
-        """Close what most likely broke as well.  Who asked again a server that says nothing would wait twice as long."""
+        """Close what most likely broke as well.  To ask again a server that says nothing takes as long again."""
         self.close()
         if broken.is_silence:
             raise StoreUnavailable(str(broken)) from broken
