@@ -6,28 +6,38 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from mirakuru import TCPExecutor
+from mirakuru.base import SimpleExecutor
+from mirakuru.unixsocket import UnixSocketExecutor
 from servers_sql import free_port, program
 
 
 class MemcachedServer:
-    """A memcached that keeps its port over restarts, and nothing else."""
+    """A memcached that keeps its place over restarts, and nothing else.
 
-    def __init__(self, *options: str) -> None:
+    :param path: of a Unix socket; without it there is a port.
+    """
+
+    def __init__(self, *options: str, path: Path | None = None) -> None:
         self.port = free_port()
-        self.place = f"127.0.0.1:{self.port}"
+        self.path = path
+        self.place = str(path or f"127.0.0.1:{self.port}")
         self.url = f"memcached://{self.place}"
         self._options = options
-        self._process: TCPExecutor | None = None
+        self._process: SimpleExecutor | None = None
 
     def start(self) -> MemcachedServer:
-        become = ["-u", "nobody"] if os.geteuid() == 0 else []
-        command = ["setpriv", "--pdeathsig=KILL", program("memcached"), "-l", "127.0.0.1", "-p", str(self.port),
-                   *become, *self._options]
-        self._process = TCPExecutor(command, host="127.0.0.1", port=self.port, timeout=20, sleep=0.01,
-                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        become = ["-u", "root"] if os.geteuid() == 0 else []
+        listen = ["-s", self.place] if self.path else ["-l", "127.0.0.1", "-p", str(self.port)]
+        command = ["setpriv", "--pdeathsig=KILL", program("memcached"), *listen, *become, *self._options]
+        quiet = {"timeout": 20, "sleep": 0.01, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if self.path:
+            self._process = UnixSocketExecutor(command, socket_name=self.place, **quiet)
+        else:
+            self._process = TCPExecutor(command, host="127.0.0.1", port=self.port, **quiet)
         self._process.start()
         return self
 

@@ -115,9 +115,9 @@ class MemcachedSessionStore(SessionStore):
         if self._put(key, record, new, None) == STORED:
             return True
         item = self._item(key)
-        if item is not None and self._live(key, item) is not None:
+        if self._live(key, item) is not None:
             return False
-        return self._put(key, record, new, item) == STORED  # over what has expired, or where it was removed just now
+        return self._put(key, record, new, item) == STORED  # over what has expired, or where something was just now
 
     def _replace(self, key: str, record: Record, new: ItemVersion, expected: ItemVersion) -> bool:
         return self._compare(key, expected, lambda seen: self._put(key, record, new, seen)) == STORED
@@ -157,17 +157,16 @@ class MemcachedSessionStore(SessionStore):
         return (self._prefix + key).encode()
 
     def _item(self, key: str) -> Item | None:
-        """Return what stands there; what was removed does not."""
         name = self._name(checked_key(key))
-        item = self._servers.of(key).ask(lambda connection: connection.get(name))
-        return item if item is not None and item.value else None
+        return self._servers.of(key).ask(lambda connection: connection.get(name))
 
     def _seen(self, key: str) -> Seen | None:
         """Return the live record under a key."""
-        item = self._item(key)
-        return None if item is None else self._live(key, item)
+        return self._live(key, self._item(key))
 
-    def _live(self, key: str, item: Item) -> Seen | None:
+    def _live(self, key: str, item: Item | None) -> Seen | None:
+        if item is None or not item.value:  # empty: it was removed
+            return None
         try:
             seen = unpack(key, item)
         except ValueError as error:
@@ -178,7 +177,7 @@ class MemcachedSessionStore(SessionStore):
     def _standing(self, key: str) -> Standing | None:
         item = self._item(key)
         try:
-            return None if item is None else unpack(key, item).version.standing(self.clock())
+            return unpack(key, item).version.standing(self.clock()) if item is not None else None
         except ValueError:
             return None
 
