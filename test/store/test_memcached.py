@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -378,7 +379,7 @@ def test_a_memcached_that_does_not_answer_is_waited_for_once(lone: MemcachedServ
                                                              monkeypatch: pytest.MonkeyPatch) -> None:
     with store_on(lone, timeout=0.1) as store:
         version = store.write(KEY, record_at(store.clock()), None)
-        lone.send(19)
+        lone.send(signal.SIGSTOP)
         waits = []
         broken = Connection._broken
         monkeypatch.setattr(Connection, "_broken", lambda self, error: waits.append(1) or broken(self, error))
@@ -388,7 +389,7 @@ def test_a_memcached_that_does_not_answer_is_waited_for_once(lone: MemcachedServ
             with pytest.raises(StoreUnavailable, match=r"does not answer within 0\.1 s"):
                 act()
             assert len(waits) == number + 1
-        lone.send(18)
+        lone.send(signal.SIGCONT)
         assert data(store) == b"state"
 
 
