@@ -65,8 +65,8 @@ _LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
 
 # What looks like a login before the first slash, or for a port is none; behind a port a weight may stand.
 _NO_PLACE: Final = re.compile(r"""
-    [^:]*:( //[^/]*@ | //(?!\[[0-9A-Fa-f:.]+\](:\d+(\*\d+)?)?(/|$))[^/:]*:(?!\d+(\*\d+)?(/|$)) | /?[^/]*:[^/]*@ )""",
-                              re.VERBOSE)
+    [^:]*:( //[^/]*@ | /?[^/]*:[^/]*@
+          | //(?!\[[0-9A-Fa-f:.]+\](:\d+(\*\d+)?)?(/|$)) ([^/:]*:(?!\d+(\*\d+)?(/|$)) | [^/]*[][]) )""", re.VERBOSE)
 
 _APART: Final = ("the URL cannot be taken apart: in a user or password write %40 for @, and likewise for / ? # % and "
                  "blanks")

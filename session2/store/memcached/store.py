@@ -60,7 +60,7 @@ class MemcachedSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        seen = self._seen(key)
+        seen = self._seen(checked_key(key))
         return None if seen is None else seen.record
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
@@ -81,15 +81,16 @@ class MemcachedSessionStore(SessionStore):
         return new
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
+        checked_key(key)
         try:
             return self._move(key, accessed, expires)
         except AnswerLost:
             return self._move(key, accessed, expires)  # a second time moves nothing
 
     def remove(self, key: str, expected: Version | None = None) -> None:
-        name = self._name(checked_key(key))
+        checked_key(key)
         if expected is None:
-            self._servers.of(key).ask(lambda connection: connection.delete(name))
+            self._servers.of(key).ask(lambda connection: connection.delete(self._name(key)))
         elif not isinstance(expected, ItemVersion) or not applied(
                 lambda: self._take_away(key, expected),
                 lambda: fate_of_removal(self._standing(key), expected.number)):
@@ -157,8 +158,7 @@ class MemcachedSessionStore(SessionStore):
         return (self._prefix + key).encode()
 
     def _item(self, key: str) -> Item | None:
-        name = self._name(checked_key(key))
-        return self._servers.of(key).ask(lambda connection: connection.get(name))
+        return self._servers.of(key).ask(lambda connection: connection.get(self._name(key)))
 
     def _seen(self, key: str) -> Seen | None:
         """Return the live record under a key."""
@@ -187,7 +187,7 @@ class MemcachedSessionStore(SessionStore):
 
     def _send(self, key: str, value: bytes, seconds: float | None, seen: Item | ItemVersion | None) -> bytes:
         """Put a value in place of what was seen there, or where nothing is, and return the answer."""
-        name = self._name(checked_key(key))
+        name = self._name(key)
 
         def change(connection: Connection) -> bytes:
             if seen is None:
