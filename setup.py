@@ -46,8 +46,10 @@ DEVELOPMENT = [
     "packaging",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
+    "pymemcache>=4",  # to compare with
     "pytest-timeout",
     "pytest-xdist",
+    "python-memcached",  # Beaker's way to memcached
     "ruff",
     "session3>=3.4",  # to compare with
     "setuptools>=64",

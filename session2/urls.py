@@ -34,6 +34,8 @@ class Store(NamedTuple):
     """What to install besides: ``session2[extra]``."""
     takes_login: bool = False
     """Whether a URL may hold a user and a password."""
+    takes_several: bool = False
+    """Whether a URL may name several servers, with commas between."""
 
 
 STORES: Final = {
@@ -47,6 +49,7 @@ STORES: Final = {
     "postgres": Store("postgres", "PostgresSessionStore", "postgres://user@localhost/sessions", "postgres", True),
     "mysql": Store("mysql", "MySQLSessionStore", "mysql://user@localhost/sessions", "mysql", True),
     "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
+    "memcached": Store("memcached", "MemcachedSessionStore", "memcached://localhost:11211", takes_several=True),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 
@@ -60,8 +63,10 @@ _SEALS: Final = {"signed": Signed, "encrypted": Encrypted}
 # One @, behind a user and a password of which no part can be taken for a host, a path or a query, and be shown as such.
 _LOGIN: Final = re.compile(r"[^:]*://([^/?#@%\s]|%[0-9A-Fa-f]{2})*@[^@]*")
 
-# What looks like a login before the first slash, or for a port is none.
-_NO_PLACE: Final = re.compile(r"[^:]*:(//[^/]*@|//\[?[^/\]]*\]?:(?!\d+(/|$))|/?[^/]*:[^/]*@)")
+# What looks like a login before the first slash, or for a port is none; behind a port a weight may stand.
+_NO_PLACE: Final = re.compile(r"""
+    [^:]*:( //[^/]*@ | /?[^/]*:[^/]*@
+          | //(?!\[[0-9A-Fa-f:.]+\](:\d+(\*\d+)?)?(/|$)) ([^/:]*:(?!\d+(\*\d+)?(/|$)) | [^/]*[][]) )""", re.VERBOSE)
 
 _APART: Final = ("the URL cannot be taken apart: in a user or password write %40 for @, and likewise for / ? # % and "
                  "blanks")
@@ -115,10 +120,16 @@ def check_login(url: str) -> None:
     """Refuse a URL whose password would end up elsewhere, such as in an error about the host, or the path of a file."""
     if "@" in url and re.match("[^:]*://[^/]", url) and not _LOGIN.fullmatch(url):
         raise ConfigurationError(_APART)
-    scheme = url.partition(":")[0]
-    if scheme in STORES and not STORES[scheme].takes_login and _NO_PLACE.match(url.partition("?")[0]):
+    store = STORES.get(url.partition(":")[0])
+    if store and not store.takes_login and any(map(_NO_PLACE.match, _places(store, url.partition("?")[0]))):
         raise ConfigurationError(f"the URL of this store has no user and no password; write for example "
-                                 f"{STORES[scheme].example.format('/var/lib')!r}, and ./ before a path with : and @")
+                                 f"{store.example.format('/var/lib')!r}, and ./ before a path with : and @")
+
+
+def _places(store: Store, location: str) -> list[str]:
+    """Return the location, as one for each server if there may be several."""
+    scheme, slashes, places = location.partition("://")
+    return [scheme + slashes + place for place in places.split(",")] if store.takes_several else [location]
 
 
 # -- the class for a scheme -------------------------------------------------------------------------------------------

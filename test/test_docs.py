@@ -69,7 +69,8 @@ def pages_with(part: str) -> list:
 
 # The pages of database servers: the fixture that starts one, and the URL that stands for it on the page.
 SERVERS = {"postgres": ("postgres", "postgresql://shop:secret@localhost/shop"),
-           "mysql": ("mariadb", "mysql://shop:secret@localhost/shop")}
+           "mysql": ("mariadb", "mysql://shop:secret@localhost/shop"),
+           "memcached": ("memcached", "localhost:11211")}
 
 
 @pytest.mark.parametrize("path", pages_with("program"))
@@ -77,7 +78,7 @@ def test_the_python_of_a_page_runs(path, tmp_path, request):
     program = parts_of(path).program
     if path.stem in SERVERS:
         fixture, shown = SERVERS[path.stem]
-        program = program.replace(shown, request.getfixturevalue(fixture).url)
+        program = program.replace(shown, getattr(request.getfixturevalue(fixture), "url" if "//" in shown else "place"))
     (tmp_path / "page.py").write_text(program)
     run(tmp_path, sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning", "page.py")
 

@@ -87,13 +87,21 @@ def telling_no(secret: str) -> Iterator[None]:
         "//anna:s3cret@h/x", "//anna:s3cret@h:2/x", "anna:s3cret@h/x", "/anna:s3cret@h/x", "//s3cret@h/x",
         "//anna:s3cret@[h/x", "//h:s3cret", "//h:s3cret/x", "//h/x?s3cret", "//h/x?timeout=s3cret",
         "//h/x?hash_ids=s3cret", "//h/x?passwd=s3cret"]),
-    "s3cret@h/d", "anna:s3cret@h/d", "//anna:s3cret@h/x", "mysql//s3cret@h/x", "volatile:s3cret", "durus://h:s3cret"])
+    "s3cret@h/d", "anna:s3cret@h/d", "//anna:s3cret@h/x", "mysql//s3cret@h/x", "volatile:s3cret", "durus://h:s3cret",
+    "durus://h:1,s3cret", "durus://[s3cret]:1", "durus://[s3cret:1", "memcached://h:1,anna:s3cret",
+    "memcached://h,s3cret@h",
+    "memcached://h:1*s3cret", "memcached://[s3cret]", "memcached://h, s3cret"])
 def test_no_error_repeats_a_password(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither when the store is made nor at its first use; and no file is made of that name."""
     monkeypatch.chdir(tmp_path)
     with suppress(SessionError, OSError), telling_no("cret"):
         from_url(url).read("0" * 64)
     assert not list(tmp_path.rglob("*cret*"))
+
+
+@pytest.mark.parametrize("url", ["durus://[::1]:2972", "durus://[fe80::1]", "memcached://[::1]:11211,[::2]:1*2,h:1*3,h"])
+def test_a_colon_of_an_address_is_not_taken_for_that_of_a_password(url: str) -> None:
+    urls.check_login(url)
 
 
 @pytest.mark.parametrize("path", ["shop@example.com", "/srv/a:b@c/x", "./a:b@c", "a:b", "//srv/x", "///srv/x"])

@@ -11,6 +11,7 @@ import beaker.session
 import django
 from cases import Case, by_requests
 from django.conf import settings
+from django.core.cache import caches
 from django.db import connections
 
 
@@ -45,7 +46,7 @@ ROUTER = Router()
 def djangos(engine: str, folder: Path, **server: object) -> Case:
     """Django's session, saved when it was modified, as its middleware does.
 
-    :param server: where the database is, as Django's settings have it; by default SQLite.
+    :param server: where the database or the cache is, as Django's settings have it; by default SQLite or memory.
     """
     (folder / "django").mkdir(exist_ok=True)
     if not settings.configured:
@@ -55,7 +56,9 @@ def djangos(engine: str, folder: Path, **server: object) -> Case:
                                                   "NAME": folder / "django.db"}})
         django.setup()
     database = "server" if server else "default"
-    if server:
+    if engine == "cache":
+        caches.settings[database] = server or caches.settings["default"]
+    elif server:
         connections.databases[database] = {**connections.databases["default"], **server}
     if engine == "db":
         from django.core.management import call_command
@@ -65,11 +68,11 @@ def djangos(engine: str, folder: Path, **server: object) -> Case:
     store = import_module(f"django.contrib.sessions.backends.{engine}").SessionStore
 
     def request(key: str | None, page: Callable[[Any], None]) -> str:
-        ROUTER.database = database
+        ROUTER.database = settings.SESSION_CACHE_ALIAS = database
         session = store(key)
         page(session)
         if session.modified:
             session.save()
         return str(session.session_key)
 
-    return Case(f"Django {engine}", lambda number: by_requests(request), one_process=engine == "cache")
+    return Case(f"Django {engine}", lambda number: by_requests(request), one_process=engine == "cache" and not server)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ def files(folder: Path) -> Iterator[Subject]:
 def servers(folder: Path) -> Iterator[list[Subject]]:
     """The stores on servers of their own, which are killed and started again in the middle of the work."""
     from servers_durus import DurusServer
+    from servers_memcached import MemcachedServer
     from servers_sql import MariaServer, PostgresServer
 
     with contextlib.ExitStack() as stack:
@@ -46,6 +48,8 @@ def servers(folder: Path) -> Iterator[list[Subject]]:
             found.append(Subject(name, server.url, _restarter(server)))
         durus = stack.enter_context(DurusServer(folder / "durus"))
         found.append(Subject("durus", durus.url, _restarter(durus)))
+        memcached = stack.enter_context(MemcachedServer())
+        found.append(Subject("memcached", f"{memcached.url}?timeout=0.2", _freezer(memcached)))
         yield found
 
 
@@ -56,6 +60,16 @@ def _restarter(server: Any) -> Callable[[], None]:
         server.start()
 
     return restart
+
+
+def _freezer(server: Any) -> Callable[[], None]:
+    """Of a server that would forget all if it were killed: it does not answer for a while, and then all at once."""
+    def freeze() -> None:
+        server.send(signal.SIGSTOP)
+        time.sleep(random.uniform(0, 1))
+        server.send(signal.SIGCONT)
+
+    return freeze
 
 
 def soak(subjects: list[Subject], folder: Path, seconds: float) -> list[Report]:

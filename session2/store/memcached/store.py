@@ -1,0 +1,207 @@
+"""`MemcachedSessionStore`: each session is an item, in one of the memcacheds that the store is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from ...errors import ConfigurationError, Conflict, StoreUnavailable
+from ...patience import attempts
+from ...record import Record, Version
+from ...traces import is_lock
+from ..base import SessionStore
+from ..records import checked_key
+from ..sql.once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, written
+from ..versions import new_version
+from .items import ItemVersion, Seen, pack, unpack
+from .servers import Servers
+from .wire import EXISTS, NOT_FOUND, STORED, Connection, Item
+
+_SLACK: Final = 3600.0
+"""Seconds for which memcached keeps what has expired: its clock and ours may differ, and it must never be the faster.
+"""
+
+_PATIENCE: Final = 10.0
+"""Seconds for which to try again where others change the same item."""
+
+_PREFIX: Final = re.compile(r"[!-~]{0,100}")
+
+
+class MemcachedSessionStore(SessionStore):
+    """Keeps each session in the memory of a memcached.  What memcached forgets is gone.
+
+    :param servers: ``host:port``, or the path of a Unix socket; several separated by commas.  Each has the share of
+        the sessions that its weight says, ``host:port*2`` twice that of the others.  All processes must name the same.
+    :param prefix: what the names of the items begin with.
+    :param timeout: seconds after which a server that does not answer counts as away.
+    """
+
+    is_thread_safe = True
+    is_multiprocess_safe = True
+    can_list = False
+
+    def __init__(self, servers: str = "localhost", *, prefix: str = "session2:", timeout: float = 3.0,
+                 **options: Any) -> None:
+        super().__init__(**options)
+        if _PREFIX.fullmatch(prefix) is None:
+            raise ConfigurationError("the prefix has up to 100 characters, ASCII and no blanks")
+        self._prefix = prefix
+        self._servers = Servers(servers, timeout)
+
+    @classmethod
+    def _from_location(cls, location: str, **options: Any) -> MemcachedSessionStore:
+        """Make a store from ``memcached://host:port,host:port*2``, or ``memcached:///path`` for a Unix socket."""
+        _, found, servers = location.partition("://")
+        if not found:
+            raise ConfigurationError("write 'memcached://host:11211', several as 'memcached://host1:11211,host2:11211'")
+        return cls(servers.rstrip("/"), **options)
+
+    # -- primitives ------------------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> Record | None:
+        seen = self._seen(checked_key(key))
+        return None if seen is None else seen.record
+
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        checked_key(key)
+        number = new_version()
+        if expected is None:
+            new = ItemVersion(written(number), None)
+            done = applied(lambda: self._insert(key, record, new),
+                           lambda: fate_of_insert(self._standing(key), number, is_lock(key)))
+        elif isinstance(expected, ItemVersion):
+            new, before = expected.successor(number), expected
+            done = applied(lambda: self._replace(key, record, new, before),
+                           lambda: fate_of_replacement(self._standing(key), number, before.number))
+        else:  # of another store
+            raise _conflict(key)
+        if not done:
+            raise _conflict(key)
+        return new
+
+    def touch(self, key: str, accessed: float, expires: float | None) -> bool:
+        checked_key(key)
+        try:
+            return self._move(key, accessed, expires)
+        except AnswerLost:
+            return self._move(key, accessed, expires)  # a second time moves nothing
+
+    def remove(self, key: str, expected: Version | None = None) -> None:
+        checked_key(key)
+        if expected is None:
+            self._servers.of(key).ask(lambda connection: connection.delete(self._name(key)))
+        elif not isinstance(expected, ItemVersion) or not applied(
+                lambda: self._take_away(key, expected),
+                lambda: fate_of_removal(self._standing(key), expected.number)):
+            raise _conflict(key)
+
+    def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
+        """Leave it to memcached, and return 0."""
+        return 0
+
+    def setup(self, drop: bool = False) -> None:
+        """See that all servers answer.  There is nothing to make, and with `drop` it is refused."""
+        super().setup(drop)
+        for server in self._servers.all:
+            server.ask(Connection.check)
+
+    def close(self) -> None:
+        for server in self._servers.all:
+            server.close()
+
+    # -- changes: each tells whether it is done, or raises AnswerLost ----------------------------------------------
+
+    def _insert(self, key: str, record: Record, new: ItemVersion) -> bool:
+        if self._put(key, record, new, None) == STORED:
+            return True
+        item = self._item(key)
+        if self._live(key, item) is not None:
+            return False
+        return self._put(key, record, new, item) == STORED  # over what has expired, or where something was just now
+
+    def _replace(self, key: str, record: Record, new: ItemVersion, expected: ItemVersion) -> bool:
+        return self._compare(key, expected, lambda seen: self._put(key, record, new, seen)) == STORED
+
+    def _take_away(self, key: str, expected: ItemVersion) -> bool:
+        return self._compare(key, expected, lambda seen: self._send(key, b"", 0.0, seen)) != EXISTS
+
+    def _compare(self, key: str, expected: ItemVersion, change: Callable[[ItemVersion], bytes]) -> bytes:
+        """Return the answer to a change of this version, made again if the item has changed and the version has not."""
+        if expected.expires is not None and expected.expires <= self.clock():
+            return NOT_FOUND
+        answer = change(expected)
+        if answer != EXISTS:
+            return answer
+        for _ in attempts(_PATIENCE):
+            seen = self._seen(key)
+            if seen is None or seen.version != expected:
+                return NOT_FOUND if seen is None else EXISTS
+            answer = change(seen.version)
+            if answer != EXISTS:
+                return answer
+        raise _contended()
+
+    def _move(self, key: str, accessed: float, expires: float | None) -> bool:
+        for _ in attempts(_PATIENCE):
+            seen = self._seen(key)
+            if seen is None or accessed <= seen.record.accessed:
+                return seen is not None
+            moved = seen.record._replace(accessed=accessed, expires=expires)
+            if self._put(key, moved, seen.version, seen.version) == STORED:
+                return True
+        raise _contended()
+
+    # -- items -----------------------------------------------------------------------------------------------------
+
+    def _name(self, key: str) -> bytes:
+        return (self._prefix + key).encode()
+
+    def _item(self, key: str) -> Item | None:
+        return self._servers.of(key).ask(lambda connection: connection.get(self._name(key)))
+
+    def _seen(self, key: str) -> Seen | None:
+        """Return the live record under a key."""
+        return self._live(key, self._item(key))
+
+    def _live(self, key: str, item: Item | None) -> Seen | None:
+        if item is None or not item.value:  # empty: it was removed
+            return None
+        try:
+            seen = unpack(key, item)
+        except ValueError as error:
+            self._damaged(key, f"its item cannot be read: {error}")
+            return None
+        return seen if seen.record.is_live(self.clock()) else None
+
+    def _standing(self, key: str) -> Standing | None:
+        item = self._item(key)
+        try:
+            return unpack(key, item).version.standing(self.clock()) if item is not None else None
+        except ValueError:
+            return None
+
+    def _put(self, key: str, record: Record, version: ItemVersion, seen: Item | ItemVersion | None) -> bytes:
+        seconds = None if record.expires is None else max(record.expires - self.clock() + _SLACK, 1.0)
+        return self._send(key, pack(key, record, version), seconds, seen)
+
+    def _send(self, key: str, value: bytes, seconds: float | None, seen: Item | ItemVersion | None) -> bytes:
+        """Put a value in place of what was seen there, or where nothing is, and return the answer."""
+        name = self._name(key)
+
+        def change(connection: Connection) -> bytes:
+            if seen is None:
+                return connection.put(b"add", name, value, seconds)
+            if seen.run != connection.run:  # the cas unique is of another run, or is not known
+                return EXISTS
+            return connection.put(b"cas", name, value, seconds, seen.cas)
+
+        return self._servers.of(key).change(change, is_new=seen is None)
+
+
+def _conflict(key: str) -> Conflict:
+    return Conflict(f"the record {key:.8} changed")
+
+
+def _contended() -> StoreUnavailable:
+    return StoreUnavailable(f"others kept changing the session for {_PATIENCE:g} s")

@@ -1,0 +1,212 @@
+"""One connection to one memcached, in its text protocol.
+
+`gets`, `add`, `cas` and `delete` are all that is needed.  The newer meta commands would not do: a ``ms`` of something
+too large, or for which there is no memory, removes what was there, as ``set`` does.  ``cas`` and ``add`` do not.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Hashable
+from time import monotonic
+from typing import Final, NamedTuple, TypeAlias
+
+from ...clock import elapsed
+from ...errors import ConfigurationError, StoreUnavailable
+from ..sql.wire import Ear
+
+Address: TypeAlias = "tuple[str, int] | str"
+"""Host and port, or the path of a Unix socket."""
+
+STORED, EXISTS, NOT_FOUND = b"STORED", b"EXISTS", b"NOT_FOUND"
+
+_ANSWERS: Final = (STORED, EXISTS, NOT_FOUND, b"NOT_STORED", b"DELETED")
+_REFUSALS: Final = (b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR")
+
+_HINTS: Final = {
+    "too large": "a session of {size} bytes is more than it takes: start it with a larger -I",
+    "out of memory": "it has no memory for a session of {size} bytes: start it with a larger -m, and without -M",
+}
+
+_AFTER_VALUE: Final = b"\r\nEND\r\n"
+_CHUNK: Final = 65536
+
+_MONTH: Final = 30 * 86400
+"""Seconds; beyond that memcached takes the end of an item for a moment, in seconds since the epoch."""
+_LAST: Final = 2**31 - 1
+"""The last moment it knows."""
+
+
+class Broken(Exception):
+    """The connection broke: what was sent last may or may not have been carried out."""
+
+    def __init__(self, message: str, is_silence: bool = False) -> None:
+        super().__init__(message)
+        self.is_silence = is_silence
+        """Whether the server is there and says nothing: who waits again waits twice as long."""
+
+
+class Item(NamedTuple):
+    """What stands under a key."""
+
+    value: bytes
+    cas: bytes
+    run: Hashable
+
+
+class Connection:
+    """A connection that is good for as long as every answer was read whole.
+
+    :param name: of the server, for messages.
+    :param timeout: seconds that the server may take to answer.
+    """
+
+    def __init__(self, name: str, address: Address, timeout: float) -> None:
+        self._name, self._timeout = name, timeout
+        try:
+            self._socket = _connected(address, timeout)
+        except OSError as error:
+            raise StoreUnavailable(f"no connection to memcached at {name}: {error.strerror or error}") from error
+        try:
+            self.ear = Ear(self._socket.fileno())
+            self.used = monotonic()
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):
+            self.close()
+
+    def close(self) -> None:
+        """Close it; the server needs no farewell."""
+        self._socket.close()
+
+    def check(self) -> None:
+        """See that the server answers."""
+        answer = self._ask(b"version\r\n")
+        if not answer.startswith(b"VERSION "):
+            raise self._refused(answer)
+
+    def get(self, key: bytes) -> Item | None:
+        """Return what stands under a key."""
+        answer = self._ask(b"gets %b\r\n" % key)
+        if answer == b"END\r\n":
+            return None
+        head, _, rest = answer.partition(b"\r\n")
+        words = head.split(b" ")
+        if len(words) != 5 or words[:2] != [b"VALUE", key] or not words[3].isdigit():
+            raise self._refused(answer)
+        size = int(words[3])
+        rest = self._read_on(rest, size + len(_AFTER_VALUE))
+        if rest[size:] != _AFTER_VALUE:
+            raise self._refused(answer)
+        return Item(rest[:size], words[4], self.run)
+
+    def put(self, command: bytes, key: bytes, value: bytes, seconds: float | None, cas: bytes = b"") -> bytes:
+        """Send ``add``, or ``cas`` with what it compares, and return the answer.
+
+        :param seconds: how long to keep the item; None: for ever, 0 or less: not at all.
+        """
+        return self._change(b"%b %b 0 %d %d %b\r\n%b\r\n" % (command, key, self._exptime(seconds), len(value), cas,
+                                                           value), len(value))
+
+    def delete(self, key: bytes) -> None:
+        """Delete what stands under a key."""
+        self._change(b"delete %b\r\n" % key)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _greet(self) -> None:
+        """Learn which run of the server this is and what time it has."""
+        facts = self._facts(b"stats\r\n")
+        if not {b"time", b"pid", b"uptime"} <= facts.keys():
+            raise self._refused(b"")
+        now = int(facts[b"time"])
+        self.run = (self._name, facts[b"pid"], now - int(facts[b"uptime"]))
+        self._ahead = now - elapsed()
+        if self._facts(b"stats settings\r\n").get(b"cas_enabled") == b"no":
+            raise ConfigurationError(f"memcached at {self._name} runs with -C, so it cannot compare and set: start it "
+                                     "without")
+
+    def _facts(self, question: bytes) -> dict[bytes, bytes]:
+        answer = self._ask(question)
+        while answer.startswith(b"STAT ") and not answer.endswith(b"\r\nEND\r\n"):
+            answer += self._more()
+        if not answer.startswith(b"STAT "):
+            raise self._refused(answer)
+        return dict(line.split(b" ", 2)[1:] for line in answer.splitlines()[:-1])
+
+    def _exptime(self, seconds: float | None) -> int:
+        if seconds is None:
+            return 0
+        if seconds <= 0:
+            return -1
+        if seconds <= _MONTH:
+            return math.ceil(seconds)
+        end = self._ahead + elapsed() + seconds
+        return math.ceil(end) if end < _LAST else 0
+
+    def _change(self, command: bytes, size: int = 0) -> bytes:
+        answer = self._ask(command)
+        if answer[:-2] not in _ANSWERS:
+            raise self._refused(answer, size)
+        return answer[:-2]
+
+    def _ask(self, question: bytes) -> bytes:
+        """Send something; return the first line of the answer and what came with it."""
+        try:
+            self._socket.sendall(question)
+            answer = self._socket.recv(_CHUNK)
+        except OSError as error:
+            raise self._broken(error) from error
+        while b"\r\n" not in answer:
+            answer += self._more()
+        return answer
+
+    def _read_on(self, begun: bytes, size: int) -> bytes:
+        """Return what has come, with more until it is so many bytes."""
+        parts, missing = [begun], size - len(begun)
+        while missing > 0:
+            parts.append(self._more())
+            missing -= len(parts[-1])
+        return b"".join(parts)
+
+    def _more(self) -> bytes:
+        try:
+            more = self._socket.recv(_CHUNK)
+        except OSError as error:
+            raise self._broken(error) from error
+        if not more:
+            raise Broken(f"memcached at {self._name} closed the connection")
+        return more
+
+    def _broken(self, error: OSError) -> Broken:
+        if isinstance(error, TimeoutError):
+            return Broken(f"memcached at {self._name} does not answer within {self._timeout:g} s", is_silence=True)
+        return Broken(f"the connection to memcached at {self._name} broke: {error.strerror or error}")
+
+    def _refused(self, answer: bytes, size: int = 0) -> StoreUnavailable:
+        """Return the error for an answer that nothing can be made of."""
+        if not answer.startswith(_REFUSALS):  # it is not repeated: it may be anything
+            return StoreUnavailable(f"what answers at {self._name} is no memcached, or answers another question")
+        said = answer.partition(b"\r\n")[0].decode("ascii", "replace")
+        hint = next((f"; {hint.format(size=size)}" for words, hint in _HINTS.items() if words in said), "")
+        return StoreUnavailable(f"memcached at {self._name} refused: {said}{hint}")
+
+
+def _connected(address: Address, timeout: float) -> socket.socket:
+    if isinstance(address, tuple):
+        found = socket.create_connection(address, timeout)
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return found
+    found = socket.socket(socket.AF_UNIX)
+    try:
+        found.settimeout(timeout)
+        found.connect(address)
+    except BaseException:
+        found.close()
+        raise
+    return found
