@@ -14,6 +14,9 @@ _Result = TypeVar("_Result")
 
 MODES: Final = get_args(Concurrency)
 
+ALONE: Final = ("lock", "strict")
+"""Those in which a request finds out that another one changed the session, or keeps it from that."""
+
 
 def known_mode(concurrency: Any, exchange: Any = None) -> Concurrency:
     """Return `concurrency`, or what it returns for a request; `ConfigurationError` if there is no such mode."""

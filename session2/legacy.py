@@ -52,7 +52,7 @@ class SessionStore:
         """What a manager works with."""
         return WholeSessions(self)
 
-    def for_request(self, exchange: Any) -> SessionStore:
+    def for_request(self, exchange: Any, policy: Any) -> SessionStore:
         """Return the store that serves one request: itself."""
         return self
 

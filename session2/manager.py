@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
-from .concurrency import MODES, Concurrency, known_mode, written
+from .concurrency import ALONE, MODES, Concurrency, known_mode, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
@@ -78,6 +78,9 @@ class SessionManager(SessionMapping[_S]):
         if max_sessions is not None and not getattr(store, "can_list", True):
             raise ConfigurationError(f"max_sessions needs a store that can list; {type(store).__name__} cannot")
         self.max_sessions = max_sessions
+        for name, needs in ((f'concurrency="{concurrency}"', concurrency in ALONE), ("renew_after", renew_after)):
+            if needs:
+                _demand_merging(store, name)
         if unreadable not in ("new", "refuse"):
             raise ConfigurationError(f"unreadable must be 'new' or 'refuse', not {unreadable!r}")
         self.unreadable = unreadable
@@ -95,7 +98,11 @@ class SessionManager(SessionMapping[_S]):
         if self.sessions.left:
             self.sessions.release_left()
         mode: Any = concurrency or self.concurrency
-        exchange.visit = Visit(self, exchange, mode if mode in MODES else known_mode(mode, exchange))
+        if mode not in MODES:
+            mode = known_mode(mode, exchange)
+        if mode in ALONE:
+            _demand_merging(self.store, f'concurrency="{mode}"')
+        exchange.visit = Visit(self, exchange, mode)
         exchange.visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
@@ -161,8 +168,12 @@ class SessionManager(SessionMapping[_S]):
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
         exchange = exchange or in_progress()
-        values = exchange.get_cookies(policy_of(self.cookie, exchange).name)
-        return any(map(self.has_session, values) if must_exist else values)
+        policy = policy_of(self.cookie, exchange)
+        values = exchange.get_cookies(policy.name)
+        if not must_exist:
+            return any(values)
+        sessions = self.store.for_request(exchange, policy).sessions
+        return any(self.find(value, sessions).absence is None for value in filter(tokens.is_id, values))
 
     # -- one session, in a request or out of it --------------------------------------------------------------------
 
@@ -346,3 +357,10 @@ class SessionManager(SessionMapping[_S]):
                 raise
             log.warning("session %.8s keeps its id until the next request: %s", ties(session).key, error)
             return Outcome.SAVED
+
+
+def _demand_merging(store: SessionStore, what: str) -> None:
+    """Refuse what asks that requests which overlap find what the others stored."""
+    if not getattr(type(store), "can_merge", True):
+        raise ConfigurationError(f"{what} needs a store in which requests that overlap meet; in {type(store).__name__} "
+                                 "the last answer wins")

@@ -47,6 +47,7 @@ STORES: Final = {
     "postgres": Store("postgres", "PostgresSessionStore", "postgres://user@localhost/sessions", "postgres", True),
     "mysql": Store("mysql", "MySQLSessionStore", "mysql://user@localhost/sessions", "mysql", True),
     "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
+    "cookie": Store("cookie", "CookieSessionStore", "cookie:?serializer=encrypted-json", "encrypted"),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 

@@ -48,9 +48,9 @@ class Visit:
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager
-        self.sessions = manager.store.for_request(exchange).sessions
         self.exchange = exchange
         self.policy = policy_of(manager.cookie, exchange)
+        self.sessions = manager.store.for_request(exchange, self.policy).sessions
         self.concurrency: Concurrency = concurrency
         self.cookie: str | None = None
         """The well-formed id the cookie carries."""

@@ -40,6 +40,9 @@ class RecordStore(ABC):
     is_multiprocess_safe: bool = False
     can_list: bool = True
     """Whether the store can tell what it holds.  One that cannot says False and leaves `scan` alone."""
+    can_merge: bool = True
+    """Whether requests of one session that overlap meet in the store: the later one finds what the earlier one stored.
+    One where they do not, since the records travel with the requests, says False, and `lock` refuses."""
     _locks: HostLocks | None = None
     """The locks of a store all of whose users are on one host; without them a lock is a record."""
 
@@ -121,10 +124,11 @@ class RecordStore(ABC):
             for key, _ in self.scan():
                 self.remove(key)
 
-    def for_request(self: _R, exchange: Any) -> _R:
+    def for_request(self: _R, exchange: Any, policy: Any) -> _R:
         """Return the store that serves one request: itself, unless the records travel with the request.
 
         :param exchange: the request, a `session2.Exchange`.
+        :param policy: what its session cookie looks like, a `session2.CookiePolicy`.
         """
         return self
 

@@ -81,7 +81,7 @@ class History(RuleBasedStateMachine):
         assert self.manager.save(session) is Outcome.SAVED
         self.known[str(session.id)] = Known({key: value}, user, self.clock(), self.clock())
 
-    @precondition(lambda self: self.known)
+    @precondition(lambda self: self.known and (self.store.can_merge or not self.copies))
     @rule(pick=PICK)
     def load(self, pick: int) -> None:
         id = self._pick(pick)
@@ -152,7 +152,7 @@ class History(RuleBasedStateMachine):
         for known in live:
             known.over = True
 
-    @precondition(lambda self: self.known)
+    @precondition(lambda self: self.known and self.store.can_merge)
     @rule(pick=PICK)
     def lock(self, pick: int) -> None:
         id = self._pick(pick)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ...concurrency import Concurrency
@@ -77,3 +77,8 @@ def is_locked(store: SessionStore, key: str) -> bool:
     except LockTimeout:
         return True
     return False
+
+
+def locked(store: SessionStore, key: str) -> AbstractContextManager[object]:
+    """Hold the lock of a key meanwhile, where the store has locks."""
+    return store.lock(key) if store.can_merge else nullcontext()
