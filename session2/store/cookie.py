@@ -57,7 +57,6 @@ class CookieSessionStore(SessionStore):
     is_thread_safe = True
     is_multiprocess_safe = True
     can_list = False
-    can_merge = False
 
     def __init__(self, serializer: Serializer | str | bytes | Sequence[str | bytes],
                  ended_in: RecordStore | None = None, **options: Any) -> None:
@@ -144,7 +143,6 @@ class _RequestStore(SessionStore):
 
     is_thread_safe = True
     can_list = False
-    can_merge = False
 
     def __init__(self, store: CookieSessionStore, exchange: Exchange, policy: CookiePolicy) -> None:
         self._store, self._exchange, self._policy = store, exchange, policy

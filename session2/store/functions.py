@@ -1,4 +1,4 @@
-"""Sessions kept by three functions of the application's own, as CherryPy 0.10 had them; and such functions over a store.
+"""Sessions kept by three functions of the application's own, as in CherryPy 0.10; and such functions over a store.
 
 What the functions are given is a plain dict, the items of the session, which is what they have always pickled or
 written as JSON.  All else that belongs to a session is one more item of it, `OURS`.
@@ -110,7 +110,8 @@ class FunctionSessionStore(SessionStore):
         items, rest = self._apart(record.data, key)
         times = record.created, record.modified, record.accessed, record.expires
         ours = {**rest, "of": _name(key), "times": list(times), "user": record.user, "version": record.version}
-        _call("save", self._save, _name(key), {**items, OURS: ours}, NEVER if record.expires is None else record.expires)
+        expires = NEVER if record.expires is None else record.expires
+        _call("save", self._save, _name(key), {**items, OURS: ours}, expires)
 
     def _apart(self, data: bytes, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the items that the data holds and what else there is; what is sealed, or no session, stays whole."""
@@ -199,8 +200,8 @@ def hooks(of: Any) -> Hooks:
     """Return ``saveSessionData``, ``loadSessionData`` and ``cleanUpOldSessions`` for code that calls them.
 
     They work on the sessions of a store of session2, or of a `SessionManager`.  An id may be any text; one of session2
-    is the session that its cookie leads to.  Who saves the dict that was loaded merges his changes with those of others;
-    who saves another one replaces all items.
+    is the session that its cookie leads to.  Who saves the dict that was loaded has his changes merged with those of
+    others; who saves another one replaces all items.
 
     :param of: the store or the manager.
     """

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 
 from ...store.base import SessionStore
+from ...store.records import can_merge
 
 
 class Sized:
@@ -50,7 +51,7 @@ class Claims(Sized):
     @pytest.fixture
     def merging(self) -> None:
         """Asked for by `needs_merging`."""
-        if not self.store_class.can_merge:
+        if not can_merge(self.store_class):
             pytest.skip(f"{self.store_class.__name__} declares that requests which overlap do not meet in it")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

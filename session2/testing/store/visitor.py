@@ -10,6 +10,7 @@ from ...concurrency import Concurrency
 from ...errors import LockTimeout
 from ...manager import SessionManager
 from ...store.base import SessionStore
+from ...store.records import can_merge
 from ..fakes import FakeExchange
 from .shop import Shop
 
@@ -81,4 +82,4 @@ def is_locked(store: SessionStore, key: str) -> bool:
 
 def locked(store: SessionStore, key: str) -> AbstractContextManager[object]:
     """Hold the lock of a key meanwhile, where the store has locks."""
-    return store.lock(key) if store.can_merge else nullcontext()
+    return store.lock(key) if can_merge(type(store)) else nullcontext()
