@@ -81,7 +81,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     """
     check_login(url)
     location, _, query = url.partition("?")
-    store = _class_of(location.partition(":")[0])
+    store = class_of(url)
     given = _given(query)
     passed = {name: given.pop(name) for name in list(given) if name in getattr(store, "URL_OPTIONS", ())}
     arguments = _arguments(store, given)
@@ -109,7 +109,7 @@ def check(url: str) -> None:
     check_login(url)
     scheme = url.partition(":")[0]
     if scheme not in STORES:
-        _class_of(scheme)
+        class_of(url)
 
 
 def check_login(url: str) -> None:
@@ -125,7 +125,9 @@ def check_login(url: str) -> None:
 # -- the class for a scheme -------------------------------------------------------------------------------------------
 
 
-def _class_of(scheme: str) -> type[SessionStore]:
+def class_of(url: str) -> type[SessionStore]:
+    """Return the class of the store that a URL describes."""
+    scheme = url.partition("?")[0].partition(":")[0]
     if scheme in STORES:
         row = STORES[scheme]
         store: type[SessionStore] = getattr(import_module(f"session2.store.{row.module}"), row.name)
