@@ -85,6 +85,9 @@ class WholeSessions:
     def tell(self, name: Name, key: str, detail: str = "", level: int | None = None) -> None:
         tell(None, name, key, detail, level)
 
+    def deliver(self) -> None:
+        pass
+
     def find(self, session_id: str, session_class: type[Any]) -> Found[Any]:
         found = self._store.load_session(session_id, None)
         if found is None:

@@ -98,6 +98,9 @@ class Sessions:
         if ties.origin is not None:
             self.filing.records.touch(ties.origin.key, ties.accessed, ties.expires)
 
+    def deliver(self) -> None:
+        """Send what travels with the answer to a request, which is settled: nothing, but in some stores."""
+
     # -- rotating --------------------------------------------------------------------------------------------------
 
     def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True,

@@ -112,9 +112,11 @@ class Visit:
         if session is not None and not self.ended and session._ties.id == self.cookie:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
+                self.sessions.deliver()
                 return
         self.headers_sent = headers_sent
         self._settle(session, pending)
+        self.sessions.deliver()
         self.ended = []
 
     def close(self) -> None:
@@ -138,6 +140,7 @@ class Visit:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         if not self.finished and session.has_info():
             self._keep(session, [], may_send=self.manager.needs_new_id(session))
+            self.sessions.deliver()
 
     # -- the lock --------------------------------------------------------------------------------------------------
 

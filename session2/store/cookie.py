@@ -7,13 +7,12 @@ import binascii
 import logging
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from struct import Struct
 from typing import Any, Final, cast
 
-from .. import tokens, traces
+from .. import traces
 from ..cookies import CookiePolicy
 from ..errors import ConfigurationError, Conflict, SerializationError, SessionTooLarge
 from ..exchange import Exchange, send_cookie, set_cookie_header
@@ -32,6 +31,9 @@ log = logging.getLogger("session2")
 
 LARGEST: Final = 4096
 """Bytes of a cookie that a browser keeps, its name and its attributes included."""
+
+SUFFIX: Final = "-data"
+"""What is behind the name of the id's cookie in that of the other one."""
 
 _CANDIDATES: Final = 5
 """How many cookies of one name are tried."""
@@ -124,9 +126,14 @@ class CookieSessionStore(SessionStore):
 class _Sessions(Sessions):
     """Sessions that nobody can look through: to revoke those of a user is to note it."""
 
-    def __init__(self, filing: Filing, ended: Ended | None) -> None:
+    def __init__(self, filing: Filing, ended: Ended | None, deliver: Callable[[], None] = lambda: None) -> None:
         super().__init__(filing)
         self._ended = ended
+        self._deliver = deliver
+
+    def deliver(self) -> None:
+        """Send the cookie of what was stored."""
+        self._deliver()
 
     def revoke(self, user: str | None = None, spared: Any = None, reason: str = "revoked") -> Iterator[str]:
         """Note that the sessions which a user has by now are over; yield where, once."""
@@ -146,12 +153,17 @@ class _RequestStore(SessionStore):
 
     def __init__(self, store: CookieSessionStore, exchange: Exchange, policy: CookiePolicy) -> None:
         self._store, self._exchange, self._policy = store, exchange, policy
-        self._data_policy = _beside(policy)
+        self._name = policy.name + SUFFIX
         self.serializer, self.hash_ids = store.serializer, store.hash_ids
         self.clock, self.observer, self.queues = store.clock, store.observer, store.queues
+        self._known: dict[str, Record | None] = {}
+        """What the browser has."""
         self._found: dict[str, Record | None] = {}
+        """What is there now."""
+        self._news: tuple[str, str] | None = None
+        """What the browser is to be told: of which key, and the cookie, empty if it is to be taken away."""
         self._is_sent = False
-        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended)
+        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, self.deliver)
 
     lock = CookieSessionStore.lock
 
@@ -200,38 +212,52 @@ class _RequestStore(SessionStore):
     # -- the cookie ------------------------------------------------------------------------------------------------
 
     def _values(self) -> list[str]:
-        return self._exchange.get_cookies(self._data_policy.name)[:_CANDIDATES]
+        return self._exchange.get_cookies(self._name)[:_CANDIDATES]
 
     def _brought(self, key: str) -> Record | None:
         """Return the newest record of this key in the cookies: of two paths the browser may have two."""
         opened = [record for value in self._values() if (record := _opened(self._store.seal, value, key))]
-        return max(opened, key=lambda record: (record.modified, record.accessed), default=None)
+        self._known[key] = max(opened, key=lambda record: (record.modified, record.accessed), default=None)
+        return self._known[key]
 
     def _put(self, key: str, record: Record | None) -> None:
-        """Send what is there now: one session at most, for of those that ended the browser need not know."""
+        """Note what the answer is to take along: one session at most, for of those that ended nobody need know."""
         others = {other: found for other, found in self._found.items() if other != key}
         left = [(name, found) for name, found in [*others.items(), (key, record)]
                 if found is not None and traces.is_session(name, found)]
-        self._send(*left[-1]) if left else self._take_away()
+        name, found = left[-1] if left else ("", None)
+        is_news = found is not self._known.get(name)  # else another one was taken back, and the browser has it as it is
+        self._news = (name, self._fitting(name, found) if found else "") if is_news or not left else None
         self._found = {**others, key: record}
 
-    def _send(self, key: str, record: Record) -> None:
+    def _fitting(self, key: str, record: Record) -> str:
+        """Return the value of the cookie, which is not too large for browsers."""
         if self._is_late():
             raise ConfigurationError("the headers are out: a session that is kept in a cookie can be stored no more")
         value = _sealed(self._store.seal, record, key)
-        header = set_cookie_header(self._data_policy.name, value, self._data_policy.attributes(self._exchange))
-        if len(header) > LARGEST:
-            raise SessionTooLarge(f"the session takes {len(header)} bytes as a cookie, and browsers keep {LARGEST}; "
+        size = len(value) + len(set_cookie_header(self._name, "", self._policy.attributes(self._exchange)))
+        if size > LARGEST:
+            raise SessionTooLarge(f"the session takes {size} bytes as a cookie, and browsers keep {LARGEST}; "
                                   f"{self._largest(key, record)}.  Nothing was stored")
-        send_cookie(self._exchange, self._data_policy, value)
-        for session_id in self._exchange.get_cookies(self._policy.name)[:_CANDIDATES]:
-            if tokens.matches(session_id) and self.sessions.key(session_id) == key:
-                send_cookie(self._exchange, self._policy, session_id)  # lest the browser have each from another answer
-        self._is_sent = True
+        return value
 
-    def _take_away(self) -> None:
-        if (self._is_sent or self._values()) and not self._is_late():
-            send_cookie(self._exchange, self._data_policy, None)
+    def deliver(self) -> None:
+        """Send what there is to send."""
+        news, self._news = self._news, None
+        if news is None or self._is_late():
+            return
+        (key, value), exchange = news, self._exchange
+        if not value:
+            if self._values() or self._is_sent:
+                send_cookie(exchange, replace(self._policy, name=self._name), None)
+            return
+        attributes = self._policy.attributes(exchange)
+        exchange.set_cookie(self._name, value, **attributes)
+        session_id = exchange.visit and exchange.visit.cookie
+        if session_id and self.sessions.key(session_id) == key:  # lest the browser have each from another answer
+            exchange.set_cookie(self._policy.name, session_id, **attributes)
+        exchange.add_header("Cache-Control", "no-store")
+        self._is_sent = True
 
     def _is_late(self) -> bool:
         visit = self._exchange.visit
@@ -257,11 +283,6 @@ def _sealing(given: Any) -> Signed | Encrypted:
         raise ConfigurationError(f"{type(given).__name__} does not seal what it writes, and clients could change it: "
                                  f"take Encrypted({type(given).__name__}(), secrets), or Signed")
     return Encrypted(JSONSerializer(), given)
-
-
-@lru_cache(maxsize=64)
-def _beside(policy: CookiePolicy) -> CookiePolicy:
-    return replace(policy, name=f"{policy.name}-data")
 
 
 def _sealed(seal: Serializer, record: Record, key: str) -> str:

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import databases  # the folder of this script is on the path
+import on_cookies
 from cases import Case, groups, set_size
 from workers import Team
 
@@ -53,7 +54,7 @@ def report(cases: list[Case], kind: str, count: int, rounds: int) -> None:
 def options() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, postgres, mysql (default: all)")
+    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, cookie, postgres, mysql (default: all)")
     workers = parser.add_mutually_exclusive_group()
     workers.add_argument("--threads", type=int, default=1, help="workers of one process (default: 1)")
     workers.add_argument("--processes", type=int, help="workers, each a process of its own")
@@ -69,7 +70,7 @@ def main() -> None:
     set_size(arguments.size)
     kind, count = ("processes", arguments.processes) if arguments.processes else ("threads", arguments.threads)
     with tempfile.TemporaryDirectory(dir=arguments.where, prefix=".bench-") as folder:
-        for name, make in {**groups(), **databases.groups()}.items():
+        for name, make in {**groups(), **databases.groups(), **on_cookies.groups()}.items():
             if arguments.groups and name not in arguments.groups:
                 continue
             print(f"\n{f'{name} ({kind}: {count}, KB: {arguments.size})':34} change   read   (times the first line)")

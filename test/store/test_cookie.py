@@ -54,27 +54,34 @@ class Browsers(CookieSessionStore):
         self.serializer = serializer or PickleSerializer()
         self.jars: dict[str, dict[str, str]] = {}
 
-    def request(self, key: str) -> Any:
-        if is_lock(key):
-            return self._beside(key)
-        jar = self.jars.setdefault(checked_key(key), {})
-        return super().for_request(FakeExchange(jar), CookiePolicy())
+    @contextmanager
+    def request(self, key: str) -> Iterator[Any]:
+        if is_lock(checked_key(key)):
+            yield self._beside(key)
+            return
+        request = super().for_request(FakeExchange(self.jars.setdefault(key, {})), CookiePolicy())
+        yield request
+        request.deliver()
 
     def for_request(self, exchange: Any, policy: Any) -> Any:
         return self
 
     def read(self, key: str) -> Record | None:
-        found: Record | None = self.request(key).read(key)
-        return found
+        with self.request(key) as request:
+            found: Record | None = request.read(key)
+            return found
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        return self.request(key).write(key, record, expected)
+        with self.request(key) as request:
+            return request.write(key, record, expected)
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
-        return bool(self.request(key).touch(key, accessed, expires))
+        with self.request(key) as request:
+            return bool(request.touch(key, accessed, expires))
 
     def remove(self, key: str, expected: Version | None = None) -> None:
-        self.request(key).remove(key, expected)
+        with self.request(key) as request:
+            request.remove(key, expected)
 
 
 class TestCookies(StoreSuite):
@@ -247,7 +254,7 @@ def test_the_attributes_are_those_of_the_id(policy: CookiePolicy, clock: Clock) 
     request = client.begin(is_secure=True)
     request.session["a"] = 1
     sent = client.end(request).sent
-    assert list(sent) == [f"{policy.name}-data", policy.name]
+    assert set(sent) == {policy.name, f"{policy.name}-data"}
     assert sent[f"{policy.name}-data"][1] == sent[policy.name][1] == policy.attributes(request)
     assert ("Cache-Control", "no-store") in request.headers
     gone = client.log_out().sent
@@ -445,12 +452,17 @@ def test_the_cookie_before_a_login_is_dead(remembering: SessionManager[DictSessi
     assert client.look() == ("anna", {"a": 1})
 
 
+@pytest.mark.parametrize("late", ["change", "login", "emptied"])
 @pytest.mark.parametrize("ending", ["logout", "login", "emptied", "revoked"])
 def test_a_request_under_way_does_not_restore_what_has_ended(remembering: SessionManager[DictSession], ending: str,
-                                                             clock: Clock) -> None:
+                                                             late: str, clock: Clock) -> None:
     client = begun(remembering, "anna", a=1)
     slow = client.begin()
     slow.session["slow"] = 1
+    if late != "change":
+        slow.session.user = "eve" if late == "login" else None
+    if late == "emptied":
+        slow.session.clear()
     if ending == "logout":
         client.log_out()
     elif ending == "revoked":
@@ -562,7 +574,8 @@ def test_when_the_memory_fails_nobody_gets_in(clock: Clock, monkeypatch: pytest.
     with pytest.raises(StoreUnavailable):
         client.begin()
     monkeypatch.undo()
-    assert client.copy(**{name: value for name, (value, _) in request.sent.items()}).look() == ("anna", {"a": 1})
+    assert request.sent == {}
+    assert client.look() == ("anna", {"a": 1})
 
 
 # -- what is too large -------------------------------------------------------------------------------------------------
@@ -671,6 +684,44 @@ def test_a_value_that_is_no_json_loses_nothing(manager: SessionManager[DictSessi
     with pytest.raises(SerializationError, match="'bad'"):
         client.end(request)
     assert client.look() == (None, {"a": 1})
+
+
+def test_a_request_that_fails_takes_nothing_along(manager: SessionManager[DictSession]) -> None:
+    client = begun(manager, a=1)
+    request = client.begin()
+    request.session["a"] = 2
+    manager.save(request.session)
+    manager.finish_failed_request(request)
+    assert request.sent == {}
+
+
+def test_what_the_application_saves_itself_is_sent_at_the_end(manager: SessionManager[DictSession]) -> None:
+    client = begun(manager, a=1)
+    request = client.begin()
+    request.session["a"] = 2
+    manager.save(request.session)
+    client.end(request)
+    assert client.look() == (None, {"a": 2})
+
+
+def test_a_session_stored_in_mid_request_has_both_its_cookies_at_once(manager: SessionManager[DictSession]) -> None:
+    client = Client(manager)
+    request = client.begin()
+    request.session["a"] = 1
+    manager.maintain_session(request.session, request)
+    manager.finish_failed_request(request)
+    for name, (value, _) in request.sent.items():
+        client.cookies[name] = value
+    assert client.look() == (None, {"a": 1})
+
+
+def test_a_logout_and_login_in_one_request(manager: SessionManager[DictSession]) -> None:
+    client = begun(manager, "anna", a=1)
+    request = client.begin()
+    manager.expire_session(request)
+    request.session.user = "bert"
+    client.end(request)
+    assert client.look() == ("bert", {})
 
 
 # -- from a URL --------------------------------------------------------------------------------------------------------

@@ -108,7 +108,9 @@ class Site:
 
     def keys(self) -> set[str]:
         """Return the keys of the sessions that are stored, as far as the store can tell."""
-        return set() if not self.store.can_list else {key for key, record in self.store.scan() if traces.is_session(key, record)}
+        if not self.store.can_list:
+            return set()
+        return {key for key, record in self.store.scan() if traces.is_session(key, record)}
 
     @contextlib.contextmanager
     def unavailable(self) -> Iterator[None]:
