@@ -30,21 +30,8 @@ _CANDIDATES: Final = 5
 class Visit:
     """What a manager does for one request."""
 
-    __slots__ = (
-        "absence",
-        "clear_site_data",
-        "concurrency",
-        "cookie",
-        "ended",
-        "exchange",
-        "finished",
-        "former",
-        "headers_sent",
-        "lease",
-        "manager",
-        "policy",
-        "sessions",
-    )
+    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "former",
+                 "headers_sent", "lease", "manager", "policy", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager

@@ -40,7 +40,7 @@ class ServedTests:
     """What it answers when the store fails at the end of a request."""
 
     store_url: ClassVar[str] = STORE_URL
-    """Where sessions are kept; ``{}`` stands for the folder, and what fails when the store is to is in its ``store``."""
+    """Where sessions are kept; ``{}`` stands for the folder; what fails when the store is to is in its ``store``."""
 
     @pytest.fixture
     def listing(self) -> None:
