@@ -6,9 +6,10 @@ import base64
 import binascii
 import logging
 import math
-import secrets
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from struct import Struct
 from typing import Any, Final, cast
 
@@ -66,7 +67,7 @@ class CookieSessionStore(SessionStore):
         super().__init__(serializer=self.seal.inner, **options)
         self.ended = None if ended_in is None else Ended(ended_in)
         self._aside = VolatileSessionStore(clock=self.clock) if ended_in is None else ended_in
-        self.sessions: Sessions = _Sessions(self.sessions.filing, self.ended)
+        self.sessions: Sessions = _Sessions(self.sessions.filing, self.ended, self.sessions)
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> CookieSessionStore:
@@ -126,8 +127,9 @@ class CookieSessionStore(SessionStore):
 class _Sessions(Sessions):
     """Sessions that nobody can look through: to revoke those of a user is to note it."""
 
-    def __init__(self, filing: Filing, ended: Ended | None, deliver: Callable[[], None] = lambda: None) -> None:
-        super().__init__(filing)
+    def __init__(self, filing: Filing, ended: Ended | None, kin: Sessions,
+                 deliver: Callable[[], None] = lambda: None) -> None:
+        super().__init__(filing, kin)
         self._ended = ended
         self._deliver = deliver
 
@@ -163,7 +165,7 @@ class _RequestStore(SessionStore):
         self._news: tuple[str, str] | None = None
         """What the browser is to be told: of which key, and the cookie, empty if it is to be taken away."""
         self._is_sent = False
-        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, self.deliver)
+        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self.deliver)
 
     lock = CookieSessionStore.lock
 
@@ -185,8 +187,8 @@ class _RequestStore(SessionStore):
             since = found.version[0]
         elif found is not None:
             raise Conflict(f"the session {key:.8} has ended")
-        version = since, secrets.token_bytes(16)
-        self._put(key, record._replace(version=version))
+        version = since, os.urandom(16)
+        self._put(key, Record(*record[:-1], version))
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
@@ -230,12 +232,16 @@ class _RequestStore(SessionStore):
         self._news = (name, self._fitting(name, found) if found else "") if is_news or not left else None
         self._found = {**others, key: record}
 
+    @cached_property
+    def _attributes(self) -> dict[str, Any]:
+        return self._policy.attributes(self._exchange)
+
     def _fitting(self, key: str, record: Record) -> str:
         """Return the value of the cookie, which is not too large for browsers."""
         if self._is_late():
             raise ConfigurationError("the headers are out: a session that is kept in a cookie can be stored no more")
         value = _sealed(self._store.seal, record, key)
-        size = len(value) + len(set_cookie_header(self._name, "", self._policy.attributes(self._exchange)))
+        size = len(value) + len(set_cookie_header(self._name, "", self._attributes))
         if size > LARGEST:
             raise SessionTooLarge(f"the session takes {size} bytes as a cookie, and browsers keep {LARGEST}; "
                                   f"{self._largest(key, record)}.  Nothing was stored")
@@ -251,11 +257,10 @@ class _RequestStore(SessionStore):
             if self._values() or self._is_sent:
                 send_cookie(exchange, replace(self._policy, name=self._name), None)
             return
-        attributes = self._policy.attributes(exchange)
-        exchange.set_cookie(self._name, value, **attributes)
+        exchange.set_cookie(self._name, value, **self._attributes)
         session_id = exchange.visit and exchange.visit.cookie
         if session_id and self.sessions.key(session_id) == key:  # lest the browser have each from another answer
-            exchange.set_cookie(self._policy.name, session_id, **attributes)
+            exchange.set_cookie(self._policy.name, session_id, **self._attributes)
         exchange.add_header("Cache-Control", "no-store")
         self._is_sent = True
 
