@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import pytest
 
-from session2 import get_secret
+from session2 import ConfigurationError, SessionManager, get_secret
+from session2.store.cookie import CookieSessionStore
 from session2.testing import AdapterSuite
-from session2.testing.adapter.browser import Answer
+from session2.testing.adapter.website import Site
 
 HERE = Path(__file__).parent
 
@@ -33,11 +34,8 @@ class OnCookies(AdapterSuite):
         with self.start(tmp_path, cookie=policy) as site:
             browser = site.browser()
             for path, gone in (("/login?user=ada", False), ("/set?key=a&value=1", False), ("/logout", True)):
-                first, second = self.both(browser.get(path))
+                first, second = sorted(browser.get(path).all_cookies(), key=lambda cookie: cookie.name)
                 assert (first.is_deletion, second.is_deletion, first.attributes) == (gone, gone, second.attributes)
-
-    def both(self, answer: Answer) -> Iterator:  # type: ignore[type-arg]
-        return iter(sorted(answer.all_cookies(), key=lambda cookie: cookie.name))
 
     def test_a_session_too_large_is_an_error_and_stays_as_it_was(self, tmp_path: Path) -> None:
         with self.start(tmp_path) as site:
@@ -59,3 +57,12 @@ class TestCherryPy(OnCookies):
     threads = 20
     conflict_status = 409
     unavailable_status = 503
+
+    def test_nothing_is_locked_unless_it_is_asked_for(self, tmp_path: Path) -> None:
+        """CherryPy's own rule, that requests take turns, cannot hold; who demands it is told so."""
+        with Site(f"{HERE}/test_cherrypy.py:serve_by_default", tmp_path, store_url=self.store_url) as site:
+            browser = site.browser()
+            browser.get("/set", key="a", value="1")
+            assert browser.get("/items").json() == {"a": "1"}
+        with pytest.raises(ConfigurationError, match="the last answer wins"):
+            SessionManager(CookieSessionStore(get_secret()), concurrency="lock")
