@@ -193,7 +193,16 @@ class Hooks(NamedTuple):
 class _Loaded(dict[str, Any]):
     """The items of a session, and what they were loaded from: saving them again loses nothing that others stored."""
 
-    session: DictSession
+    def __init__(self, session: DictSession, session_id: str) -> None:
+        super().__init__(session.data)
+        self.session, self.session_id = session, session_id
+
+    def save(self, store: SessionStore, expires: float) -> None:
+        """Store the items, and take in those of others."""
+        self.session.data = dict(self)
+        _save(store, self.session, expires)
+        self.clear()
+        self.update(self.session.data)
 
 
 def hooks(of: Any) -> Hooks:
@@ -212,19 +221,16 @@ def hooks(of: Any) -> Hooks:
         session = store.sessions.load(_id_of(session_id), session_class)
         if session is None:
             return None
-        loaded = _Loaded(session.data)
-        loaded.session = session
-        return loaded, NEVER if session.expires is None else session.expires
+        return _Loaded(session, session_id), NEVER if session.expires is None else session.expires
 
     def save(session_id: str, data: dict[str, Any], expires: float) -> None:
-        session = data.session if isinstance(data, _Loaded) else _session(store, _id_of(session_id), session_class)
-        if session is None:  # it has ended, and is not restored
+        if isinstance(data, _Loaded) and data.session_id == session_id:
+            data.save(store, expires)
             return
-        session.data = dict(data)
-        _save(store, session, expires)
-        if isinstance(data, _Loaded):
-            data.clear()
-            data.update(session.data)
+        session = _session(store, _id_of(session_id), session_class)
+        if session is not None:  # else it has ended, and is not restored
+            session.data = dict(data)
+            _save(store, session, expires)
 
     def cleanup() -> None:
         store.purge()

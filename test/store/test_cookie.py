@@ -293,6 +293,14 @@ def test_garbage_is_no_session(manager: SessionManager[DictSession], value: str)
     assert client.look() == (None, {"b": 1})
 
 
+def test_a_huge_cookie_is_not_even_opened(plain: SessionManager[DictSession], monkeypatch: pytest.MonkeyPatch) -> None:
+    client = begun(plain, a=1)
+    opened: list[Any] = []
+    monkeypatch.setattr(plain.store.seal, "open", lambda *arguments: opened.append(arguments))  # type: ignore[attr-defined]
+    assert client.copy(session2_data="x" * 5000).look() == NOBODY
+    assert opened == []
+
+
 def test_a_cookie_cut_short_is_no_session(manager: SessionManager[DictSession]) -> None:
     client = begun(manager, a=1)
     value = client.cookies["session2-data"]

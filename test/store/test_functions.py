@@ -375,6 +375,15 @@ def test_old_code_loses_no_update_of_the_dict_it_loaded(kept: Any, clock: Clock)
     assert merge.add is type(visitor.begin().session).merge_rules["visits"]
 
 
+def test_what_was_loaded_of_one_session_can_be_saved_as_another(kept: Any, clock: Clock) -> None:
+    save, load, _ = hooks(kept)
+    save("one", {"n": 1}, clock.now + 60)
+    data, expires = load("one") or ({}, 0)
+    data["n"] = 2  # type: ignore[index]
+    save("two", data, expires)  # type: ignore[arg-type]
+    assert [(load(name) or ({}, 0))[0] for name in ("one", "two")] == [{"n": 1}, {"n": 2}]
+
+
 def test_old_code_does_not_restore_what_has_ended(kept: Any, clock: Clock) -> None:
     functions, visitor = hooks(kept), logged_in(manage(kept), n=1)
     cookie = str(visitor.cookie)
