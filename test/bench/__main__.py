@@ -54,7 +54,8 @@ def report(cases: list[Case], kind: str, count: int, rounds: int) -> None:
 def options() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, cookie, postgres, mysql (default: all)")
+    parser.add_argument("groups", nargs="*",
+                        help="file, sqlite, shelve, memory, postgres, mysql, cookie (default: all)")
     workers = parser.add_mutually_exclusive_group()
     workers.add_argument("--threads", type=int, default=1, help="workers of one process (default: 1)")
     workers.add_argument("--processes", type=int, help="workers, each a process of its own")

@@ -1,4 +1,4 @@
-"""Sessions in cookies: encrypted by hand, ours, Beaker's and Django's, from the Cookie header to the Set-Cookie header."""
+"""Sessions in cookies: by hand, ours, Beaker's and Django's, from the Cookie header to the Set-Cookie header."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Request(Exchange):
         return values_of(self.header, name)
 
 
-def by_browser(request: Callable[[Browser, Page], None]) -> Case | Any:
+def by_browser(request: Callable[[Browser, Page], None]) -> Callable[[int], Actions]:
     """Return the worker of a case: a first request begins its session, and each action is one more."""
     def worker(number: int) -> Actions:
         browser = Browser()

@@ -566,6 +566,26 @@ def test_revocations_at_once_all_count(remembering: SessionManager[DictSession],
     assert client.look() == NOBODY
 
 
+def test_a_revocation_between_the_look_and_the_save_counts(remembering: SessionManager[DictSession], clock: Clock,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    client = begun(remembering, "anna")
+    request = client.begin()
+    request.session["late"] = 1
+    ended: Any = remembering.store.ended  # type: ignore[attr-defined]
+    trace = ended.trace
+
+    def and_then_it_is_revoked(*arguments: Any) -> Any:
+        found = trace(*arguments)
+        monkeypatch.undo()
+        remembering.revoke_user("anna")
+        clock.advance(1)
+        return found
+
+    monkeypatch.setattr(ended, "trace", and_then_it_is_revoked)
+    client.end(request)
+    assert client.look() == NOBODY
+
+
 def test_when_the_memory_fails_nobody_gets_in(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = VolatileSessionStore(clock=clock)
     client = begun(manage(CookieSessionStore(SECRET, kept, clock=clock)), "anna", a=1)
