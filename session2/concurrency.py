@@ -7,12 +7,16 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
 from .store.lease import Lease
+from .store.records import demand_merging
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 
 _Result = TypeVar("_Result")
 
 MODES: Final = get_args(Concurrency)
+
+_NOTICES: Final = ("lock", "strict")
+"""Those in which a request notices that another one changed the session, or keeps it from that."""
 
 
 def known_mode(concurrency: Any, exchange: Any = None) -> Concurrency:
@@ -21,6 +25,14 @@ def known_mode(concurrency: Any, exchange: Any = None) -> Concurrency:
     if found not in MODES:
         raise ConfigurationError(f"concurrency must be one of {', '.join(MODES)}, not {found!r}")
     return found
+
+
+def mode_of(concurrency: Any, store: Any, exchange: Any = None) -> Concurrency:
+    """Return the mode of a request; `ConfigurationError` if it cannot be had, at all or with this store."""
+    mode: Concurrency = concurrency if concurrency in MODES else known_mode(concurrency, exchange)
+    if mode in _NOTICES:
+        demand_merging(store, f"concurrency={mode!r}")
+    return mode
 
 
 def written(write: Callable[..., _Result], mode: Concurrency, lease: Lease | None) -> _Result:

@@ -79,6 +79,10 @@ class ReadOnlySession(SessionError):
     """A request declared ``concurrency="read-only"`` changed its session; nothing was written."""
 
 
+class SessionTooLarge(SessionError):
+    """A session has become larger than the place it is kept in; nothing was stored, and what was there stays."""
+
+
 class SerializationError(SessionError):
     """A state cannot become bytes, or bytes are not a state.
 

@@ -69,6 +69,8 @@ class Exchange(ABC):
 
     def add_header(self, name: str, value: str) -> None:
         """Add `value` to the comma-separated response header `name`, unless it is there."""
+        if (name, value) in self.headers:  # as nearly always
+            return
         present = ", ".join(found for other, found in self.headers if other.lower() == name.lower())
         self.headers[:] = [header for header in self.headers if header[0].lower() != name.lower()]
         self.headers.append((name, joined(present, value)))

@@ -52,7 +52,7 @@ class SessionStore:
         """What a manager works with."""
         return WholeSessions(self)
 
-    def for_request(self, exchange: Any) -> SessionStore:
+    def for_request(self, exchange: Any, policy: Any) -> SessionStore:
         """Return the store that serves one request: itself."""
         return self
 
@@ -84,6 +84,9 @@ class WholeSessions:
 
     def tell(self, name: Name, key: str, detail: str = "", level: int | None = None) -> None:
         tell(None, name, key, detail, level)
+
+    def deliver(self) -> None:
+        pass
 
     def find(self, session_id: str, session_class: type[Any]) -> Found[Any]:
         found = self._store.load_session(session_id, None)

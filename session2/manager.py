@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
-from .concurrency import MODES, Concurrency, known_mode, written
+from .concurrency import Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
@@ -22,6 +22,7 @@ from .session import Session, ties, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lease import Lease
+from .store.records import demand_merging
 from .visit import Visit, visit_of
 
 log = logging.getLogger("session2")
@@ -72,12 +73,14 @@ class SessionManager(SessionMapping[_S]):
             None if touch_interval is None else seconds("touch_interval", touch_interval, zero=True),
             None if renew_after is None else seconds("renew_after", renew_after),
             seconds("renew_grace", renew_grace))
-        self.concurrency = concurrency if callable(concurrency) else known_mode(concurrency)
+        self.concurrency = concurrency if callable(concurrency) else mode_of(concurrency, store)
         if max_sessions is not None and max_sessions < 1:
             raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
         if max_sessions is not None and not getattr(store, "can_list", True):
             raise ConfigurationError(f"max_sessions needs a store that can list; {type(store).__name__} cannot")
         self.max_sessions = max_sessions
+        if renew_after is not None:
+            demand_merging(store, "renew_after")
         if unreadable not in ("new", "refuse"):
             raise ConfigurationError(f"unreadable must be 'new' or 'refuse', not {unreadable!r}")
         self.unreadable = unreadable
@@ -94,8 +97,7 @@ class SessionManager(SessionMapping[_S]):
             exchange.visit.close()
         if self.sessions.left:
             self.sessions.release_left()
-        mode: Any = concurrency or self.concurrency
-        exchange.visit = Visit(self, exchange, mode if mode in MODES else known_mode(mode, exchange))
+        exchange.visit = Visit(self, exchange, mode_of(concurrency or self.concurrency, self.store, exchange))
         exchange.visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
@@ -148,21 +150,21 @@ class SessionManager(SessionMapping[_S]):
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
-    def set_session_cookie(self, session_id: str, exchange: Exchange | None = None) -> None:
+    def set_session_cookie(self, session_id: str | None, exchange: Exchange | None = None) -> None:
         """Send the session cookie."""
         exchange = exchange or in_progress()
         send_cookie(exchange, policy_of(self.cookie, exchange), session_id)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
-        exchange = exchange or in_progress()
-        send_cookie(exchange, policy_of(self.cookie, exchange), None)
+        self.set_session_cookie(None, exchange)
 
     def has_session_cookie(self, must_exist: bool = False, exchange: Exchange | None = None) -> bool:
         """Tell whether the request carries a session cookie; with `must_exist`, one of a session that exists."""
         exchange = exchange or in_progress()
-        values = exchange.get_cookies(policy_of(self.cookie, exchange).name)
-        return any(map(self.has_session, values) if must_exist else values)
+        policy = policy_of(self.cookie, exchange)
+        ids, home = exchange.get_cookies(policy.name), self.store.for_request(exchange, policy).sessions
+        return any(tokens.is_id(id) and not self.find(id, home).absence if must_exist else id for id in ids)
 
     # -- one session, in a request or out of it --------------------------------------------------------------------
 

@@ -24,12 +24,15 @@ CHANGED: Final = "another request changed the session meanwhile; load it again"
 
 
 class Saving:
-    """Sessions stored, never over what somebody else wrote meanwhile."""
+    """Sessions stored, never over what somebody else wrote meanwhile.
 
-    def __init__(self, filing: Filing) -> None:
+    :param lines: those of somebody else who stores the same sessions.
+    """
+
+    def __init__(self, filing: Filing, lines: HostLocks | None = None) -> None:
         self.filing = filing
         self.codec = filing.codec
-        self._lines = HostLocks()
+        self.lines = lines or HostLocks()
         """Of the threads of this process that were not the first, one at a time merges: else the last would starve."""
 
     def save(self, session: Session, merge: bool = True, pending: bytes | None = None) -> Outcome:
@@ -77,7 +80,7 @@ class Saving:
         if not merge:
             raise SessionConflict(CHANGED)
         try:
-            line = self._lines.acquire(origin.key, MERGE_PATIENCE, MERGE_PATIENCE, self.filing.clock)
+            line = self.lines.acquire(origin.key, MERGE_PATIENCE, MERGE_PATIENCE, self.filing.clock)
         except LockTimeout:
             raise SessionConflict(BUSY) from None
         with line:

@@ -118,7 +118,7 @@ class JSONSerializer(Serializer):
 
     def loads(self, payload: bytes) -> State:
         try:
-            return _checked(json.loads(payload))
+            return _checked(json.loads(payload.decode("utf-8")))  # else it would look which encoding it is
         except (ValueError, RecursionError, SerializationError) as error:
             raise SerializationError(f"the record is not JSON: {error}") from error
 
@@ -290,9 +290,14 @@ _IN_JSON: Final = frozenset({NoneType, bool, int, float, str})
 _IN_MSGPACK: Final = _IN_JSON | {bytes}
 
 
+_KEYS_IN_JSON: Final = frozenset({str})
+
+_to_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def _encode_json(value: Any) -> bytes:
-    _refuse_others(value, _IN_JSON, frozenset({str}))
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
+    _refuse_others(value, _IN_JSON, _KEYS_IN_JSON)
+    return _to_json(value).encode("utf-8")
 
 
 def _refuse_others(value: Any, kinds: frozenset[type], key_kinds: frozenset[type]) -> None:
@@ -302,10 +307,12 @@ def _refuse_others(value: Any, kinds: frozenset[type], key_kinds: frozenset[type
         for key, item in value.items():
             if type(key) not in key_kinds:
                 raise TypeError(f"keys must be {_names(key_kinds)}, not {type(key).__name__}")
-            _refuse_others(item, kinds, key_kinds)
+            if type(item) not in kinds:
+                _refuse_others(item, kinds, key_kinds)
     elif kind is list:
         for item in value:
-            _refuse_others(item, kinds, key_kinds)
+            if type(item) not in kinds:
+                _refuse_others(item, kinds, key_kinds)
     elif kind not in kinds:
         raise TypeError(f"a {kind.__name__} would not come back as one; turn it into {_names(kinds)}, list or dict")
 

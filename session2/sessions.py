@@ -40,12 +40,16 @@ _PASSES: Final = 10
 
 
 class Sessions:
-    """What a manager works with: sessions that stay right whatever others do meanwhile."""
+    """What a manager works with: sessions that stay right whatever others do meanwhile.
 
-    def __init__(self, filing: Filing) -> None:
+    :param kin: those of the same store, of which this is the part that one request sees.
+    """
+
+    def __init__(self, filing: Filing, kin: Sessions | None = None) -> None:
         self.filing = filing
         self.codec = codec = filing.codec
-        self.saving = saving = Saving(filing)
+        self.saving: Saving = Saving(filing, None if kin is None else kin.saving.lines)
+        saving = self.saving
         self.locking = locking = Locking(filing)
         self.clock, self.tell, self.locate = filing.clock, filing.tell, filing.locate
         self.save, self.merge_in = saving.save, saving.merge_in
@@ -97,6 +101,9 @@ class Sessions:
         ties = session._ties
         if ties.origin is not None:
             self.filing.records.touch(ties.origin.key, ties.accessed, ties.expires)
+
+    def deliver(self) -> None:
+        """Send what travels with the answer to a request, which is settled: nothing, but in some stores."""
 
     # -- rotating --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ _MOVED: Final = MARK + b"moved\n"
 _ROTATED: Final = MARK + b"rotated\n"
 _EMPTIED: Final = MARK + b"emptied\n"
 _ENDED: Final = MARK + b"ended\n"
+_REVOKED: Final = MARK + b"revoked\n"
 
 _LOCK: Final = "lock-"
 
@@ -46,6 +47,21 @@ def emptied_lock(trace: Record) -> str | None:
 def ended(reason: str) -> bytes:
     """Return the trace of a session that was ended, which tells why."""
     return _ENDED + reason.encode("utf-8", "replace")
+
+
+def revoked(spared: str | None) -> bytes:
+    """Return the note that all sessions of a user have ended but for the one filed under the key `spared`."""
+    return _REVOKED + (spared or "").encode()
+
+
+def is_spared(note: Record, key: str) -> bool:
+    """Tell whether the session filed under `key` is the one that a revocation of its user spared."""
+    return note.data == revoked(key)
+
+
+def is_moved(trace: Record) -> bool:
+    """Tell whether a session was renewed: until `accessed` of the trace its old id may be used too."""
+    return trace.data.startswith(_MOVED)
 
 
 def where_moved(trace: Record, old_id: str) -> str | None:

@@ -50,6 +50,7 @@ STORES: Final = {
     "mysql": Store("mysql", "MySQLSessionStore", "mysql://user@localhost/sessions", "mysql", True),
     "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
     "memcached": Store("memcached", "MemcachedSessionStore", "memcached://localhost:11211", takes_several=True),
+    "cookie": Store("cookie", "CookieSessionStore", "cookie:?serializer=encrypted-json", "encrypted"),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 
@@ -85,7 +86,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     """
     check_login(url)
     location, _, query = url.partition("?")
-    store = _class_of(location.partition(":")[0])
+    store = class_of(url)
     given = _given(query)
     passed = {name: given.pop(name) for name in list(given) if name in getattr(store, "URL_OPTIONS", ())}
     arguments = _arguments(store, given)
@@ -113,7 +114,7 @@ def check(url: str) -> None:
     check_login(url)
     scheme = url.partition(":")[0]
     if scheme not in STORES:
-        _class_of(scheme)
+        class_of(url)
 
 
 def check_login(url: str) -> None:
@@ -135,7 +136,9 @@ def _places(store: Store, location: str) -> list[str]:
 # -- the class for a scheme -------------------------------------------------------------------------------------------
 
 
-def _class_of(scheme: str) -> type[SessionStore]:
+def class_of(url: str) -> type[SessionStore]:
+    """Return the class of the store that a URL describes."""
+    scheme = url.partition("?")[0].partition(":")[0]
     if scheme in STORES:
         row = STORES[scheme]
         store: type[SessionStore] = getattr(import_module(f"session2.store.{row.module}"), row.name)

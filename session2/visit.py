@@ -30,27 +30,14 @@ _CANDIDATES: Final = 5
 class Visit:
     """What a manager does for one request."""
 
-    __slots__ = (
-        "absence",
-        "clear_site_data",
-        "concurrency",
-        "cookie",
-        "ended",
-        "exchange",
-        "finished",
-        "former",
-        "headers_sent",
-        "lease",
-        "manager",
-        "policy",
-        "sessions",
-    )
+    __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "former",
+                 "headers_sent", "lease", "manager", "policy", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager
-        self.sessions = manager.store.for_request(exchange).sessions
         self.exchange = exchange
         self.policy = policy_of(manager.cookie, exchange)
+        self.sessions = manager.store.for_request(exchange, self.policy).sessions
         self.concurrency: Concurrency = concurrency
         self.cookie: str | None = None
         """The well-formed id the cookie carries."""
@@ -112,9 +99,11 @@ class Visit:
         if session is not None and not self.ended and session._ties.id == self.cookie:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
+                self.sessions.deliver()
                 return
         self.headers_sent = headers_sent
         self._settle(session, pending)
+        self.sessions.deliver()
         self.ended = []
 
     def close(self) -> None:
@@ -138,6 +127,7 @@ class Visit:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
         if not self.finished and session.has_info():
             self._keep(session, [], may_send=self.manager.needs_new_id(session))
+            self.sessions.deliver()
 
     # -- the lock --------------------------------------------------------------------------------------------------
 

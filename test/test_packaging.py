@@ -165,7 +165,8 @@ def test_a_store_of_the_standard_library_needs_nothing(python, scheme, tmp_path)
 
 
 @pytest.mark.parametrize("scheme", [scheme for scheme, store in STORES.items() if store.extra])
-def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path):
+def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path, monkeypatch):
+    monkeypatch.setenv("SESSION2_SECRETS", "x" * 43)
     url = STORES[scheme].example.format(tmp_path)
     assert f"pip install session2[{STORES[scheme].extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url)
 

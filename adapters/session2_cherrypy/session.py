@@ -14,6 +14,7 @@ import cherrypy  # type: ignore[import-untyped, unused-ignore]
 from session2 import CookiePolicy, DictSession, SessionError, SessionManager, traces
 from session2.found import Absence
 from session2.lazy import LazySession
+from session2.store.records import can_merge
 
 from . import proxy
 from .answers import refuse
@@ -137,8 +138,12 @@ class StoreSession(LazySession):
         keep_clean(manager.store, self.clean_freq)
 
     def _concurrency(self, manager: SessionManager[DictSession]) -> Literal["lock"] | None:
-        """CherryPy's rule, requests take turns, holds unless the tool or the manager was told another one."""
-        wants_lock = manager.concurrency == "merge" if self._wants_lock is None else self._wants_lock
+        """CherryPy's rule, requests take turns, holds unless the tool or the manager was told another one.
+
+        Nor by default on a store in which requests that overlap do not meet.
+        """
+        by_default = manager.concurrency == "merge" and can_merge(type(manager.store))
+        wants_lock = by_default if self._wants_lock is None else self._wants_lock
         return "lock" if wants_lock else None
 
     def save(self) -> None:

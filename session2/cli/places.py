@@ -82,6 +82,7 @@ def _answer(question: str) -> str:
 def shown(text: str) -> str:
     """Return a text that may hold URLs, without their passwords."""
     text = re.sub(r"(://[^:/?#@\s]*:)[^/?#\s]*@", r"\1***@", text)
+    text = re.sub(r"(?i)(%3A%2F%2F[^:/?#@\s]*?%3A)[^/?#\s]*%40", r"\1***%40", text)  # of a store within the URL
     return re.sub(r"([?&]\w*(pass|secret)\w*=)[^&\s]*", r"\1***", text)
 
 

@@ -121,10 +121,14 @@ class RecordStore(ABC):
             for key, _ in self.scan():
                 self.remove(key)
 
-    def for_request(self: _R, exchange: Any) -> _R:
+    def for_request(self: _R, exchange: Any, policy: Any) -> _R:
         """Return the store that serves one request: itself, unless the records travel with the request.
 
+        Where they do, requests that overlap do not meet (`can_merge`): the last answer wins.  What needs that they meet
+        is refused; `lock` has to refuse, too.
+
         :param exchange: the request, a `session2.Exchange`.
+        :param policy: what its session cookie looks like, a `session2.CookiePolicy`.
         """
         return self
 
@@ -143,3 +147,15 @@ class RecordStore(ABC):
     def _damaged(self, key: str, why: str) -> None:
         """Tell the log and the observer of a record that cannot be read; a back end calls this and returns None."""
         tell(self.observer, "corrupt", key, f"treated as missing: {why}")
+
+
+def can_merge(store: type) -> bool:
+    """Tell of a class of stores whether requests that overlap meet in them: the later one finds what is stored."""
+    return not issubclass(store, RecordStore) or store.for_request is RecordStore.for_request
+
+
+def demand_merging(store: Any, what: str) -> None:
+    """Refuse what asks for a store in which requests that overlap meet."""
+    if not can_merge(type(store)):
+        raise ConfigurationError(f"{what} needs a store in which requests that overlap meet; in {type(store).__name__} "
+                                 "the last answer wins")

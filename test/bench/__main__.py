@@ -14,12 +14,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-import databases  # the folder of this script is on the path
+import cases  # the folder of this script is on the path
+import databases
+import on_cookies
 import on_memcached
-from cases import Case, groups, set_size
+from cases import Case, set_size
 from workers import Team
 
 ROUNDS = 15
+
+GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached)
+          for name, make in module.groups().items()}
 
 
 def measure(teams: list[Team], rounds: int) -> list[tuple[str, float, float]]:
@@ -54,8 +59,7 @@ def report(cases: list[Case], kind: str, count: int, rounds: int) -> None:
 def options() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*",
-                        help="file, sqlite, shelve, memory, postgres, mysql, memcached (default: all)")
+    parser.add_argument("groups", nargs="*", help=f"{', '.join(GROUPS)} (default: all)")
     workers = parser.add_mutually_exclusive_group()
     workers.add_argument("--threads", type=int, default=1, help="workers of one process (default: 1)")
     workers.add_argument("--processes", type=int, help="workers, each a process of its own")
@@ -71,7 +75,7 @@ def main() -> None:
     set_size(arguments.size)
     kind, count = ("processes", arguments.processes) if arguments.processes else ("threads", arguments.threads)
     with tempfile.TemporaryDirectory(dir=arguments.where, prefix=".bench-") as folder:
-        for name, make in {**groups(), **databases.groups(), **on_memcached.groups()}.items():
+        for name, make in GROUPS.items():
             if arguments.groups and name not in arguments.groups:
                 continue
             print(f"\n{f'{name} ({kind}: {count}, KB: {arguments.size})':34} change   read   (times the first line)")

@@ -19,5 +19,6 @@ become the framework's own answer to a crash, with status 500.
 
 The suite makes the manager (a directory store in an empty folder, `PageSession`, a `CookiePolicy`, a clock that it
 moves), starts as many servers as a test needs, and stops them.  Nothing waits for time to pass: requests that are to
-overlap meet at a `Gate`.
+overlap meet at a `Gate`.  With a ``store_url`` of the class it is another store; what that declares that it cannot do
+is skipped by name.
 """

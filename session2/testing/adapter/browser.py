@@ -51,9 +51,11 @@ class Answer:
         values = (value for key, value in self.headers if key.lower() == name.lower())
         return [token.strip().lower() for value in values for token in value.split(",")]
 
+    def all_cookies(self) -> list[SetCookie]:
+        return [SetCookie.parse(value) for key, value in self.headers if key.lower() == "set-cookie"]
+
     def cookies(self, name: str) -> list[SetCookie]:
-        sent = (SetCookie.parse(value) for key, value in self.headers if key.lower() == "set-cookie")
-        return [cookie for cookie in sent if cookie.name == name]
+        return [cookie for cookie in self.all_cookies() if cookie.name == name]
 
     def json(self) -> Any:
         return json.loads(self.text)
@@ -76,14 +78,19 @@ class Browser:
 
     def get(self, path: str, server: int = 0, status: int = 200, **arguments: Any) -> Answer:
         """Ask for a page; `status` is what must come of it."""
-        answer = self.site.request(path, server, self._header(), **arguments)
+        answer = self.site.request(path, server, self.header().encode() or None, **arguments)
         assert answer.status == status, answer
-        cookie = check_headers(answer, self.site.cookie_name)
-        if cookie is not None and cookie.is_deletion:
-            self.cookies.pop(cookie.name, None)
-        elif cookie is not None:
-            self.cookies[cookie.name] = cookie.value
+        check_headers(answer, self.site.cookie_name)
+        self.keep(answer)
         return answer
+
+    def keep(self, answer: Answer) -> Browser:
+        """Keep the cookies of an answer."""
+        for cookie in answer.all_cookies():
+            self.cookies[cookie.name] = cookie.value
+            if cookie.is_deletion:
+                del self.cookies[cookie.name]
+        return self
 
     def sent(self, answer: Answer) -> SetCookie | None:
         """Return the session cookie that came with an answer."""
@@ -95,20 +102,19 @@ class Browser:
         other.cookies = dict(self.cookies)
         return other
 
-    def _header(self) -> bytes | None:
-        return "; ".join(f"{name}={value}" for name, value in self.cookies.items()).encode() or None
+    def header(self) -> str:
+        """Return the Cookie header."""
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
 
-def check_headers(answer: Answer, cookie_name: str) -> SetCookie | None:
-    """Check what holds for every answer to which a session belongs; return the session cookie sent with it."""
+def check_headers(answer: Answer, cookie_name: str) -> None:
+    """Check what holds for every answer to which a session belongs."""
     sent = answer.cookies(cookie_name)
     assert len(sent) <= 1, f"the session cookie is sent twice: {answer}"
     if answer.status < 500:
         assert answer.tokens("Vary").count("cookie") == 1, answer
     else:
         assert not sent, f"a request that failed sends a cookie: {answer}"
-    if not sent:
-        return None
-    assert "no-store" in answer.tokens("Cache-Control"), answer
-    assert sent[0].is_deletion or re.fullmatch("[A-Za-z0-9_-]{43}", sent[0].id), answer
-    return sent[0]
+    for cookie in sent:
+        assert "no-store" in answer.tokens("Cache-Control"), answer
+        assert cookie.is_deletion or re.fullmatch("[A-Za-z0-9_-]{43}", cookie.id), answer

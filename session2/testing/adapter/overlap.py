@@ -8,6 +8,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..store.claims import needs_merging
 from .browser import Browser
 from .gate import Gate
 from .served import MANY, ServedTests
@@ -17,6 +18,7 @@ from .website import in_parallel
 class OverlapTests(ServedTests):
     """Many requests of one session at the same time, on several servers."""
 
+    @needs_merging
     def test_parallel_requests_lose_nothing(self, browser: Browser) -> None:
         browser.get("/set", key="first", value="0")
         requests = [("/set", {"key": f"key{number}", "value": number}) for number in range(MANY)]
@@ -25,12 +27,14 @@ class OverlapTests(ServedTests):
         expected = {"first": "0", **{f"key{number}": str(number) for number in range(MANY)}}
         assert browser.get("/items").json() == expected
 
+    @needs_merging
     def test_merge_rule_counts_every_request(self, browser: Browser) -> None:
         browser.get("/visit")
         with Gate() as gate:
             in_parallel(browser, [("/visit", {})] * MANY, self.workers, gate)
         assert browser.get("/items").json() == {"visits": MANY + 1}
 
+    @needs_merging
     def test_lock_makes_a_plain_counter_exact(self, tmp_path: Path) -> None:
         with self.start(tmp_path, self.processes, concurrency="lock") as site, Gate() as gate:
             browser = site.browser()
@@ -41,6 +45,7 @@ class OverlapTests(ServedTests):
                 passing.result()
             assert browser.get("/items").json() == {"a": "1", "count": MANY}
 
+    @needs_merging
     def test_strict_refuses_the_second(self, tmp_path: Path) -> None:
         with self.start(tmp_path, 2, concurrency="strict") as site:
             browser = site.browser()
@@ -78,6 +83,7 @@ class OverlapTests(ServedTests):
         assert browser.get("/user").text == "ada"
         self.assert_dead(late)
 
+    @needs_merging
     def test_crash_leaves_no_lock_behind(self, tmp_path: Path) -> None:
         with self.start(tmp_path, 2, concurrency="lock", lock_timeout=5) as site:
             browser = site.browser()
@@ -88,6 +94,7 @@ class OverlapTests(ServedTests):
             assert browser.get("/get", server=1, key="a").text == "3"
             assert {key for key, _ in site.store.scan()} == site.keys()
 
+    @needs_merging
     def test_renewal_logs_nobody_out(self, tmp_path: Path) -> None:
         options = {"renew_after": 600, "renew_grace": 60}
         with self.start(tmp_path, self.processes, **options) as site, Gate() as gate:
@@ -101,6 +108,7 @@ class OverlapTests(ServedTests):
             assert old.get("/user").text == "ada", "the old id serves for another minute"
             assert len(site.keys()) == 1
 
+    @needs_merging
     def test_renewed_id_dies_after_the_grace(self, tmp_path: Path) -> None:
         with self.start(tmp_path, renew_after=600, renew_grace=60) as site:
             browser = site.browser()

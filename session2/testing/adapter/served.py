@@ -10,10 +10,12 @@ from typing import Any, ClassVar
 
 import pytest
 
+from ...store.records import can_merge
+from ...urls import class_of
 from .browser import Answer, Browser
 from .gate import Gate
 from .pages import NOTHING
-from .website import Site
+from .website import STORE_URL, Site
 
 MANY = 40
 """How many requests are sent where they are to overlap."""
@@ -37,6 +39,21 @@ class ServedTests:
     unavailable_status: ClassVar[int] = 500
     """What it answers when the store fails at the end of a request."""
 
+    store_url: ClassVar[str] = STORE_URL
+    """Where sessions are kept; ``{}`` stands for the folder; what fails when the store is to is in its ``store``."""
+
+    @pytest.fixture
+    def listing(self) -> None:
+        """Asked for by `needs_listing`."""
+        if not class_of(self.store_url).can_list:
+            pytest.skip(f"{class_of(self.store_url).__name__} declares that it cannot list its sessions")
+
+    @pytest.fixture
+    def merging(self) -> None:
+        """Asked for by `needs_merging`."""
+        if not can_merge(class_of(self.store_url)):
+            pytest.skip(f"{class_of(self.store_url).__name__} declares that requests which overlap do not meet in it")
+
     @property
     def workers(self) -> int:
         return min(self.processes * self.threads, MANY)
@@ -50,7 +67,7 @@ class ServedTests:
 
     @classmethod
     def start(cls, folder: Path, processes: int = 1, **options: Any) -> Site:
-        return Site(cls.server, folder, processes, **options)
+        return Site(cls.server, folder, processes, **{"store_url": cls.store_url, **options})
 
     @pytest.fixture
     def browser(self, site: Site) -> Browser:

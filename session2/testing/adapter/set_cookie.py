@@ -79,7 +79,7 @@ class SetCookieTests(ServedTests):
             second.cookies = first.cookies
             first.get("/login", user="ada")
             second.get("/login", user="bob")
-            assert set(first.cookies) == {"one", "two"}
+            assert set(first.cookies) >= {"one", "two"}
             assert (first.get("/user").text, second.get("/user").text) == ("ada", "bob")
             second.get("/logout")
             assert (first.get("/user").text, second.get("/user").text) == ("ada", NOTHING)

@@ -107,7 +107,9 @@ class Site:
             return Answer(response.status, response.read().decode(), response.getheaders())
 
     def keys(self) -> set[str]:
-        """Return the keys of the sessions that are stored."""
+        """Return the keys of the sessions that are stored, as far as the store can tell."""
+        if not self.store.can_list:
+            return set()
         return {key for key, record in self.store.scan() if traces.is_session(key, record)}
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 
 from ...store.base import SessionStore
+from ...store.records import can_merge
 
 
 class Sized:
@@ -26,8 +27,12 @@ needs_listing = pytest.mark.usefixtures("listing")
 """Marks a test of what only a store can do that lists its sessions."""
 
 
+needs_merging = pytest.mark.usefixtures("merging")
+"""Marks a test of what only a store can do in which requests that overlap meet."""
+
+
 class Claims(Sized):
-    """Runs the races, and the crashes, of which the store claims that it stands them; and asks no other to list.
+    """Runs the races, and the crashes, of which the store claims that it stands them; asks no other to list or merge.
 
     A store that claims to stand none must still do the same things one after another.
     """
@@ -42,6 +47,12 @@ class Claims(Sized):
         """Asked for by `needs_listing`."""
         if not self.store_class.can_list:
             pytest.skip(f"{self.store_class.__name__} declares that it cannot list its sessions")
+
+    @pytest.fixture
+    def merging(self) -> None:
+        """Asked for by `needs_merging`."""
+        if not can_merge(self.store_class):
+            pytest.skip(f"{self.store_class.__name__} declares that requests which overlap do not meet in it")
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         processes = self.processes and self.store_class.is_multiprocess_safe

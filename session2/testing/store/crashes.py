@@ -16,7 +16,7 @@ from ...store.base import SessionStore
 from ...traces import lock_key
 from ..fakes import Clock
 from . import work
-from .claims import Claims
+from .claims import Claims, needs_merging
 from .crew import Job, Worker
 from .recipe import Recipe
 from .samples import contents, key_of
@@ -96,6 +96,7 @@ class CrashTests(Claims):
                 store.remove(key)
             assert contents(store, *keys) == {}
 
+    @needs_merging
     def test_lock_of_the_dead_is_free_after_its_lease(self, recipe: Recipe, store: SessionStore, death: str) -> None:
         store.clock = time.time
         session = saved(store, n=1)
@@ -106,6 +107,7 @@ class CrashTests(Claims):
             assert lease.is_held()
         assert list(contents(store, str(session.key), lock_key(str(session.key)))) == [session.key]
 
+    @needs_merging
     def test_lock_of_the_dead_keeps_nobody_from_reading(self, recipe: Recipe, store: SessionStore, clock: Clock,
                                                         death: str) -> None:
         session = saved(store, visits=1)

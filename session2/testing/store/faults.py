@@ -16,7 +16,7 @@ from ...serializers import PickleSerializer
 from ...session import DictSession
 from ...store.base import SessionStore
 from ..fakes import Clock
-from .claims import Sized
+from .claims import Sized, needs_merging
 from .hostile import damage
 from .recipe import Recipe
 from .shop import again, alive, saved
@@ -55,6 +55,7 @@ class FaultTests(Sized):
         assert store.sessions.save(session) is Outcome.SAVED
         assert again(store, session).data == {"good": 1, "bad": "better"}
 
+    @needs_merging
     def test_ten_thousand_keys(self, store: SessionStore) -> None:
         session = saved(store, n=0)
         one, two = (again(store, session) for _ in range(2))

@@ -13,6 +13,7 @@ from ...errors import LockTimeout
 from ...manager import SessionManager
 from ...record import Outcome
 from ...store.lease import Lease
+from ...store.records import can_merge
 from ..fakes import Clock
 from .claims import Sized
 from .recipe import Recipe
@@ -62,6 +63,7 @@ class History(RuleBasedStateMachine):
         self.clock.now //= 1  # sums of whole seconds are exact: a history goes the same way whenever it begins
         self.store = recipe.make(clock=self.clock)
         self.store.setup(drop=self.store.can_list)
+        self.can_merge = can_merge(type(self.store))
         self.manager = SessionManager(self.store, Shop, idle_timeout=IDLE, lifetime=LIFETIME, touch_interval=0,
                                       lock_timeout=0, lock_lease=LEASE)
         self.known: dict[str, Known] = {}
@@ -81,7 +83,7 @@ class History(RuleBasedStateMachine):
         assert self.manager.save(session) is Outcome.SAVED
         self.known[str(session.id)] = Known({key: value}, user, self.clock(), self.clock())
 
-    @precondition(lambda self: self.known)
+    @precondition(lambda self: self.known and (self.can_merge or not self.copies))
     @rule(pick=PICK)
     def load(self, pick: int) -> None:
         id = self._pick(pick)
@@ -152,7 +154,7 @@ class History(RuleBasedStateMachine):
         for known in live:
             known.over = True
 
-    @precondition(lambda self: self.known)
+    @precondition(lambda self: self.known and self.can_merge)
     @rule(pick=PICK)
     def lock(self, pick: int) -> None:
         id = self._pick(pick)

@@ -19,6 +19,7 @@ from ..fakes import Clock
 from .claims import needs_listing
 from .samples import contents, record_at, records
 from .shop import Shop, again, alive, saved
+from .visitor import locked
 
 HOSTILE_IDS: dict[str, Any] = {
     "parent": "../../etc/passwd",
@@ -103,7 +104,7 @@ class HostileTests:
         """Not the key under which it is filed, nor its lock, nor anything that looks like it."""
         session = saved(store, n=1)
         id, key = str(session.id), str(session.key)
-        with store.lock(key):
+        with locked(store, key):
             before = records(store, key, lock_key(key))
             for hostile in [key, lock_key(key), f"{id}.lock", lock_key(id), f"../{id}", f"{id}/", f"{id}\0", f" {id}",
                             f"{id}\n", id.swapcase(), id[:-1], id + "A", key[:43], f"./{key}"]:

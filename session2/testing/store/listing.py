@@ -28,19 +28,25 @@ NEEDS_LISTING: dict[str, Callable[[SessionStore], object]] = {
     "keys": lambda store: manage(store).keys(),
 }
 
+MAY_WORK = ("revoke_user",)
+"""What a store that cannot list may find another way to do."""
+
 
 class ListingTests:
     """`scan`, `records_of`, ``setup(drop=True)`` and all that is made of them."""
 
-    @pytest.mark.parametrize("call", NEEDS_LISTING.values(), ids=NEEDS_LISTING)
-    def test_listing_works_or_is_refused(self, store: SessionStore, call: Callable[[SessionStore], object]) -> None:
+    @pytest.mark.parametrize("name", NEEDS_LISTING)
+    def test_listing_works_or_is_refused(self, store: SessionStore, name: str) -> None:
         """A store that cannot list says so wherever it would have to, and goes on."""
         session = saved(store, n=1)
-        if store.can_list:
-            call(store)
+        try:
+            NEEDS_LISTING[name](store)
+        except ConfigurationError as error:
+            assert not store.can_list
+            assert str(error).startswith(f"{type(store).__name__} cannot list its sessions: ")  # noqa: PT017
+        else:
+            assert store.can_list or name in MAY_WORK
             return
-        with pytest.raises(ConfigurationError, match=f"^{type(store).__name__} cannot list its sessions: "):
-            call(store)
         assert again(store, session).data == {"n": 1}
 
     @needs_listing

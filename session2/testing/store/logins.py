@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...store.base import SessionStore
 from ..fakes import Clock
-from .claims import needs_listing
+from .claims import needs_listing, needs_merging
 from .samples import contents
 from .visitor import Visitor, logged_in, manage
 
@@ -34,6 +34,7 @@ class LoginTests:
             assert visitor.manager.load(old) is None
         assert visitor.look() == {"n": 1}
 
+    @needs_merging
     def test_renewal_leaves_the_old_id_a_grace(self, store: SessionStore, clock: Clock) -> None:
         visitor = logged_in(manage(store, idle_timeout=None, renew_after=50, renew_grace=20), n=1)
         late, old = visitor.begin(), visitor.cookie

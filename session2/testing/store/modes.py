@@ -11,6 +11,7 @@ from ...errors import LockLost, LockTimeout, ReadOnlySession, SessionConflict
 from ...store.base import SessionStore
 from ...traces import lock_key
 from ..fakes import Clock, FakeExchange
+from .claims import needs_merging
 from .samples import contents, records
 from .visitor import Visitor, is_locked, logged_in, manage
 
@@ -24,6 +25,7 @@ class ModeTests:
         visitor = logged_in(manage(store, **options), n=0)
         return visitor, visitor.begin(concurrency)
 
+    @needs_merging
     def test_merge(self, store: SessionStore) -> None:
         visitor, slow = self.overlap(store, "merge")
         with visitor.visit() as session:
@@ -32,6 +34,7 @@ class ModeTests:
         visitor.end(slow)
         assert visitor.look() == {"n": 0, "slow": 1, "quick": 1, "visits": 2}
 
+    @needs_merging
     def test_strict(self, store: SessionStore) -> None:
         visitor, slow = self.overlap(store, "strict")
         with visitor.visit("strict") as session:
@@ -50,6 +53,7 @@ class ModeTests:
             session["n"] = 2
         assert records(store, visitor.key) == before
 
+    @needs_merging
     def test_lock_is_released(self, store: SessionStore) -> None:
         visitor, holding = self.overlap(store, "lock")
         key = visitor.key
@@ -64,6 +68,7 @@ class ModeTests:
         visitor.end(last)
         assert contents(store, key, lock_key(key)) == {}
 
+    @needs_merging
     def test_lock_timeout(self, store: SessionStore) -> None:
         visitor, holding = self.overlap(store, "lock", lock_timeout=0)
         with pytest.raises(LockTimeout):
@@ -74,6 +79,7 @@ class ModeTests:
         with visitor.visit("lock") as session:
             assert session["n"] == 1
 
+    @needs_merging
     @pytest.mark.parametrize("first", ["new holder", "stale holder"])
     def test_lapsed_lock_is_taken_over(self, store: SessionStore, clock: Clock, first: str) -> None:
         """Whoever saves first, only the new holder's data stands."""
@@ -96,6 +102,7 @@ class ModeTests:
         assert visitor.look() == {"n": "new holder"}
         assert not is_locked(store, visitor.key)
 
+    @needs_merging
     def test_lease_can_be_renewed(self, store: SessionStore, clock: Clock) -> None:
         lease = store.lock("00" * 32, timeout=0, lease=60)
         clock.advance(50)
@@ -116,6 +123,7 @@ class ModeTests:
         assert not taken.is_held()
         assert contents(store, lock_key("00" * 32)) == {}
 
+    @needs_merging
     def test_locks_of_two_sessions_are_two_locks(self, store: SessionStore) -> None:
         with store.lock("00" * 32, timeout=0), store.lock("11" * 32, timeout=0):
             assert is_locked(store, "00" * 32)

@@ -16,6 +16,7 @@ from .claims import needs_listing
 from .recipe import Recipe
 from .samples import contents, records
 from .shop import Shop, again, alive, saved
+from .visitor import locked
 
 
 class ApiTests:
@@ -109,7 +110,7 @@ class ApiTests:
         sessions[2]["n"] = 10
         store.sessions.save(sessions[2])
         ids += [str(session.id) for session in sessions]
-        with store.lock(str(sessions[3].key)):
+        with locked(store, str(sessions[3].key)):
             keys = [store.sessions.key(id) for id in ids]
             kept = copy.deepcopy(records(store, *keys, lock_key(str(sessions[3].key))))
             at_rest = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

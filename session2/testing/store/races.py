@@ -15,7 +15,7 @@ from ...store.base import SessionStore
 from ...traces import lock_key
 from ..fakes import Clock
 from . import work
-from .claims import Claims, needs_listing
+from .claims import Claims, needs_listing, needs_merging
 from .crew import Crew, Worker, runner
 from .recipe import Recipe
 from .samples import KEY, contents, key_of, record_at
@@ -37,7 +37,8 @@ class RaceTests(Claims):
         crew.dismiss()
 
     @pytest.fixture
-    def together(self, kind: str, crew: Crew, recipe: Recipe, clock: Clock, store: SessionStore) -> Together:
+    def together(self, merging: None, kind: str, crew: Crew, recipe: Recipe, clock: Clock,
+                 store: SessionStore) -> Together:
         """A function that does jobs at the same time."""
         return runner(kind, crew, recipe, clock, store)
 
@@ -180,6 +181,7 @@ class RaceTests(Claims):
                   *[(work.scan_often, keys, times)] * 2])
         assert set(contents(store)) == keys
 
+    @needs_merging
     def test_released_lock_goes_to_who_waits(self, store: SessionStore, kind: str, recipe: Recipe,
                                              clock: Clock) -> None:
         lease = store.lock(KEY)
@@ -198,6 +200,7 @@ class RaceTests(Claims):
         lease.release()
         assert not is_locked(store, KEY)
 
+    @needs_merging
     def test_store_goes_on_after_fork(self, store: SessionStore, kind: str, crew: Crew, recipe: Recipe,
                                       clock: Clock) -> None:
         """A server that forks its workers after the store was made and used."""

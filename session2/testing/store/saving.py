@@ -14,6 +14,7 @@ from ...sessions import ENDED_GRACE
 from ...store.base import SessionStore
 from ...tokens import new_id
 from ..fakes import Clock
+from .claims import needs_merging
 from .samples import contents, records
 from .shop import Shop, again, alive, saved
 
@@ -69,6 +70,7 @@ class SavingTests:
             store.sessions.save(impostor)
         assert again(store, session).data == {"n": 1}
 
+    @needs_merging
     def test_different_keys_merge(self, store: SessionStore) -> None:
         session = saved(store, mine=0, theirs=0, gone=0, left=0)
         mine, theirs = again(store, session), again(store, session)
@@ -82,6 +84,7 @@ class SavingTests:
         assert again(store, session).data == {"mine": 1, "theirs": 1, "new": 1}
         assert mine.data == {"mine": 1, "theirs": 1, "new": 1}
 
+    @needs_merging
     def test_attributes_merge(self, store: SessionStore) -> None:
         session = saved(store)
         mine, theirs = again(store, session), again(store, session)
@@ -91,6 +94,7 @@ class SavingTests:
         store.sessions.save(mine)
         assert {name: vars(again(store, session))[name] for name in ("one", "two")} == {"one": 1, "two": 2}
 
+    @needs_merging
     def test_dicts_merge_at_every_depth(self, store: SessionStore) -> None:
         session = saved(store, a={"b": {"c": {"x": 0, "y": 0, "z": 0}}})
         mine, theirs = again(store, session), again(store, session)
@@ -102,6 +106,7 @@ class SavingTests:
         store.sessions.save(mine)
         assert again(store, session).data == {"a": {"b": {"c": {"x": 1, "y": 1}, "d": {"new": 1}}}}
 
+    @needs_merging
     def test_later_write_of_one_value_wins(self, store: SessionStore) -> None:
         session = saved(store, n=0)
         mine, theirs = again(store, session), again(store, session)
@@ -111,6 +116,7 @@ class SavingTests:
         store.sessions.save(mine)
         assert again(store, session)["n"] == "later"
 
+    @needs_merging
     def test_merge_rules(self, store: SessionStore) -> None:
         session = saved(store, visits=10, basket=["a", "b"], nested={"n": 5})
         mine, theirs = again(store, session), again(store, session)
@@ -123,6 +129,7 @@ class SavingTests:
         assert again(store, session).data == {
             "visits": 14, "basket": ["b", "c", "d"], "source": "theirs", "nested": {"n": 7}}
 
+    @needs_merging
     def test_conflict_after_conflict(self, store: SessionStore) -> None:
         session = saved(store, visits=0)
         copies = [again(store, session) for _ in range(10)]
@@ -134,6 +141,7 @@ class SavingTests:
             assert store.sessions.save(loaded) is Outcome.SAVED
         assert again(store, session).data == {"visits": 20, **{f"key {turn}": turn for turn in range(10)}}
 
+    @needs_merging
     def test_strict_save_raises(self, store: SessionStore) -> None:
         session = saved(store, n=0)
         mine, theirs = again(store, session), again(store, session)
@@ -144,6 +152,7 @@ class SavingTests:
             store.sessions.save(mine, merge=False)
         assert again(store, session).data == {"n": 1}
 
+    @needs_merging
     def test_touch_is_no_conflict(self, store: SessionStore, clock: Clock) -> None:
         session = saved(store, n=0)
         other = again(store, session)
@@ -219,6 +228,7 @@ class MovingTests:
         assert store.sessions.save(late) is Outcome.GONE
         assert again(store, session).data == {"n": 1}
 
+    @needs_merging
     def test_move_with_grace(self, store: SessionStore, clock: Clock) -> None:
         """Until the grace ends the old id reads and writes what is stored under the new one."""
         session = saved(store, mine=0, theirs=0)
@@ -238,6 +248,7 @@ class MovingTests:
         assert store.sessions.load(old_id, Shop) is None
         assert again(store, session).data == {"mine": 1, "theirs": 1}
 
+    @needs_merging
     def test_move_takes_along_what_others_wrote(self, store: SessionStore) -> None:
         session = saved(store, visits=1)
         old_id, other = session.id, again(store, session)
@@ -248,6 +259,7 @@ class MovingTests:
         assert again(store, session).data == {"visits": 3}
         assert len(alive(store, old_id, session.id)) == 1
 
+    @needs_merging
     @pytest.mark.parametrize("grace", [0, 30])
     def test_two_moves_leave_one_session(self, store: SessionStore, grace: float) -> None:
         session = saved(store, n=1)
@@ -267,6 +279,7 @@ class MovingTests:
         assert store.sessions.rotate(stale, unused, grace=30) is Outcome.GONE
         assert contents(store, str(session.key), store.sessions.key(unused)) == {}
 
+    @needs_merging
     def test_deletion_by_an_old_id_in_its_grace(self, store: SessionStore) -> None:
         session = saved(store, n=1)
         old_id = session.id
@@ -276,6 +289,7 @@ class MovingTests:
         assert not store.has_session(session.id)
         assert not store.has_session(old_id)
 
+    @needs_merging
     def test_superseded_writer_must_merge(self, store: SessionStore) -> None:
         session = saved(store, n=1)
         store.sessions.fence(session)

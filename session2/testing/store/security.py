@@ -18,7 +18,7 @@ from ...serializers import Encrypted, JSONSerializer, PickleSerializer, Serializ
 from ...session import DictSession, ties
 from ...store.base import SessionStore
 from ..fakes import Clock
-from .claims import needs_listing
+from .claims import needs_listing, needs_merging
 from .hostile import damage
 from .recipe import Recipe
 from .samples import contents
@@ -102,6 +102,7 @@ class SecurityTests:
         damage(sealed, mine, record.data)
         assert sealed.sessions.load(str(mine.id), DictSession) is None
 
+    @needs_merging
     def test_sealed_sessions_work(self, sealed: SessionStore) -> None:
         visitor = logged_in(manage(sealed), n=1)
         slow = visitor.begin()
@@ -193,6 +194,7 @@ class SecurityTests:
         visitor.cookie = old
         assert visitor.look() == {}
 
+    @needs_merging
     def test_no_id_is_told(self, recipe: Recipe, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
         """CVE-2023-20866 (Spring Session): the id was written to the log."""
         caplog.set_level(logging.DEBUG)

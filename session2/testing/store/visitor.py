@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from ...concurrency import Concurrency
 from ...errors import LockTimeout
 from ...manager import SessionManager
 from ...store.base import SessionStore
+from ...store.records import can_merge
 from ..fakes import FakeExchange
 from .shop import Shop
 
@@ -77,3 +78,8 @@ def is_locked(store: SessionStore, key: str) -> bool:
     except LockTimeout:
         return True
     return False
+
+
+def locked(store: SessionStore, key: str) -> AbstractContextManager[object]:
+    """Hold the lock of a key meanwhile, where the store has locks."""
+    return store.lock(key) if can_merge(type(store)) else nullcontext()

@@ -1,0 +1,96 @@
+"""`Ended`: which sessions are over, for a store whose records are out of reach: in the browsers of visitors."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from .. import traces
+from ..errors import Conflict, SessionConflict
+from ..patience import attempts
+from ..record import Record, Version
+from .records import RecordStore
+
+if TYPE_CHECKING:
+    from ..session import Session
+
+_PATIENCE = 15.0
+"""Seconds for which a revocation gives way to others of the same user."""
+
+Born = tuple[float, bytes]
+"""A version that tells since when its record stands under its key."""
+
+
+class Ended:
+    """The traces of sessions that ended, as long as a copy of one could be valid, and when users were revoked.
+
+    :param records: where this is kept.
+    """
+
+    def __init__(self, records: RecordStore) -> None:
+        self._records = records
+
+    def trace(self, key: str, record: Record | None) -> Record | None:
+        """Return the trace of the session that was filed under this key; None if it may go on.
+
+        :param record: what the browser has of it.
+        """
+        trace = self._records.read(key)
+        if trace is not None:
+            return self._grown_old(trace) if traces.leads_on(trace.data) else trace
+        if record is None or record.user is None:
+            return None
+        note = self._records.read(_note_key(record.user))
+        if note is None or _outlives(note, key, record.version):
+            return None
+        return note._replace(data=traces.ended("revoked by user"))
+
+    def _grown_old(self, trace: Record) -> Record | None:
+        """Return what is left of an id that was replaced: for a while, what helps the requests under way."""
+        if self._records.clock() >= trace.accessed:
+            return trace._replace(data=traces.ended("its browser was given another id"))
+        return None if traces.is_moved(trace) else trace
+
+    def end(self, key: str, trace: Record, found: Record) -> Version:
+        """Note that a session is over; `Conflict` if somebody else did, or does.
+
+        The trace stays until no copy of the session, however lately it was used, can be valid any more.
+
+        :param found: what there is of the session: what the browser has, or a trace.
+        """
+        until = found.expires
+        if until is not None and not traces.is_trace(found):
+            until += self._records.clock() - found.accessed
+        there = self._records.read(key)
+        if there is not None and not traces.is_moved(there) and there.version != found.version:
+            raise Conflict(f"the session {key:.8} has ended")
+        data = traces.ended("nothing was left in it") if traces.is_emptied(trace) else trace.data
+        return self._records.write(key, trace._replace(data=data, expires=until), there and there.version)
+
+    def end_user(self, user: str, spared: Session | None) -> str:
+        """Note that all sessions which this user has by now are over, but for one; return where it is noted."""
+        key, now = _note_key(user), self._records.clock()
+        for _ in attempts(_PATIENCE):
+            before = self._records.read(key)
+            name = None if spared is None or _is_over(before, spared) else spared.key
+            note = Record(traces.revoked(name), now, now, now)
+            with suppress(Conflict):
+                self._records.write(key, note, before and before.version)
+                return key
+        raise SessionConflict("this user kept being revoked by others; try again")
+
+
+def _note_key(user: str) -> str:
+    return hashlib.sha256(b"revoked " + user.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _outlives(note: Record, key: str, version: Any) -> bool:
+    """Tell whether a session began, or its user logged in, later than the revocation, or was spared by it."""
+    return cast(Born, version)[0] > note.created or traces.is_spared(note, key)
+
+
+def _is_over(note: Record | None, session: Session) -> bool:
+    """Tell whether an earlier revocation has ended a session that a later one is to spare."""
+    origin = session.origin
+    return origin is None or (note is not None and not _outlives(note, origin.key, origin.record.version))
