@@ -608,9 +608,10 @@ GREETING = (b"STAT pid 1\r\nSTAT uptime 1\r\nSTAT time 1000\r\nEND\r\n", b"STAT 
 
 @pytest.mark.parametrize("answer", [
     b"HTTP/1.0 400 Bad Request\r\n\r\n", b"ERROR\r\n", b"END\r\n", b"-ERR s3cret\r\n", b"\0" * 70000 + b"\r\n",
-    b"ERROR Too many open connections\r\n", b"STAT pid 1\r\nEND\r\n", b"STAT pid", b""])
+    b"ERROR Too many open connections\r\n", b"STAT pid 1\r\nEND\r\n", b"STAT pid", b"",
+    b"STAT pid\r\nEND\r\n", b"STAT pid 1\r\nSTAT uptime 1\r\nSTAT time x\r\nEND\r\n"])
 def test_something_else_that_listens_is_unavailable(answer: bytes) -> None:
-    with answering(answer, timeout=0.2) as store, pytest.raises(StoreUnavailable) as caught:
+    with answering(answer, b"STAT x y\r\nEND\r\n", timeout=0.2) as store, pytest.raises(StoreUnavailable) as caught:
         store.read(KEY)
     assert "s3cret" not in str(caught.value)
 
@@ -619,6 +620,7 @@ def test_something_else_that_listens_is_unavailable(answer: bytes) -> None:
     b"VALUE %b 0 1 5\r\nx\r\nEND\r\n" % OTHER.encode(), b"STORED\r\n", b"EXISTS\r\n",
     b"VALUE %b 0 1 5\r\nxx\r\nEND\r\n" % KEY.encode(), b"VALUE %b 0 2 5\r\nxx\r\nVALUE\r\n" % KEY.encode(),
     b"VALUE %b 0 1\r\nx\r\nEND\r\n" % KEY.encode(), b"VALUE %b 0 -1 5\r\nx\r\nEND\r\n" % KEY.encode(),
+    b"VALUE %b 0 %b 5\r\nx\r\nEND\r\n" % (KEY.encode(), b"9" * 5000),
     b"END\r\nEND\r\n", b"VALUE %b 0 1 5\r\nx\r\nEND\r\nEND\r\n" % KEY.encode()])
 def test_an_answer_to_another_question_is_unavailable_and_ends_the_connection(answer: bytes) -> None:
     with answering(*GREETING, answer) as store:

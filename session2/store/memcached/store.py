@@ -19,8 +19,7 @@ from .servers import Servers
 from .wire import EXISTS, NOT_FOUND, STORED, Connection, Item
 
 _SLACK: Final = 3600.0
-"""Seconds for which memcached keeps what has expired: its clock and ours may differ, and it must never be the faster.
-"""
+"""Seconds for which memcached keeps what has expired: its clock may be faster than ours."""
 
 _PATIENCE: Final = 10.0
 """Seconds for which to try again where others change the same item."""

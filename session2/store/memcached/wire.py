@@ -7,6 +7,7 @@ too large, or for which there is no memory, removes what was there, as ``set`` d
 from __future__ import annotations
 
 import math
+import re
 import socket
 from collections.abc import Hashable
 from time import monotonic
@@ -29,6 +30,7 @@ _HINTS: Final = {
     "out of memory": "it has no memory for a session of {size} bytes: start it with a larger -m, and without -M",
 }
 
+_SIZE: Final = re.compile(rb"\d{1,10}")
 _AFTER_VALUE: Final = b"\r\nEND\r\n"
 _CHUNK: Final = 65536
 
@@ -97,7 +99,7 @@ class Connection:
             return None
         head, _, rest = answer.partition(b"\r\n")
         words = head.split(b" ")
-        if len(words) != 5 or words[:2] != [b"VALUE", key] or not words[3].isdigit():
+        if len(words) != 5 or words[:2] != [b"VALUE", key] or not _SIZE.fullmatch(words[3]):
             raise self._refused(answer)
         size = int(words[3])
         rest = self._read_on(rest, size + len(_AFTER_VALUE))
@@ -121,13 +123,14 @@ class Connection:
 
     def _greet(self) -> None:
         """Learn which run of the server this is and what time it has."""
-        facts = self._facts(b"stats\r\n")
-        if not {b"time", b"pid", b"uptime"} <= facts.keys():
-            raise self._refused(b"")
-        now = int(facts[b"time"])
-        self.run = (self._name, facts[b"pid"], now - int(facts[b"uptime"]))
+        try:
+            facts = {**self._facts(b"stats\r\n"), **self._facts(b"stats settings\r\n")}
+            now = int(facts[b"time"])
+            self.run = (self._name, facts[b"pid"], now - int(facts[b"uptime"]))
+        except (KeyError, ValueError):
+            raise self._refused(b"") from None
         self._ahead = now - elapsed()
-        if self._facts(b"stats settings\r\n").get(b"cas_enabled") == b"no":
+        if facts.get(b"cas_enabled") == b"no":
             raise ConfigurationError(f"memcached at {self._name} runs with -C, so it cannot compare and set: start it "
                                      "without")
 
