@@ -39,7 +39,7 @@ CAUGHT_BY = {
     "VersionIsOfTheContents": ["versions_never_come_back", "stale_writer_does_not_hit_a_successor"],
     "ScansTheExpired": ["expired_record_is_absent", "no_record_of_user_outlives_its_session"],
     "ScanBreaks": ["scan_tolerates_concurrent_change"],
-    "ListsAfterAll": ["listing_works_or_is_refused[scan]", "listing_works_or_is_refused[revoke_user]"],
+    "ListsAfterAll": ["listing_works_or_is_refused[scan]", "listing_works_or_is_refused[sessions_of]"],
     "PurgesTheLive": ["purge_deletes_the_expired_only"],
     "PurgesOneBatch": ["purge_deletes_the_expired_only"],
     "PurgesWhatIsNew": ["purge_spares_what_is_new[threads]"],
