@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from getpass import GetPassWarning, getpass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from ..errors import ConfigurationError, SessionError, StoreMissing, StoreUnavailable
 from ..store.base import SessionStore
@@ -81,6 +81,7 @@ def _answer(question: str) -> str:
 
 def shown(text: str) -> str:
     """Return a text that may hold URLs, without their passwords."""
+    text = re.sub(r"([?&](?:cache|store)=)([^&\s]*%[^&\s]*)", lambda url: url[1] + shown(unquote(url[2])), text)
     text = re.sub(r"(://[^:/?#@\s]*:)[^/?#\s]*@", r"\1***@", text)
     text = re.sub(r"(?i)(%3A%2F%2F[^:/?#@\s]*?%3A)[^/?#\s]*%40", r"\1***%40", text)  # of a store within the URL
     return re.sub(r"([?&]\w*(pass|secret)\w*=)[^&\s]*", r"\1***", text)

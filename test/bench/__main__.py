@@ -16,6 +16,7 @@ from pathlib import Path
 
 import cases  # the folder of this script is on the path
 import databases
+import on_cached
 import on_cookies
 import on_memcached
 from cases import Case, set_size
@@ -23,7 +24,7 @@ from workers import Team
 
 ROUNDS = 15
 
-GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached)
+GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached, on_cached)
           for name, make in module.groups().items()}
 
 
