@@ -22,10 +22,18 @@ class DjangoExchange(Exchange):
 
     def get_cookies(self, name: str) -> list[str]:
         # The header as it came: of a name that is there twice Django keeps the last.
-        found = values_of(self.request.META.get("HTTP_COOKIE"), name)
+        found = values_of(self._cookie_header(), name)
         if not found and name in self.request.COOKIES:  # put there by a middleware, or by a test
             return [self.request.COOKIES[name]]
         return found
+
+    def _cookie_header(self) -> str | None:
+        header: str | None = self.request.META.get("HTTP_COOKIE")
+        scope = getattr(self.request, "scope", None)
+        if scope is None:
+            return header
+        # HTTP/2 allows several headers, and Django joins them with a comma.
+        return "; ".join(value.decode("latin-1") for key, value in scope["headers"] if key == b"cookie")
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         self._cookies[name] = value, attributes

@@ -15,7 +15,7 @@ from session2.record import Outcome
 from session2.session import ties
 
 from .exchange import DjangoExchange
-from .managers import Manager, cookie_policy, current_manager, lenient, with_clocks
+from .managers import Manager, cookie_age, cookie_policy, current_manager, lenient, with_clocks
 
 ClocksOf = Callable[[DictSession], Clocks]
 
@@ -130,7 +130,7 @@ class InRequest:
         if visit.manager.cookie is None:
             visit.policy = cookie_policy(None if store.get_expire_at_browser_close() else store.get_expiry_age())
         elif expiry is not None:
-            visit.policy = replace(visit.policy, max_age=max(store.get_expiry_age(), 1) if expiry else None)
+            visit.policy = replace(visit.policy, max_age=cookie_age(store.get_expiry_age()) if expiry else None)
         if expiry != self._expiry:
             visit.cookie = None  # to be sent again, for another time
             self._expiry = expiry

@@ -98,7 +98,7 @@ def own_clocks(clocks: Clocks, age: float, expiry: object, created: float) -> Cl
     :param age: what Django calls the cookie age.
     :param expiry: what `set_expiry` left: seconds unused, a moment, or nothing.
     """
-    if expiry is None and age == default_age(clocks):
+    if not expiry and age == default_age(clocks):
         return clocks
     idle, lifetime = None, clocks.lifetime
     if isinstance(expiry, (str, datetime)):
@@ -127,8 +127,13 @@ def cookie_policy(max_age: float | None) -> CookiePolicy:
         secure=bool(secure) if settings.is_overridden("SESSION_COOKIE_SECURE") else None,
         httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
         samesite=settings.SESSION_COOKIE_SAMESITE or None,
-        max_age=None if max_age is None else max(max_age, 1),
+        max_age=None if max_age is None else cookie_age(max_age),
     )
+
+
+def cookie_age(seconds: float) -> float:
+    """Return the next to so many seconds that a cookie can be told; one that is over is not sent again anyway."""
+    return min(max(seconds, 1), 2 ** 31 - 1)
 
 
 @lru_cache(maxsize=64)

@@ -90,7 +90,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
 def _finish(session: Any, keeper: InRequest) -> None:
     if settings.SESSION_SAVE_EVERY_REQUEST and not session.accessed:
         session._session
-    if session.accessed:
+    if keeper.failure is None and (session.accessed or keeper.exchange.visit is not None):
         session._put()
         keeper.prepare(session)
         keeper.manager.finish_successful_request(keeper.exchange)

@@ -95,7 +95,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def _put(self) -> DictSession:
         """Let the session hold what the items are by now, and know who is logged in."""
-        data = self._session_cache
+        data = self._get_session()
         if self._kept is None:
             self._take(self._find())
         session: Any = self._kept
