@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
 
+from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError
 
 from session2 import DictSession, SessionConflict, tokens
@@ -134,6 +135,16 @@ class InRequest:
         if expiry != self._expiry:
             visit.cookie = None  # to be sent again, for another time
             self._expiry = expiry
+
+    def finish(self, store: Any) -> None:
+        """Store what the request made of its session, and tell the browser what it must know."""
+        if settings.SESSION_SAVE_EVERY_REQUEST and not store.accessed:
+            self.find(None, store.clocks_of)
+        if self.failure is None and (store.accessed or self.exchange.visit is not None):
+            store.session  # noqa: B018 (it holds what the items are, from now on)
+            self.prepare(store)
+            self.manager.finish_successful_request(self.exchange)
+            store.take_over(self._session)
 
     def rotate(self, session: DictSession, store: Any) -> None:
         """Have the session stored under a new id."""

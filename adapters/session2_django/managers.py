@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -17,11 +16,11 @@ from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManag
 from session2.clocks import DAY, Clocks
 from session2.mutex import Mutex
 from session2.store.base import SessionStore
+from session2.variants import for_mappings
 
 Manager = SessionManager[DictSession]
 
 _stores: Final[dict[str, SessionStore]] = {}
-_lenient: Final[WeakKeyDictionary[Manager, Manager]] = WeakKeyDictionary()
 _making: Final = Mutex()
 
 _PATIENCE: Final = 60.0
@@ -48,10 +47,9 @@ def _named(name: str) -> Manager:
         manager = import_string(name)
     except ImportError as error:
         raise ConfigurationError(f"SESSION2_MANAGER: {error}") from error
-    if not isinstance(manager, SessionManager) or not issubclass(manager.session_class, DictSession):
-        raise ConfigurationError(f"SESSION2_MANAGER must name a SessionManager of DictSession or a class derived from "
-                                 f"it: SessionManager(store, DictSession); {name} is {manager!r}")
-    return manager
+    if not isinstance(manager, SessionManager):
+        raise ConfigurationError(f"SESSION2_MANAGER must name a session2.SessionManager; {name} is {manager!r}")
+    return for_mappings(manager, manager.clocks.idle)
 
 
 @lru_cache(maxsize=16)
@@ -77,10 +75,7 @@ def _opened(url: str) -> SessionStore:
 
 def lenient(manager: Manager) -> Manager:
     """Return the manager without its idle clock: to find also what `set_expiry` has given a longer one."""
-    if manager not in _lenient:
-        _lenient[manager] = with_clocks(manager, replace(manager.clocks, idle=None,
-                                                         touch=manager.clocks.touch_interval))
-    return _lenient[manager]
+    return for_mappings(manager, None)
 
 
 def with_clocks(manager: Manager, clocks: Clocks) -> Manager:

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoMiddleware
-from django.conf import settings
 from django.http import HttpResponse
 from django.utils.log import log_response
 
@@ -65,7 +64,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
 
     def process_response(self, request: Any, response: Any) -> Any:
         """Store the session, unless the request has failed, and tell the browser what it must know."""
-        session = getattr(request, "session", None)
+        session: Any = getattr(request, "session", None)
         keeper = getattr(session, "_keeper", None)
         if not isinstance(keeper, InRequest):  # the application has put another session in its place
             _give_up(request)
@@ -74,7 +73,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
             response = _refused(request, keeper.failure) or response
         try:
             if response.status_code < 500:
-                _finish(session, keeper)
+                keeper.finish(session)
         except SessionError as error:
             answer = _refused(request, error)
             if answer is None:
@@ -85,16 +84,6 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
             session._keeper = Outside()
         keeper.exchange.apply(response)
         return response
-
-
-def _finish(session: Any, keeper: InRequest) -> None:
-    if settings.SESSION_SAVE_EVERY_REQUEST and not session.accessed:
-        session._session
-    if keeper.failure is None and (session.accessed or keeper.exchange.visit is not None):
-        session._put()
-        keeper.prepare(session)
-        keeper.manager.finish_successful_request(keeper.exchange)
-        session._session_cache = session._take(keeper.exchange.session)
 
 
 def _give_up(request: Any) -> None:

@@ -54,7 +54,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         return key
 
     def is_empty(self) -> bool:
-        """Tell whether there is neither an id nor an item; one that was not looked up out of requests counts as there."""
+        """Tell whether there is neither an id nor an item; an id that was not looked up counts."""
         return not self.session_key and not self.__dict__.get("_session_cache")
 
     def exists(self, session_key: str | None) -> bool:
@@ -92,6 +92,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         data = _visible(session)
         self._user = data.get(SESSION_KEY)
         return data
+
+    def take_over(self, session: DictSession) -> None:
+        """Have the items be those of this session from now on."""
+        self._session_cache = self._take(session)
 
     def _put(self) -> DictSession:
         """Let the session hold what the items are by now, and know who is logged in."""
@@ -133,14 +137,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         session = self._put()
         if not self._keeper.save(session, self):
             raise UpdateError("the session has ended, or has another id by now")
-        self._session_cache = self._take(session)
+        self.take_over(session)
 
     def cycle_key(self) -> None:
         """Give the session a new id; the old one is dead: at once, or in a request when that has succeeded."""
         self._get_session()
         session = self._put()
         self._keeper.rotate(session, self)
-        self._session_cache = self._take(session)
+        self.take_over(session)
         self.modified = True
 
     async def acycle_key(self) -> None:
@@ -152,7 +156,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
         :param clear_site_data: in a request, tell the browser to drop its caches, cookies and storage of this site too.
         """
-        self._session_cache = self._take(self._keeper.flush(self._session_key, clear_site_data, self.clocks_of))
+        self.take_over(self._keeper.flush(self._session_key, clear_site_data, self.clocks_of))
         self.accessed = self.modified = True
 
     async def aflush(self) -> None:

@@ -23,7 +23,6 @@ from django.core.management import call_command
 from django.http import Http404, HttpResponse
 from django.test import AsyncRequestFactory, Client, RequestFactory
 from django.test.utils import override_settings
-from django.utils import timezone
 from django_cases import AUTH, DJANGOS, NAME, OURS, Browser, Site, items, logs_in, logs_out, sets, user
 from django_shop.models import User
 
@@ -489,8 +488,8 @@ def test_an_expiry_that_changes_is_told_the_browser(site: Site, browser: Browser
 
 
 def test_the_cookie_is_what_the_settings_say(site: Site) -> None:
-    with override_settings(SESSION_COOKIE_DOMAIN=".shop.example", SESSION_COOKIE_PATH="/shop", SESSION_COOKIE_SECURE=True,
-                           SESSION_COOKIE_HTTPONLY=False, SESSION_COOKIE_SAMESITE="Strict",
+    with override_settings(SESSION_COOKIE_DOMAIN=".shop.example", SESSION_COOKIE_PATH="/shop",
+                           SESSION_COOKIE_SECURE=True, SESSION_COOKIE_HTTPONLY=False, SESSION_COOKIE_SAMESITE="Strict",
                            SESSION_EXPIRE_AT_BROWSER_CLOSE=True):
         browser = site.browser()
         browser.get(sets(a=1))
@@ -656,7 +655,7 @@ def test_an_asynchronous_request_that_is_cancelled_frees_its_lock() -> None:
     ({"SESSION2_MANAGER": None}, "SESSION2_STORE"),
     ({"SESSION2_MANAGER": None, "SESSION2_STORE": "sqlit:x"}, "did you mean 'sqlite'"),
     ({"SESSION2_MANAGER": "django_shop.manger"}, "SESSION2_MANAGER: .*manger"),
-    ({"SESSION2_MANAGER": "django_shop.configure"}, "must name a SessionManager"),
+    ({"SESSION2_MANAGER": "django_shop.configure"}, "must name a session2.SessionManager"),
     ({"SESSION_ENGINE": "django.contrib.sessions.backends.file"}, "needs SESSION_ENGINE"),
     ({"SESSION_COOKIE_NAME": "__Host-shop", "SESSION_COOKIE_SECURE": False}, "needs secure=True"),
     ({"SESSION2_MANAGER": None, "SESSION2_STORE": "volatile:", "SESSION_COOKIE_AGE": None}, "SESSION_COOKIE_AGE"),
@@ -667,9 +666,15 @@ def test_settings_that_cannot_work_stop_the_server_at_its_start(settings: dict[s
         SessionMiddleware(lambda request: HttpResponse())
 
 
-def test_a_manager_of_sessions_without_items_is_refused(site: Site) -> None:
+def test_a_manager_of_sessions_without_items_serves_with_items(site: Site) -> None:
+    class Attributes(Session):
+        pass
+
     django_shop.manager = SessionManager(site.store, Session)
-    with pytest.raises(ConfigurationError, match="DictSession"):
+    SessionStore().save()
+    assert [type(session) for session in site.sessions] == [cases.ShopSession]
+    django_shop.manager = SessionManager(site.store, Attributes)
+    with pytest.raises(ConfigurationError, match="derive Attributes from DictSession"):
         SessionStore().save()
 
 

@@ -1,23 +1,19 @@
 """Django's own tests of its sessions pass with our engine, but for what is listed here, and in docs/django.md.
 
-They are in its sdist only, which is fetched once into build/ for the version that is installed.
+They are in its sdist only, which is fetched once for the version that is installed.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
-import django
-import pytest
+from upstream import sources_of
 
 ROOT = Path(__file__).parents[2]
-VERSION = django.get_version()
 
 DEVIATIONS = {
     "EngineTests.test_session_key_valid_string_saved": "a text that could not be an id of ours counts as none",
@@ -26,25 +22,8 @@ DEVIATIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder tests/ of the Django that is installed."""
-    folder = ROOT / "build" / f"django-{VERSION}"
-    if not folder.exists():
-        fetched = tmp_path_factory.mktemp("fetched")
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", "Django",
-                        "--dest", fetched, f"Django=={VERSION}"], check=True, timeout=250)
-        (archive,) = fetched.glob("*.tar.gz")
-        with tarfile.open(archive) as sdist:
-            members = [member for member in sdist.getmembers() if "/tests/sessions_tests" in member.name]
-            sdist.extractall(fetched, members)
-        folder.parent.mkdir(exist_ok=True)
-        shutil.move(next(fetched.glob("*/tests")), folder)
-    return folder
-
-
-def test_djangos_own_tests_of_sessions_pass(cases: Path) -> None:
-    path = [str(ROOT), str(ROOT / "adapters"), str(Path(__file__).parent), str(cases)]
+def test_djangos_own_tests_of_sessions_pass() -> None:
+    path = [str(ROOT), str(ROOT / "adapters"), str(Path(__file__).parent), str(sources_of("django") / "tests")]
     done = subprocess.run([sys.executable, "-m", "django", "test", "django_upstream", "--settings",
                            "django_upstream.settings"], text=True, capture_output=True, timeout=250,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1"})
