@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Final
@@ -10,15 +9,12 @@ from typing import Any, Final
 from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError
 
-from session2 import DictSession, SessionConflict, tokens
-from session2.clocks import Clocks
+from session2 import CookiePolicy, DictSession, SessionConflict, tokens
 from session2.record import Outcome
 from session2.session import ties
 
 from .exchange import DjangoExchange
 from .managers import Manager, cookie_age, cookie_policy, current_manager, lenient, with_clocks
-
-ClocksOf = Callable[[DictSession], Clocks]
 
 
 class Outside:
@@ -26,13 +22,13 @@ class Outside:
 
     opens_at_once: Final = False
 
-    def find(self, key: str | None, clocks_of: ClocksOf) -> DictSession:
+    def find(self, key: str | None, store: Any) -> DictSession:
         """Return the session with this id, or a new one."""
         manager = current_manager()
         session = lenient(manager).load(key)
-        return manager.new_session() if session is None or _is_over(session, manager, clocks_of) else session
+        return manager.new_session() if session is None or _is_over(session, manager, store) else session
 
-    def begin(self, key: str | None, clocks_of: ClocksOf) -> DictSession:
+    def begin(self, key: str | None, store: Any) -> DictSession:
         """Return a new session."""
         return current_manager().new_session(key)
 
@@ -51,12 +47,12 @@ class Outside:
         """Give a session a new id."""
         with_clocks(current_manager(), store.clocks_of(session)).rotate(session)
 
-    def flush(self, key: str | None, clear_site_data: bool, clocks_of: ClocksOf) -> DictSession:
+    def flush(self, key: str | None, clear_site_data: bool, store: Any) -> DictSession:
         """End the session and return a new one."""
-        self.delete(None, key, clocks_of)
+        self.delete(None, key, store)
         return current_manager().new_session()
 
-    def delete(self, key: str | None, own: str | None, clocks_of: ClocksOf) -> None:
+    def delete(self, key: str | None, own: str | None, store: Any) -> None:
         """End the session with this id, or with its own."""
         if tokens.is_id(key or own):
             current_manager().delete(str(key or own))
@@ -70,20 +66,21 @@ class InRequest:
     def __init__(self, exchange: DjangoExchange) -> None:
         self.exchange = exchange
         self.failure: Exception | None = None
-        self._expiry: object = None
+        self._suited: tuple[DictSession, object] | None = None
+        """The session whose expiry was taken into account, and that expiry."""
 
     @cached_property
     def manager(self) -> Manager:
         """The manager, made when it is needed: a request that looks at no session needs no store."""
         return current_manager()
 
-    def find(self, key: str | None, clocks_of: ClocksOf) -> DictSession:
+    def find(self, key: str | None, store: Any) -> DictSession:
         """Return the session of the request; an error is raised at each access, for nobody wants to wait twice."""
         if self.failure is not None:
             raise self.failure
         if self.exchange.visit is None:
             try:
-                self._open(clocks_of)
+                self._open(store)
             except Exception as error:
                 self.failure = error
                 raise
@@ -94,25 +91,36 @@ class InRequest:
         session: Any = self.exchange.session
         return session  # type: ignore[no-any-return]
 
-    def _open(self, clocks_of: ClocksOf) -> None:
+    def _open(self, store: Any) -> None:
         exchange = self.exchange
         if self.manager.cookie is None:
             exchange.cookie_policy = cookie_policy(None)
         lenient(self.manager).start_request(exchange)
-        if self._session.origin is not None and _is_over(self._session, self.manager, clocks_of):
+        if self._session.origin is not None and _is_over(self._session, self.manager, store):
             self.manager.start_request(exchange)
-        self._expiry = self._session.data.get("_session_expiry")
-        self._set_clocks(clocks_of)
+        self._suit(store)
 
-    def _set_clocks(self, clocks_of: ClocksOf) -> None:
-        session, clocks = self._session, clocks_of(self._session)
-        self.exchange.visit.manager = with_clocks(self.manager, clocks)
+    def _suit(self, store: Any) -> None:
+        """Let store and browser go by an expiry of the session's own."""
+        session, visit, clocks = self._session, self.exchange.visit, store.clocks_of(self._session)
+        expiry = session.data.get("_session_expiry")
+        visit.manager = with_clocks(self.manager, clocks)
         end = clocks.end_of(session.creation_time, session.access_time)
         ties(session).ends_early = session.expires is not None and session.expires != end
+        visit.policy = self._policy(expiry, store)
+        self._suited = session, expiry
 
-    def begin(self, key: str | None, clocks_of: ClocksOf) -> DictSession:
+    def _policy(self, expiry: object, store: Any) -> CookiePolicy:
+        given = self.manager.cookie
+        if given is not None and expiry is None:
+            return given
+        closes = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0
+        age = None if closes else cookie_age(store.get_expiry_age(expiry=expiry))
+        return cookie_policy(age) if given is None else replace(given, max_age=age)
+
+    def begin(self, key: str | None, store: Any) -> DictSession:
         """Return the session of the request; a token makes it worth storing without any item, as Django promises."""
-        session = self.find(key, clocks_of)
+        session = self.find(key, store)
         session.get_csrf_token()
         if session.origin is not None:
             self.manager.reserve_id(session)
@@ -120,29 +128,26 @@ class InRequest:
 
     def save(self, session: DictSession, store: Any) -> bool:
         """Store what there is now and have the cookie sent; the request goes on."""
-        self.prepare(store)
+        self._suit_again(store)
         self.exchange.visit.settle()
         return True
 
-    def prepare(self, store: Any) -> None:
-        """Let store and browser know of an expiry of the session's own."""
-        self._set_clocks(store.clocks_of)
-        visit, expiry = self.exchange.visit, self._session.data.get("_session_expiry")
-        if visit.manager.cookie is None:
-            visit.policy = cookie_policy(None if store.get_expire_at_browser_close() else store.get_expiry_age())
-        elif expiry is not None:
-            visit.policy = replace(visit.policy, max_age=cookie_age(store.get_expiry_age()) if expiry else None)
-        if expiry != self._expiry:
-            visit.cookie = None  # to be sent again, for another time
-            self._expiry = expiry
+    def _suit_again(self, store: Any) -> None:
+        session, visit, expiry = self._session, self.exchange.visit, self._session.data.get("_session_expiry")
+        if self._suited is not None and self._suited[0] is session:
+            if self._suited[1] == expiry:
+                return
+            if visit.absence is None:
+                visit.cookie = None  # to be sent again, for another time
+        self._suit(store)
 
     def finish(self, store: Any) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
         if settings.SESSION_SAVE_EVERY_REQUEST and not store.accessed:
-            self.find(None, store.clocks_of)
+            self.find(None, store)
         if self.failure is None and (store.accessed or self.exchange.visit is not None):
             store.session  # noqa: B018 (it holds what the items are, from now on)
-            self.prepare(store)
+            self._suit_again(store)
             self.manager.finish_successful_request(self.exchange)
             store.take_over(self._session)
 
@@ -150,19 +155,19 @@ class InRequest:
         """Have the session stored under a new id."""
         self.manager.reserve_id(session)
 
-    def flush(self, key: str | None, clear_site_data: bool, clocks_of: ClocksOf) -> DictSession:
+    def flush(self, key: str | None, clear_site_data: bool, store: Any) -> DictSession:
         """Log out; return the session that stands in the place of the one that ends."""
-        self.find(key, clocks_of)
+        self.find(key, store)
         self.manager.expire_session(self.exchange, clear_site_data)
         return self._session
 
-    def delete(self, key: str | None, own: str | None, clocks_of: ClocksOf) -> None:
+    def delete(self, key: str | None, own: str | None, store: Any) -> None:
         """End the session of the request, or another one at once."""
-        if key is None or key == self.find(own, clocks_of).id:
-            self.flush(own, False, clocks_of)
+        if key is None or key == self.find(own, store).id:
+            self.flush(own, False, store)
         elif tokens.is_id(key):
             self.manager.delete(key)
 
 
-def _is_over(session: DictSession, manager: Manager, clocks_of: ClocksOf) -> bool:
-    return clocks_of(session).is_over(session.creation_time, session.access_time, manager.sessions.clock())
+def _is_over(session: DictSession, manager: Manager, store: Any) -> bool:
+    return bool(store.clocks_of(session).is_over(session.creation_time, session.access_time, manager.sessions.clock()))

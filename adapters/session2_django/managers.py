@@ -122,7 +122,7 @@ def cookie_policy(max_age: float | None) -> CookiePolicy:
         secure=bool(secure) if settings.is_overridden("SESSION_COOKIE_SECURE") else None,
         httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
         samesite=settings.SESSION_COOKIE_SAMESITE or None,
-        max_age=None if max_age is None else cookie_age(max_age),
+        max_age=max_age,
     )
 
 

@@ -43,14 +43,14 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
         try:
             return super().__call__(request)
         except BaseException:
-            _give_up(request)
+            _give_up(vars(request).get("session2_exchange"))
             raise
 
     async def __acall__(self, request: Any) -> Any:
         try:
             return await super().__acall__(request)
         except BaseException:  # cancelled, for one
-            _give_up(request)
+            _give_up(vars(request).get("session2_exchange"))
             raise
 
     def process_request(self, request: Any) -> None:
@@ -60,17 +60,31 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
 
     def process_exception(self, request: Any, exception: Exception) -> HttpResponse | None:
         """Answer an error of sessions that a view let through."""
-        return _refused(request, exception)
+        answer = _refused(request, exception)
+        keeper = getattr(getattr(request, "session", None), "_keeper", None)
+        if answer is not None and isinstance(keeper, InRequest):
+            keeper.failure = exception
+        return answer
 
     def process_response(self, request: Any, response: Any) -> Any:
         """Store the session, unless the request has failed, and tell the browser what it must know."""
+        exchange = vars(request).pop("session2_exchange", None)
         session: Any = getattr(request, "session", None)
         keeper = getattr(session, "_keeper", None)
-        if not isinstance(keeper, InRequest):  # the application has put another session in its place
-            _give_up(request)
-            return super().process_response(request, response)
+        try:
+            if not isinstance(keeper, InRequest):  # the application has put another session in its place
+                return super().process_response(request, response)
+            response = self._finished(request, response, session, keeper)
+            keeper.exchange.apply(response)
+            return response
+        finally:
+            _give_up(exchange)
+            if isinstance(keeper, InRequest):
+                session._keeper = Outside()
+
+    def _finished(self, request: Any, response: Any, session: Any, keeper: InRequest) -> Any:
         if response.status_code == 500 and keeper.failure is not None:  # of another middleware
-            response = _refused(request, keeper.failure) or response
+            return _refused(request, keeper.failure) or response
         try:
             if response.status_code < 500:
                 keeper.finish(session)
@@ -78,17 +92,12 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
             answer = _refused(request, error)
             if answer is None:
                 raise
-            response = answer
-        finally:
-            _give_up(request)
-            session._keeper = Outside()
-        keeper.exchange.apply(response)
+            return answer
         return response
 
 
-def _give_up(request: Any) -> None:
+def _give_up(exchange: DjangoExchange | None) -> None:
     """Forget what was not stored, and free the lock."""
-    exchange = getattr(request, "session2_exchange", None)
     if exchange is not None and exchange.visit is not None:
         exchange.visit.close()
 

@@ -84,7 +84,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     @async_unsafe  # type: ignore[untyped-decorator]
     def _find(self) -> DictSession:
-        return self._keeper.find(self._session_key, self.clocks_of)
+        return self._keeper.find(self._session_key, self)
 
     def _take(self, session: DictSession) -> dict[str, Any]:
         """Go on with what this session holds; return its items."""
@@ -117,7 +117,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def _create(self, key: str | None) -> None:
         self._get_session(no_load=True)
-        self._take(self._keeper.begin(key, self.clocks_of))
+        self._take(self._keeper.begin(key, self))
         self.modified = True
         self._store()
 
@@ -156,7 +156,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
         :param clear_site_data: in a request, tell the browser to drop its caches, cookies and storage of this site too.
         """
-        self.take_over(self._keeper.flush(self._session_key, clear_site_data, self.clocks_of))
+        self.take_over(self._keeper.flush(self._session_key, clear_site_data, self))
         self.accessed = self.modified = True
 
     async def aflush(self) -> None:
@@ -165,7 +165,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def delete(self, session_key: str | None = None) -> None:
         """End a session, by default this one."""
-        self._keeper.delete(session_key, self._session_key, self.clocks_of)
+        self._keeper.delete(session_key, self._session_key, self)
 
     @classmethod
     def clear_expired(cls) -> None:

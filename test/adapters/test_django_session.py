@@ -411,6 +411,20 @@ def test_a_read_only_request_may_look_at_a_login_of_elsewhere() -> None:
     assert "_auth_user_id" not in site.browser(session.id).get(items)
 
 
+def test_a_conflict_in_a_view_is_409_and_stores_nothing() -> None:
+    site = Site(concurrency="strict")
+    browser = site.browser()
+    browser.get(sets(a=1))
+
+    def saves_twice(request: Any) -> None:
+        request.session["b"] = 2
+        browser.copy().get(sets(c=3))
+        request.session.save()
+
+    browser.get(saves_twice, status=409)
+    assert browser.get(items) == {"a": 1, "c": 3}
+
+
 # -- clocks and the cookie --------------------------------------------------------------------------------------------
 
 
@@ -485,6 +499,15 @@ def test_an_expiry_that_changes_is_told_the_browser(site: Site, browser: Browser
     assert browser.sent["max-age"] == 1
     site.clock.advance(1)
     assert browser.get(items) == {}
+
+
+def test_an_expiry_set_too_late_does_not_disturb_the_cookie_of_a_login(site: Site, browser: Browser) -> None:
+    browser.get(sets(a=1))
+    late = browser.copy()
+    browser.get(logs_in("ada"))
+    late.get(lambda request: request.session.set_expiry(600))
+    assert late.sent is None
+    assert len(site.sessions) == 1
 
 
 def test_the_cookie_is_what_the_settings_say(site: Site) -> None:
