@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -707,6 +709,13 @@ def test_a_store_that_is_down_does_not_stop_the_server(caplog: pytest.LogCapture
         middleware = SessionMiddleware(lambda request: HttpResponse("page"))
         assert middleware(RequestFactory().get("/")).status_code == 200
     assert "not available yet" in caplog.text
+
+
+def test_without_django_the_extra_is_named() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-S", "-c", "import session2_django"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "adapters")])})
+    assert "ConfigurationError: session2_django needs Django: pip install session2[django]" in done.stderr
 
 
 def test_the_engine_is_found_where_django_looks() -> None:
