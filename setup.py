@@ -19,7 +19,6 @@ DRIVERS = {
                  "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
                  "CherryPy>=18.10; python_version >= '3.13'"],
     "pyramid": ["pyramid>=2.0"],
-    "django": ["Django>=4.2"],
     # What supports the Python it is on.
     "django": ["Django>=4.2; python_version < '3.12'",
                "Django>=4.2.8; python_version >= '3.12' and python_version < '3.13'",
