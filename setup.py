@@ -19,6 +19,11 @@ DRIVERS = {
                  "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
                  "CherryPy>=18.10; python_version >= '3.13'"],
     "pyramid": ["pyramid>=2.0"],
+    # What supports the Python it is on.
+    "django": ["Django>=4.2; python_version < '3.12'",
+               "Django>=4.2.8; python_version >= '3.12' and python_version < '3.13'",
+               "Django>=5.1.3; python_version >= '3.13' and python_version < '3.14'",
+               "Django>=5.2.8; python_version >= '3.14'"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -34,7 +39,6 @@ DEVELOPMENT = [
     *TESTING,
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
-    "Django>=4.2",  # to compare with
     "SQLAlchemy",  # Beaker's way to databases
     "build",
     "furo",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Variant(NamedTuple):
     """One application.
 
-    `make` is the function of on_cherrypy.py or on_quixote.py that makes it, `url` that of its store, ``{}`` standing
+    `make` is the function of the module on_FRAMEWORK.py that makes it, `url` that of its store, ``{}`` standing
     for a folder of its own.
     """
 
@@ -54,4 +54,14 @@ def _on_quixote() -> dict[str, Variant]:
             "quixote-sqlite": Variant("quixote", "session2 sqlite, merge", "ours", URLS["sqlite"])}
 
 
-VARIANTS = {**_on_cherrypy(), **_on_quixote()}
+def _on_django() -> dict[str, Variant]:
+    return {"django": Variant("django", "Django without sessions", "plain"),
+            "django-db": Variant("django", "Django db (SQLite)", "database"),
+            "django-file": Variant("django", "Django file", "files"),
+            "django-cache": Variant("django", "Django cache (memory)", "cache"),
+            "django-directory": Variant("django", "session2 directory, merge", "ours", URLS["directory"]),
+            "django-sqlite": Variant("django", "session2 sqlite, merge", "ours", URLS["sqlite"]),
+            "django-volatile": Variant("django", "session2 volatile, merge", "ours", URLS["volatile"])}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_django()}

@@ -1,0 +1,74 @@
+"""`DjangoExchange`: one request of Django's and its response."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from session2 import Exchange
+from session2.cookies import values_of
+from session2.exchange import joined
+
+
+class DjangoExchange(Exchange):
+    """One request of Django's; what the response is to say is kept until there is one."""
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+        self._cookies: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._headers: dict[str, str] = {}
+
+    def get_cookie(self, name: str) -> str | None:
+        return next(iter(self.get_cookies(name)), None)
+
+    def get_cookies(self, name: str) -> list[str]:
+        # The header as it came: of a name that is there twice Django keeps the last.
+        found = values_of(self._cookie_header(), name)
+        if not found and name in self.request.COOKIES:  # put there by a middleware, or by a test
+            return [self.request.COOKIES[name]]
+        return found
+
+    def _cookie_header(self) -> str | None:
+        header: str | None = self.request.META.get("HTTP_COOKIE")
+        scope = getattr(self.request, "scope", None)
+        if scope is None:
+            return header
+        # HTTP/2 allows several headers, and Django joins them with a comma.
+        return "; ".join(value.decode("latin-1") for key, value in scope["headers"] if key == b"cookie")
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        self._cookies[name] = value, attributes
+
+    def add_header(self, name: str, value: str) -> None:
+        self._headers[name] = joined(self._headers.get(name), value)
+
+    @property
+    def remote_address(self) -> str | None:
+        address: str | None = self.request.META.get("REMOTE_ADDR")
+        return address
+
+    @property
+    def is_secure(self) -> bool:
+        return bool(self.request.is_secure())
+
+    @property
+    def script_name(self) -> str:
+        name: str = self.request.META.get("SCRIPT_NAME") or ""
+        return name
+
+    def post_value(self, name: str) -> str | None:
+        if self.request.method != "POST":
+            return None
+        value: str | None = self.request.POST.get(name)
+        return value
+
+    def apply(self, response: Any) -> None:
+        """Tell the browser, with this response, what it is to be told."""
+        for name, (value, attributes) in self._cookies.items():
+            response.cookies.pop(name, None)
+            response.cookies[name] = value
+            if attributes.pop("partitioned", False):  # which http.cookies knows from Python 3.14 on
+                attributes["path"] += "; Partitioned"
+            for attribute, given in attributes.items():
+                response.cookies[name][attribute.replace("_", "-")] = given
+        for name, value in self._headers.items():
+            response[name] = joined(response.get(name), value)

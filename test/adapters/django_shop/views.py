@@ -1,0 +1,20 @@
+"""The view that a test wants: it comes with the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import re_path
+
+urlpatterns = [re_path("", lambda request: request.META["shop.view"](request))]
+
+
+class LooksAtTheSession:
+    """A middleware behind that of sessions."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: Any) -> Any:
+        request.session.get("a")
+        return self.get_response(request)
