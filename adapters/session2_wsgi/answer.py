@@ -20,7 +20,7 @@ Held = tuple[str, Headers, Any]
 
 
 class Answer:
-    """Holds the headers back until the first bytes are there, and the session is stored."""
+    """Holds the headers back until the session is stored: when a body is returned, or written, or begins to come."""
 
     def __init__(self, session: WSGISession, environ: dict[str, Any], send: Callable[..., Write]) -> None:
         self.session = session
@@ -135,19 +135,23 @@ class Stream:
             self._answer.end()
 
 
-def whole(answer: Answer, chunks: Any) -> Any:
-    """Answer with a body that changes nothing any more."""
+def delivered(answer: Answer, chunks: Any, final: bool) -> Any:
+    """Return the body for the server, behind the headers if they are there.
+
+    :param final: whether nothing in it changes the session any more.
+    """
     try:
-        answer.release(final=True)
-        answer.end()
-    except SessionError as error:
+        answer.release(final)
+        if final:
+            answer.end()
+    except BaseException as error:
+        answer.session.give_up()
         with contextlib.suppress(Exception):
             close(chunks)
-        return answer.refuse(error)
-    except BaseException:
-        close(chunks)
+        if isinstance(error, SessionError):
+            return answer.refuse(error)
         raise
-    return chunks
+    return chunks if final else Stream(answer, chunks)
 
 
 def close(chunks: Any) -> None:

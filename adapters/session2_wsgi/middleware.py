@@ -8,7 +8,7 @@ from typing import Any
 
 from session2 import ConfigurationError, DictSession, Session, SessionError, SessionManager
 
-from .answer import Answer, Stream, whole
+from .answer import Answer, delivered
 from .beaker import Beaker, BeakerSession
 from .session import WSGISession
 
@@ -41,9 +41,8 @@ class SessionMiddleware:
         except BaseException:
             session.give_up()
             raise
-        if chunks is None or isinstance(chunks, (list, tuple)) or files.made(chunks):
-            return whole(answer, chunks)
-        return Stream(answer, chunks)
+        is_done = chunks is None or isinstance(chunks, (list, tuple)) or files.made(chunks)
+        return delivered(answer, chunks, is_done)
 
     def _session(self, environ: dict[str, Any]) -> WSGISession:
         if self._beaker is None:

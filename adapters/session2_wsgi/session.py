@@ -77,8 +77,10 @@ class WSGISession(LazySession):
 
     def finish_late(self) -> None:
         """Store what was changed when the headers were out, and let go of the session."""
+        if not self._opened or self._exchange.visit.finished:
+            return
         try:
-            if self._opened and not self._exchange.visit.finished and self._exchange.visit.has_news():
+            if self._exchange.visit.has_news():
                 self._manager.settle_request(self._exchange, headers_sent=True)
         except Exception:
             log.exception("what was changed in a session after the headers were out could not be stored")
