@@ -26,19 +26,15 @@ class Answer:
         self.session = session
         self._send = send
         self._held: Held | None = None
-        self._write: Write | None = None
-        """The server's, as soon as it has the headers."""
+        self._write: Write
+        self.is_out = False
+        """Whether the server has the headers."""
         self._is_head = environ.get("REQUEST_METHOD") == "HEAD"
         self._is_upgrade = "HTTP_UPGRADE" in environ
 
-    @property
-    def is_out(self) -> bool:
-        """Whether the server has the headers."""
-        return self._write is not None
-
     def start(self, status: str, headers: Headers, exc_info: Any = None) -> Write:
         """Take the headers of the application: its ``start_response``."""
-        if self._write is not None:
+        if self.is_out:
             return self._send(status, headers, exc_info)  # raises, as the server does it
         if self._held is not None and exc_info is None:
             raise AssertionError("start_response was called a second time, without exc_info")
@@ -47,7 +43,6 @@ class Answer:
 
     def _write_through(self, data: bytes) -> None:
         self.release()
-        assert self._write is not None
         self._write(data)
 
     def release(self, final: bool = False) -> None:
@@ -63,8 +58,12 @@ class Answer:
             status, headers = self._explained(status, headers, exc_info)
         else:
             self.session.finish(final)
+        self._let_go(status, headers, exc_info)
+
+    def _let_go(self, status: str, headers: Headers, *exc_info: Any) -> None:
         self._held = None
-        self._write = self._send(status, self.session.exchange.added_to(headers), *filter(None, [exc_info]))
+        self._write = self._send(status, self.session.exchange.added_to(headers), *filter(None, exc_info))
+        self.is_out = True
 
     def _explained(self, status: str, headers: Headers, exc_info: Any) -> tuple[str, Headers]:
         """Say what a crash means, if it was an error of the session that crashed the application."""
@@ -90,8 +89,7 @@ class Answer:
         text = error.public.encode()
         headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text))),
                    *_retry_after(error)]
-        self._held = None
-        self._write = self._send(_status(error), self.session.exchange.added_to(headers))
+        self._let_go(_status(error), headers)
         return [] if self._is_head else [text]
 
 

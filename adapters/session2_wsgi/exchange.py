@@ -28,6 +28,10 @@ class WSGIExchange(Exchange):
     def get_cookies(self, name: str) -> list[str]:
         return values_of(self._cookies, name)
 
+    def add_header(self, name: str, value: str) -> None:
+        if (name, value) not in self.headers:
+            super().add_header(name, value)
+
     def added_to(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """Return the headers of an application with those of its session."""
         if not self.headers:
