@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from session2 import ConfigurationError, DictSession, Session, SessionError, SessionManager
+from session2 import SessionError, SessionManager
+from session2.variants import for_mappings
 
 from .answer import Answer, delivered
 from .beaker import Beaker, BeakerSession
@@ -27,7 +27,7 @@ class SessionMiddleware:
     def __init__(self, app: Application, manager: SessionManager[Any], *, key: str = "session2.session",
                  beaker: Beaker | bool = False) -> None:
         self.app = app
-        self.manager = _with_items(manager)
+        self.manager = for_mappings(manager, manager.clocks.idle)
         self._key = key
         self._beaker = Beaker() if beaker is True else beaker or None
 
@@ -72,14 +72,3 @@ class Files:
     def made(self, chunks: Any) -> bool:
         """Tell whether the server sends this by itself."""
         return chunks is self._made or (isinstance(self._wrap, type) and isinstance(chunks, self._wrap))
-
-
-def _with_items(manager: SessionManager[Any]) -> SessionManager[DictSession]:
-    if issubclass(manager.session_class, DictSession):
-        return manager
-    if manager.session_class is not Session:
-        raise ConfigurationError(f"the sessions of WSGI are mappings: derive {manager.session_class.__name__} from "
-                                 "DictSession")
-    variant: SessionManager[DictSession] = copy.copy(manager)
-    variant.session_class = DictSession
-    return variant
