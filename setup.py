@@ -19,6 +19,7 @@ DRIVERS = {
                  "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
                  "CherryPy>=18.10; python_version >= '3.13'"],
     "pyramid": ["pyramid>=2.0"],
+    "wsgi": [],  # the standard library will do
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -36,6 +37,8 @@ DEVELOPMENT = [
     "DBUtils>=3",
     "Django>=4.2",  # to compare with
     "SQLAlchemy",  # Beaker's way to databases
+    "TurboGears2>=2.4",  # applications that were written for Beaker
+    "bottle>=0.12",
     "build",
     "furo",
     "gevent",
@@ -58,6 +61,7 @@ DEVELOPMENT = [
     "types-PyMySQL",
     "uWSGI",
     "webtest",
+    "waitress>=2",
     "wheel",
 ]
 

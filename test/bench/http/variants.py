@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Variant(NamedTuple):
     """One application.
 
-    `make` is the function of on_cherrypy.py or on_quixote.py that makes it, `url` that of its store, ``{}`` standing
+    `make` is the function of on_cherrypy.py, on_quixote.py or on_wsgi.py that makes it, `url` that of its store, ``{}`` standing
     for a folder of its own.
     """
 
@@ -54,4 +54,12 @@ def _on_quixote() -> dict[str, Variant]:
             "quixote-sqlite": Variant("quixote", "session2 sqlite, merge", "ours", URLS["sqlite"])}
 
 
-VARIANTS = {**_on_cherrypy(), **_on_quixote()}
+def _on_wsgi() -> dict[str, Variant]:
+    return {"wsgi": Variant("wsgi", "WSGI without sessions", "plain"),
+            "wsgi-beaker": Variant("wsgi", "Beaker file", "beaker"),
+            "wsgi-directory": Variant("wsgi", "session2 directory, merge", "ours", URLS["directory"]),
+            "wsgi-directory-beaker": Variant("wsgi", "session2 directory, as Beaker", "as_beaker", URLS["directory"]),
+            "wsgi-sqlite": Variant("wsgi", "session2 sqlite, merge", "ours", URLS["sqlite"])}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi()}
