@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Variant(NamedTuple):
     """One application.
 
-    `make` is the function of on_cherrypy.py, on_quixote.py or on_wsgi.py that makes it, `url` that of its store, ``{}`` standing
+    `make` is the function of on_FRAMEWORK.py that makes it, `url` that of its store, ``{}`` standing
     for a folder of its own.
     """
 
