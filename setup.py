@@ -37,8 +37,8 @@ DEVELOPMENT = [
     "DBUtils>=3",
     "Django>=4.2",  # to compare with
     "SQLAlchemy",  # Beaker's way to databases
-    "TurboGears2>=2.4",  # applications that were written for Beaker
-    "bottle>=0.12",
+    "TurboGears2>=2.4.3",  # applications that were written for Beaker
+    "bottle>=0.13",
     "build",
     "furo",
     "gevent",
