@@ -24,6 +24,7 @@ DRIVERS = {
                "Django>=4.2.8; python_version >= '3.12' and python_version < '3.13'",
                "Django>=5.1.3; python_version >= '3.13' and python_version < '3.14'",
                "Django>=5.2.8; python_version >= '3.14'"],
+    "wsgi": [],  # the standard library will do
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -40,6 +41,10 @@ DEVELOPMENT = [
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
     "SQLAlchemy",  # Beaker's way to databases
+    # Applications that were written for Beaker; on Python 3.12 TurboGears can be imported from 2.5 on.
+    "TurboGears2>=2.4.3; python_version < '3.12'",
+    "TurboGears2>=2.5.1; python_version >= '3.12'",
+    "bottle>=0.13",
     "build",
     "furo",
     "gevent",
@@ -62,6 +67,7 @@ DEVELOPMENT = [
     "types-PyMySQL",
     "uWSGI",
     "webtest",
+    "waitress>=2",
     "wheel",
 ]
 

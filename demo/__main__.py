@@ -1,4 +1,4 @@
-"""``python -m demo [STORE] [--framework quixote|cherrypy|django] [--host HOST] [--port PORT]``."""
+"""``python -m demo [STORE] [--framework FRAMEWORK] [--host HOST] [--port PORT]``."""
 
 from __future__ import annotations
 

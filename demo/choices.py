@@ -19,7 +19,8 @@ DATA: Final = Path("demo-data")
 STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.STORES.items()
                  if "{}" in store.example or scheme == "volatile"}
 
-FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy", "django": "Django"}
+FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy", "wsgi": "WSGI", "django": "Django",
+                     "pyramid": "Pyramid"}
 
 
 def check(store: str, framework: str) -> None:

@@ -19,6 +19,7 @@ from quixote.wsgi import QWIP
 from session2 import DictSession, SessionManager
 from session2.store.volatile import VolatileSessionStore
 from session2_cherrypy import StoreSession
+from session2_wsgi import SessionMiddleware
 
 
 def begin(session: Any) -> None:
@@ -94,7 +95,26 @@ def on_quixote(mode: Any) -> Visitor:
     return Visitor(QWIP(Publisher(Root(), session_manager=manager)))
 
 
-ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote}
+def on_wsgi(mode: Any, **settings: Any) -> Visitor:
+    """Return a visitor of a bare WSGI application."""
+    def application(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
+        session = environ["session2.session"]
+        PAGES[environ["PATH_INFO"][1:]](session)
+        if settings and environ["PATH_INFO"] != "/look":
+            session.save()
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [b"page"]
+
+    manager = SessionManager(VolatileSessionStore(), DictSession, concurrency=mode)
+    return Visitor(SessionMiddleware(application, manager, **settings))
+
+
+def on_wsgi_as_beaker(mode: Any) -> Visitor:
+    """Return a visitor of an application that says ``save()`` to Beaker's session."""
+    return on_wsgi(mode, beaker=True)
+
+
+ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "WSGI": on_wsgi, "WSGI as Beaker": on_wsgi_as_beaker}
 
 
 def calls_through(adapter: str, kind: str, mode: str) -> int:

@@ -35,6 +35,24 @@ class Root:
 quixote.publish.Publisher(Root(), session_manager=SessionManager(from_url("volatile:"), DictSession))
 app = quixote.get_wsgi_app()
 """,
+    "wsgi": """
+from session2 import from_url, SessionManager
+from session2_wsgi import SessionMiddleware
+def page(environ, start):
+    environ["session2.session"]["a"] = 1
+    start("200 OK", [])
+    return []
+app = SessionMiddleware(page, SessionManager(from_url("volatile:")))
+""",
+    "beaker": """
+from session2_wsgi import SessionMiddleware, from_beaker_config
+def page(environ, start):
+    environ["beaker.session"]["a"] = 1
+    start("200 OK", [])
+    return []
+beaker = from_beaker_config({"session.auto": True})
+app = SessionMiddleware(page, beaker.manager, **beaker.settings)
+""",
 }
 
 ASK = """

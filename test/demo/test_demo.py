@@ -25,11 +25,16 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.twill"))
 COOKIE = "session2_demo"
 
-FRAMEWORKS = ["quixote", "cherrypy", "django"]
+FRAMEWORKS = ["quixote", "cherrypy", "wsgi", "django", "pyramid"]
 FILES = ["directory", "shelve", "sqlite"]
 SERVERS = ["postgres", "mariadb", "durus_server"]
 LASTING = [*FILES, *SERVERS]
 STORES = ["volatile", "durus", *LASTING]
+
+
+def pairs(stores: list[str]) -> list:
+    """Return stores with frameworks: all with the first two; for the others one store tells enough."""
+    return marked([*itertools.product(stores, FRAMEWORKS[:2]), *itertools.product(["directory"], FRAMEWORKS[2:])])
 
 
 class Answer(NamedTuple):
@@ -100,7 +105,7 @@ def place(request, store: str) -> str:
     return request.getfixturevalue(store).url if store in SERVERS else store
 
 
-@pytest.fixture(scope="module", params=marked(itertools.product(STORES, FRAMEWORKS)), ids="-".join)
+@pytest.fixture(scope="module", params=pairs(STORES), ids="-".join)
 def server(request, tmp_path_factory):
     store, framework = request.param
     with demo(tmp_path_factory.mktemp("demo"), place(request, store), framework) as running:
@@ -112,14 +117,15 @@ def framework(request):
     return request.param
 
 
-@pytest.fixture(params=marked(LASTING))
+@pytest.fixture
 def store(request):
     return place(request, request.param)
 
 
-@pytest.fixture(params=FILES)
-def store_of_files(request):
-    return request.param
+def on(stores: list[str]) -> pytest.MarkDecorator:
+    """Return what runs a test on these stores."""
+    both = [pytest.param(*each.values[0], marks=each.marks) for each in pairs(stores)]
+    return pytest.mark.parametrize(("store", "framework"), both, indirect=["store"])
 
 
 def bytes_in(folder: Path) -> bytes:
@@ -190,6 +196,7 @@ def test_a_connection_that_is_never_used_stops_nobody(framework, tmp_path):
             assert running.get().status_code == 200
 
 
+@on(LASTING)
 def test_a_session_survives_a_kill_and_goes_on_under_the_other_framework(store, framework, tmp_path):
     other = FRAMEWORKS[framework == "quixote"]
     with demo(tmp_path, store, framework) as running:
@@ -207,6 +214,7 @@ def test_a_session_survives_a_kill_and_goes_on_under_the_other_framework(store, 
         assert running.counter(session_id) == 3
 
 
+@on(LASTING)
 def test_two_processes_lose_nothing_of_one_session(store, framework, tmp_path):
     with demo(tmp_path, store, framework) as one, demo(tmp_path, store, framework) as two:
         session_id = one.keep()
@@ -220,6 +228,7 @@ def test_two_processes_lose_nothing_of_one_session(store, framework, tmp_path):
         assert one.counter(session_id) == 20
 
 
+@on(LASTING)
 def test_a_logout_during_a_slow_request_is_final(store, framework, tmp_path):
     with demo(tmp_path, store, framework) as one, demo(tmp_path, store, framework) as two, \
             ThreadPoolExecutor(1) as pool:
@@ -232,16 +241,18 @@ def test_a_logout_during_a_slow_request_is_final(store, framework, tmp_path):
         assert one.id_shown(session_id) == two.id_shown(session_id) == "None"
 
 
-def test_the_files_of_a_store_hold_no_live_id(store_of_files, framework, tmp_path):
-    with demo(tmp_path, store_of_files, framework) as running:
+@on(FILES)
+def test_the_files_of_a_store_hold_no_live_id(store, framework, tmp_path):
+    with demo(tmp_path, store, framework) as running:
         session_id = running.keep()
         running.get("set?key=marker&value=to-be-found", session_id)
         assert b"to-be-found" in bytes_in(tmp_path)
         assert session_id.encode() not in bytes_in(tmp_path)
 
 
-def test_hostile_cookies_touch_no_file(store_of_files, framework, tmp_path):
-    with demo(tmp_path, store_of_files, framework) as running:
+@on(FILES)
+def test_hostile_cookies_touch_no_file(store, framework, tmp_path):
+    with demo(tmp_path, store, framework) as running:
         running.keep()
         before = {path for path in tmp_path.rglob("*") if path.is_file()}
         for cookie in ("../escaped", "../../escaped", str(tmp_path / "escaped"), "escaped", "escaped.lock"):

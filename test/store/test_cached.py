@@ -584,7 +584,8 @@ def test_a_url_names_both_stores_and_their_arguments(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", [
     "cached:", "cached:?cache=volatile:", "cached:volatile:?cache=volatile:&store=volatile:",
-    "cached:?cache=volatile:&store=nowhere:", "cached:?cache=volatile:&store=cookie:", "cached:?cache=volatile:&store=volatile:&max_stale_count=0",
+    "cached:?cache=volatile:&store=nowhere:", "cached:?cache=volatile:&store=cookie:",
+    "cached:?cache=volatile:&store=volatile:&max_stale_count=0",
     "cached:?cache=volatile:&store=volatile:&max_stale_seconds=0",
     "cached:?cache=volatile:&store=volatile:&when_store_is_away=x",
     "cached:?cache=volatile:&store=volatile:&when_cache_is_away=x"])

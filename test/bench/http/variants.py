@@ -64,4 +64,12 @@ def _on_django() -> dict[str, Variant]:
             "django-volatile": Variant("django", "session2 volatile, merge", "ours", URLS["volatile"])}
 
 
-VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_django()}
+def _on_wsgi() -> dict[str, Variant]:
+    return {"wsgi": Variant("wsgi", "WSGI without sessions", "plain"),
+            "wsgi-beaker": Variant("wsgi", "Beaker file", "beaker"),
+            "wsgi-directory": Variant("wsgi", "session2 directory, merge", "ours", URLS["directory"]),
+            "wsgi-directory-beaker": Variant("wsgi", "session2 directory, as Beaker", "as_beaker", URLS["directory"]),
+            "wsgi-sqlite": Variant("wsgi", "session2 sqlite, merge", "ours", URLS["sqlite"])}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi(), **_on_django()}

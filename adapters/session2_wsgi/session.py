@@ -1,0 +1,93 @@
+"""`WSGISession`: what ``environ["session2.session"]`` holds during a request."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+from session2 import DictSession, SessionManager
+from session2.lazy import LazySession
+
+from .exchange import WSGIExchange
+
+log = logging.getLogger("session2")
+
+
+class WSGISession(LazySession):
+    """The items of the session; it is true even when it is empty.
+
+    It is opened at the first access: a request that does not look at it costs nothing and gets no cookie.
+    """
+
+    _exchange: WSGIExchange
+
+    def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
+        exchange = WSGIExchange(environ)
+        super().__init__(exchange, partial(manager.start_request, exchange))
+        self._manager = manager
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def id(self) -> str:
+        """The id the cookie carries, or will carry if there is something to store."""
+        return self.session.id or self._manager.reserve_id(self.session)
+
+    @property
+    def exchange(self) -> WSGIExchange:
+        """The request, for what the manager does in one: `lock_request` and its like."""
+        return self._exchange
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the session could not be opened."""
+        return self._failure
+
+    def save(self) -> None:
+        """Store the session now; harmless when repeated, and seldom needed: it is stored before the headers go out."""
+        self.session  # noqa: B018 (opens it)
+        self._manager.settle_request(self._exchange)
+
+    def delete(self, clear_site_data: bool = False) -> None:
+        """Log out: the session ends when the request succeeds; an empty one stands in its place at once.
+
+        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
+        """
+        self.session  # noqa: B018
+        self._manager.expire_session(self._exchange, clear_site_data)
+
+    def regenerate(self) -> None:
+        """Give the session a new id; the old one is dead when the request has succeeded."""
+        self._manager.reserve_id(self.session)
+
+    def release_lock(self) -> None:
+        """Unlock the session before the end, of a long download say; what is changed from here on is merged."""
+        if self._opened:
+            self._manager.unlock_request(self._exchange)
+
+    # -- for the middleware ----------------------------------------------------------------------------------------
+
+    def finish(self, final: bool) -> None:
+        """Store the session while a cookie can be sent; `final` if nobody can change it any more."""
+        if self._opened:
+            store = self._manager.finish_successful_request if final else self._manager.settle_request
+            store(self._exchange)
+
+    def finish_late(self) -> None:
+        """Store what was changed when the headers were out, and let go of the session."""
+        if not self._opened or self._exchange.visit.finished:
+            return
+        try:
+            if self._exchange.visit.has_news():
+                self._manager.settle_request(self._exchange, headers_sent=True)
+        except Exception:
+            log.exception("what was changed in a session after the headers were out could not be stored")
+        finally:
+            self.give_up()
+
+    def give_up(self) -> None:
+        """Forget what is not stored by now, and free the lock."""
+        if self._opened:
+            self._manager.finish_failed_request(self._exchange)

@@ -1,0 +1,78 @@
+"""The store that Beaker's options describe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from session2 import ConfigurationError, Encrypted, JSONSerializer, PickleSerializer, from_url
+from session2.store.base import SessionStore
+
+Options = dict[str, Any]
+
+_URLS: Final[dict[str, Callable[[Options], str]]] = {
+    "memory": lambda options: "volatile:",
+    "file": lambda options: f"directory:{_folder(options)}/session2?create=true",
+    "dbm": lambda options: f"shelve:{_folder(options)}/session2?create=true",
+    "ext:database": lambda options: _sql(options["url"]),
+    "ext:sqla": lambda options: _sql(options["url"]),
+    "ext:memcached": lambda options: "memcached://" + options["url"],
+    "ext:redis": lambda options: str(options["url"]),
+}
+
+
+def store_of(found: Options, store: SessionStore | str | None) -> SessionStore:
+    """Return the store, set up: the given one, or that of the options."""
+    if isinstance(store, SessionStore):
+        if found.get("encrypt_key") or found.get("data_serializer"):
+            raise ConfigurationError("session.encrypt_key and session.data_serializer come too late for a store that "
+                                     "is made already: give its URL, or make it with serializer= and leave them out")
+        return store
+    made = from_url(store or _url(found), **_serializer(found))
+    made.setup()
+    return made
+
+
+def _serializer(found: Options) -> Options:
+    kinds = {"pickle": PickleSerializer, "json": JSONSerializer}
+    kind, key = found.get("data_serializer"), found.get("encrypt_key")
+    if kind is None and not key:
+        return {}
+    if kind not in (None, *kinds):
+        raise ConfigurationError(f"session.data_serializer must be pickle or json, not {kind!r}; for another one give "
+                                 "store=, made with serializer=")
+    inner = kinds[kind or "pickle"]()
+    try:
+        return {"serializer": Encrypted(inner, key) if key else inner}
+    except ConfigurationError as error:
+        raise ConfigurationError(f"session.encrypt_key: {error}") from error
+
+
+def kind_of(found: Options) -> str:
+    """Return Beaker's name of where sessions are kept."""
+    return str(found.get("type") or ("file" if found.get("data_dir") else "memory"))
+
+
+def _url(found: Options) -> str:
+    kind = kind_of(found)
+    if kind not in _URLS:
+        raise ConfigurationError(f"session.type = {kind} has no counterpart here: give store=, a store or its URL")
+    if kind.startswith("ext:") and not found.get("url"):
+        raise ConfigurationError(f"session.type = {kind} needs session.url")
+    return _URLS[kind](found)
+
+
+def _folder(found: Options) -> str:
+    if not found.get("data_dir"):
+        raise ConfigurationError(f"session.type = {kind_of(found)} needs session.data_dir")
+    folder = Path(found["data_dir"])
+    folder.mkdir(parents=True, exist_ok=True)  # as Beaker does
+    return str(folder)
+
+
+def _sql(url: str) -> str:
+    """Return the URL of a store for one of SQLAlchemy's."""
+    url = re.sub(r"^(\w+)\+\w+:", r"\1:", url)
+    return re.sub("^sqlite:///", "sqlite:", url)
