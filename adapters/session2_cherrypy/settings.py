@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 from types import NoneType
 from typing import Any, Final, cast
-from weakref import WeakKeyDictionary
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, from_url
+from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManager, from_url
 from session2.cookies import is_path
 from session2.mutex import Mutex
-
-Manager = SessionManager[DictSession]
+from session2.variants import Manager, for_mappings
 
 _by_url: Final[dict[str, Manager]] = {}
-_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, Manager]]] = WeakKeyDictionary()
 _making: Final = Mutex()
 
 _PATIENCE: Final = 60.0
@@ -94,10 +89,10 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
     """
     given = settings.get("manager")
     if given is None:
-        return _variant(_made(settings.get("store_url")), _minutes("timeout", timeout) * 60)
+        return for_mappings(_made(settings.get("store_url")), _minutes("timeout", timeout) * 60)
     if not isinstance(given, SessionManager):
         raise ConfigurationError(f"tools.sessions.manager must be a session2.SessionManager, not {given!r}")
-    return _variant(given, _minutes("timeout", timeout) * 60 if "timeout" in settings else given.clocks.idle)
+    return for_mappings(given, _minutes("timeout", timeout) * 60 if "timeout" in settings else given.clocks.idle)
 
 
 def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,
@@ -154,28 +149,3 @@ def _make(url: str) -> Manager:
         manager.store.setup()
         _by_url[url] = manager
     return _by_url[url]
-
-
-def _variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
-    """Return the manager, or another one over the same store where its clock or session class do not suit."""
-    if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
-        return manager
-    variants = _variants.setdefault(manager, {})
-    if idle_timeout not in variants:
-        variants[idle_timeout] = _made_variant(manager, idle_timeout)
-    return variants[idle_timeout]
-
-
-def _made_variant(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
-    variant: Manager = copy.copy(manager)
-    variant.session_class = _mapping_class(manager.session_class)
-    variant.clocks = replace(manager.clocks, idle=idle_timeout)
-    return variant
-
-
-def _mapping_class(session_class: type[Session]) -> type[DictSession]:
-    if issubclass(session_class, DictSession):
-        return session_class
-    if session_class is Session:
-        return DictSession
-    raise ConfigurationError(f"CherryPy's sessions are mappings: derive {session_class.__name__} from DictSession")

@@ -1,0 +1,46 @@
+"""`for_mappings`: a manager as a framework needs it whose sessions are mappings."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from .errors import ConfigurationError
+from .manager import SessionManager
+from .session import DictSession, Session
+
+Manager = SessionManager[DictSession]
+
+_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, Manager]]] = WeakKeyDictionary()
+
+
+def for_mappings(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
+    """Return the manager, or another one over the same store where its idle clock or session class do not suit.
+
+    :param idle_timeout: seconds; None: for ever.
+    :raises ConfigurationError: for a session class of the application's own that is no `DictSession`.
+    """
+    if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
+        return manager
+    variants = _variants.setdefault(manager, {})
+    if idle_timeout not in variants:
+        variants[idle_timeout] = _made(manager, idle_timeout)
+    return variants[idle_timeout]
+
+
+def _made(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
+    variant: Manager = copy.copy(manager)
+    variant.session_class = _mapping_class(manager.session_class)
+    variant.clocks = replace(manager.clocks, idle=idle_timeout)
+    return variant
+
+
+def _mapping_class(session_class: type[Session]) -> type[DictSession]:
+    if issubclass(session_class, DictSession):
+        return session_class
+    if session_class is Session:
+        return DictSession
+    raise ConfigurationError("the sessions of this framework are mappings: derive "
+                             f"{session_class.__name__} from DictSession")
