@@ -19,6 +19,7 @@ DRIVERS = {
                  "CherryPy>=18.7; python_version >= '3.11' and python_version < '3.13'",
                  "CherryPy>=18.10; python_version >= '3.13'"],
     "pyramid": ["pyramid>=2.0"],
+    "flask": ["Flask>=3.0"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -35,6 +36,9 @@ DEVELOPMENT = [
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
     "Django>=4.2",  # to compare with
+    "Flask-Login>=0.6.3",
+    "Flask-Session>=0.8",  # to compare with
+    "Flask-WTF>=1.2",
     "SQLAlchemy",  # Beaker's way to databases
     "build",
     "furo",

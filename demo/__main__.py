@@ -1,4 +1,4 @@
-"""``python -m demo [STORE] [--framework quixote|cherrypy] [--host HOST] [--port PORT]``."""
+"""``python -m demo [STORE] [--framework quixote|cherrypy|flask] [--host HOST] [--port PORT]``."""
 
 from __future__ import annotations
 

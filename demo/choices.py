@@ -19,7 +19,7 @@ DATA: Final = Path("demo-data")
 STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.STORES.items()
                  if "{}" in store.example or scheme == "volatile"}
 
-FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy"}
+FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy", "flask": "Flask"}
 
 
 def check(store: str, framework: str) -> None:

@@ -69,6 +69,9 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
 
     _exchange: FlaskExchange
 
+    accessed = False
+    """Whether the answer depends on the session; later Flasks say so as soon as `flask.session` is asked for."""
+
     def __init__(self, interface: SessionInterface, app: flask.Flask, exchange: FlaskExchange) -> None:
         super().__init__(exchange, self._start)
         self._interface, self._app, self._user_item = interface, app, interface.user_item
