@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 class Variant(NamedTuple):
     """One application.
 
-    `make` is the function of on_cherrypy.py or on_quixote.py that makes it, `url` that of its store, ``{}`` standing
+    `make` is the function of on_cherrypy.py, on_quixote.py or on_flask.py that makes it, `url` that of its store, ``{}`` standing
     for a folder of its own.
     """
 
@@ -54,4 +54,12 @@ def _on_quixote() -> dict[str, Variant]:
             "quixote-sqlite": Variant("quixote", "session2 sqlite, merge", "ours", URLS["sqlite"])}
 
 
-VARIANTS = {**_on_cherrypy(), **_on_quixote()}
+def _on_flask() -> dict[str, Variant]:
+    return {"flask": Variant("flask", "Flask without sessions", "plain"),
+            "flask-cookie": Variant("flask", "Flask's own, in the cookie", "cookie"),
+            "flask-session": Variant("flask", "Flask-Session, cachelib files", "flask_session"),
+            "flask-directory": Variant("flask", "session2 directory, merge", "ours", URLS["directory"]),
+            "flask-sqlite": Variant("flask", "session2 sqlite, merge", "ours", URLS["sqlite"])}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_flask()}
