@@ -18,6 +18,7 @@ from starlette.routing import Route
 from session2 import SessionManager
 from session2.testing import AdapterSuite
 from session2.testing.adapter import pages
+from session2.testing.adapter.failure import FailureTests
 from session2_asgi import SessionMiddleware
 
 
@@ -68,3 +69,8 @@ class TestASGI(AdapterSuite):
     conflict_status = 409
     unavailable_status = 503
     refused_bytes = b"\x00"
+
+
+class TestAround(FailureTests):
+    server = f"{__file__}:serve_around"
+    unavailable_status = 503

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 class Variant(NamedTuple):
     """One application.
 
-    `make` is the function of on_cherrypy.py, on_quixote.py or on_flask.py that makes it, `url` that of its store, ``{}`` standing
-    for a folder of its own.
+    `make` is the function of on_cherrypy.py, on_quixote.py or on_flask.py that makes it, `url` that of its store,
+    ``{}`` standing for a folder of its own.
     """
 
     framework: str
