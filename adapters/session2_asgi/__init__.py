@@ -159,10 +159,10 @@ class ASGISession(LazySession):
             visit.close() if visit.lease is None else _storing().submit(visit.close)
 
     async def _run(self, pool: ThreadPoolExecutor, function: Callable[[], None]) -> None:
-        """Run a function in a thread, to its end whatever becomes of the task; only then is the session let go of."""
+        """Run a function in a thread: once begun, to its end, whatever becomes of the task; then the lock may go."""
         self._work = pool.submit(contextvars.copy_context().run, function)
         try:
-            await asyncio.shield(asyncio.wrap_future(self._work))
+            await asyncio.wrap_future(self._work)
         except asyncio.CancelledError:
             self._work.add_done_callback(lambda _: self.give_up())
             raise

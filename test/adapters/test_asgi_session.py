@@ -441,6 +441,7 @@ def test_task_that_is_cancelled_while_its_session_is_stored_stores_it_and_frees_
             task = asyncio.create_task(site.ask(put(a=2, b=2)))
             await until(arrived)
             await cancel(task)
+            assert await asyncio.to_thread(site.is_locked), "it is still being stored"
     asyncio.run(main())
     assert site.items() == {"a": 2, "b": 2}, "it waits for the lock"
 
