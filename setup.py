@@ -20,6 +20,8 @@ DRIVERS = {
                  "CherryPy>=18.10; python_version >= '3.13'"],
     "pyramid": ["pyramid>=2.0"],
     "flask": ["Flask>=3.0"],
+    "starlette": ["starlette>=0.41"],
+    "fastapi": ["fastapi>=0.115.4"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -39,6 +41,7 @@ DEVELOPMENT = [
     "Flask-Login>=0.6.3",
     "Flask-Session>=0.8",  # to compare with
     "Flask-WTF>=1.2",
+    "a2wsgi>=1.10",
     "SQLAlchemy",  # Beaker's way to databases
     "build",
     "furo",
@@ -62,6 +65,7 @@ DEVELOPMENT = [
     "types-PyMySQL",
     "uWSGI",
     "webtest",
+    "uvicorn>=0.30",
     "wheel",
 ]
 

@@ -121,13 +121,13 @@ class ASGISession(LazySession):
 
     async def before_headers(self, message: Message) -> None:
         """Store the session, unless the application crashed, and tell the browser."""
-        error = sys.exc_info()[1]
+        error, visit = sys.exc_info()[1], self._exchange.visit
         if message["status"] == 500 and error is not None and _refuses(error):
             raise error  # the application tells of a crash; there is more to be told
         if message["status"] >= 500:
             self.give_up()
-        elif self.loaded:
-            await self.save()
+        elif self.loaded and (visit.has_news() or visit.clear_site_data or self.manager.is_due(self.session)):
+            await self.save()  # there is something to do, and a thread is worth its price
         if self.loaded:
             self._exchange.add_to(message)
         self.headers_sent = True
@@ -216,7 +216,6 @@ async def _refuse(error: Any, send: Callable[[Message], Awaitable[None]]) -> Non
     text = error.public.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)),
                (b"vary", b"Cookie")]
-    if error.retry_after is not None:
-        headers.append((b"retry-after", b"%d" % error.retry_after))
+    headers += [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
