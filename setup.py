@@ -20,8 +20,8 @@ DRIVERS = {
                  "CherryPy>=18.10; python_version >= '3.13'"],
     "pyramid": ["pyramid>=2.0"],
     "flask": ["Flask>=3.0"],
-    "starlette": ["starlette>=0.41"],
-    "fastapi": ["fastapi>=0.115.4"],
+    "starlette": ["starlette>=0.40"],
+    "fastapi": ["fastapi>=0.115.3"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],

@@ -42,7 +42,7 @@ def application(manager: SessionManager[Any]) -> Any:
 def run(app: Any, ready: Callable[[int], None]) -> None:
     async def serve() -> None:
         listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, http="h11", log_level="warning", lifespan="off"))
         ready(listening.getsockname()[1])
         await server.serve([listening])
 
