@@ -25,6 +25,9 @@ DRIVERS = {
                "Django>=5.1.3; python_version >= '3.13' and python_version < '3.14'",
                "Django>=5.2.8; python_version >= '3.14'"],
     "wsgi": [],  # the standard library will do
+    "flask": ["Flask>=3.0"],
+    "starlette": ["starlette>=0.40"],
+    "fastapi": ["fastapi>=0.115.3"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
@@ -40,6 +43,11 @@ DEVELOPMENT = [
     *TESTING,
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
+    "Django>=4.2",  # to compare with
+    "Flask-Login>=0.6.3",
+    "Flask-Session>=0.8",  # to compare with
+    "Flask-WTF>=1.2",
+    "a2wsgi>=1.10",
     "SQLAlchemy",  # Beaker's way to databases
     # Applications that were written for Beaker; on Python 3.12 TurboGears can be imported from 2.5 on.
     "TurboGears2>=2.4.3; python_version < '3.12'",
@@ -68,6 +76,7 @@ DEVELOPMENT = [
     "uWSGI",
     "webtest",
     "waitress>=2",
+    "uvicorn>=0.30",
     "wheel",
 ]
 

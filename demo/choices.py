@@ -20,7 +20,7 @@ STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.ST
                  if "{}" in store.example or scheme == "volatile"}
 
 FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy", "wsgi": "WSGI", "django": "Django",
-                     "pyramid": "Pyramid"}
+                     "pyramid": "Pyramid", "flask": "Flask"}
 
 
 def check(store: str, framework: str) -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.twill"))
 COOKIE = "session2_demo"
 
-FRAMEWORKS = ["quixote", "cherrypy", "wsgi", "django", "pyramid"]
+FRAMEWORKS = ["quixote", "cherrypy", "wsgi", "django", "pyramid", "flask"]
 FILES = ["directory", "shelve", "sqlite"]
 SERVERS = ["postgres", "mariadb", "durus_server"]
 LASTING = [*FILES, *SERVERS]

@@ -39,6 +39,9 @@ class ServedTests:
     unavailable_status: ClassVar[int] = 500
     """What it answers when the store fails at the end of a request."""
 
+    refused_bytes: ClassVar[bytes] = b""
+    """What the server itself answers with status 400 if it is in a header, so that no application ever sees it."""
+
     store_url: ClassVar[str] = STORE_URL
     """Where sessions are kept; ``{}`` stands for the folder; what fails when the store is to is in its ``store``."""
 

@@ -72,4 +72,12 @@ def _on_wsgi() -> dict[str, Variant]:
             "wsgi-sqlite": Variant("wsgi", "session2 sqlite, merge", "ours", URLS["sqlite"])}
 
 
-VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi(), **_on_django()}
+def _on_flask() -> dict[str, Variant]:
+    return {"flask": Variant("flask", "Flask without sessions", "plain"),
+            "flask-cookie": Variant("flask", "Flask's own, in the cookie", "cookie"),
+            "flask-session": Variant("flask", "Flask-Session, cachelib files", "flask_session"),
+            "flask-directory": Variant("flask", "session2 directory, merge", "ours", URLS["directory"]),
+            "flask-sqlite": Variant("flask", "session2 sqlite, merge", "ours", URLS["sqlite"])}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi(), **_on_django(), **_on_flask()}

@@ -1,0 +1,221 @@
+"""session2 for Starlette, FastAPI and whatever else speaks ASGI: `SessionMiddleware`.
+
+Stores are synchronous, so they are asked in threads, never on the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+from session2 import DictSession, Exchange, SessionError, SessionManager, StoreUnavailable
+from session2.cookies import values_of
+from session2.exchange import policy_of
+from session2.forks import PerProcess
+from session2.lazy import LazySession
+from session2.variants import for_mappings
+
+__all__ = ["ASGISession", "SessionMiddleware"]
+
+Message = MutableMapping[str, Any]
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+log = logging.getLogger("session2")
+
+_THREADS: Final = 32
+
+# Who opens a session may have to wait for its lock: in a pool of their own, or they would keep whoever has it from
+# storing it.
+_opening: Final = PerProcess(partial(ThreadPoolExecutor, _THREADS, "session2-open"))
+_storing: Final = PerProcess(partial(ThreadPoolExecutor, _THREADS, "session2-store"))
+
+
+class ASGIExchange(Exchange):
+    """One request or websocket, as its scope describes it."""
+
+    remote_address: str | None = None
+    is_secure: bool = False
+    script_name: str = ""
+
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+        cookies = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"cookie"]
+        self._cookies = "; ".join(cookies)  # HTTP/2 allows for several headers
+        self.remote_address = (scope.get("client") or [None])[0]
+        self.is_secure = scope.get("scheme") in ("https", "wss")
+        self.script_name = scope.get("root_path", "").encode().decode("latin-1")
+        self.headers = []
+
+    def get_cookie(self, name: str) -> str | None:
+        return next(iter(self.get_cookies(name)), None)
+
+    def get_cookies(self, name: str) -> list[str]:
+        return values_of(self._cookies, name)
+
+    def add_to(self, message: Message) -> None:
+        """Add the headers of the session to those of the application."""
+        own, self.headers = self.headers, [(name.decode("latin-1"), value.decode("latin-1"))
+                                           for name, value in message.get("headers", ())]
+        for name, value in own:
+            if name == "Set-Cookie":
+                self.headers.append((name, value))
+            else:
+                self.add_header(name, value)
+        message["headers"] = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
+        self.headers = []
+
+
+class ASGISession(LazySession):
+    """What ``scope["session"]`` and ``scope["session2.session"]`` are: the items of the session, loaded beforehand."""
+
+    _exchange: ASGIExchange
+
+    def __init__(self, manager: SessionManager[DictSession], scope: MutableMapping[str, Any]) -> None:
+        super().__init__(ASGIExchange(scope), self._start)
+        self.manager = manager
+        self.headers_sent = self._is_socket = scope["type"] == "websocket"
+        self._work: Future[None] | None = None
+
+    def _start(self) -> None:
+        if self._exchange.visit is None:  # no cookie, and so nothing to ask a store for
+            self.manager.start_request(self._exchange)
+
+    async def save(self) -> None:
+        """Store what was changed so far; needed by websockets only, whose session is never stored by itself."""
+        self.session  # noqa: B018 (it is opened)
+        await self._run(_storing(), partial(self.manager.settle_request, self._exchange, self.headers_sent))
+
+    def delete(self, clear_site_data: bool = False) -> None:
+        """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
+
+        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
+        """
+        self.session.exchange.visit.expire(clear_site_data)
+
+    clear = delete
+
+    def regenerate(self) -> None:
+        """Give the session a new id; the old one is dead when the request has succeeded."""
+        self.manager.reserve_id(self.session)
+
+    # -- for the middleware ----------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Load the session, if the request names one; an error is raised when somebody looks at it."""
+        name = policy_of(self.manager.cookie, self._exchange).name
+        if self._exchange.get_cookies(name) or self.manager.sessions.left:
+            try:
+                await self._run(_opening(), self._load)
+            except Exception as error:
+                self._failure = error
+
+    def _load(self) -> None:
+        self.manager.start_request(self._exchange)
+        if self._is_socket:  # which may stay for days
+            self.manager.unlock_request(self._exchange)
+
+    async def before_headers(self, message: Message) -> None:
+        """Store the session, unless the application crashed, and tell the browser."""
+        error, visit = sys.exc_info()[1], self._exchange.visit
+        if message["status"] == 500 and error is not None and _refuses(error):
+            raise error  # the application tells of a crash; there is more to be told
+        if message["status"] >= 500:
+            self.give_up()
+        elif self.loaded and (visit.has_news() or visit.clear_site_data or self.manager.is_due(self.session)):
+            await self.save()  # there is something to do, and a thread is worth its price
+        if self.loaded:
+            self._exchange.add_to(message)
+        self.headers_sent = True
+
+    async def after_body(self) -> None:
+        """Store what a stream changed, and free the lock: a task in the background may take its time."""
+        if self._exchange.visit is not None and self._exchange.visit.lease is not None:
+            await self._run(_storing(), self._store_late)
+
+    async def end(self) -> None:
+        """Store what was changed behind the headers, and let go of the session."""
+        if self.loaded and not self._is_socket and self._exchange.visit.has_news():
+            await self._run(_storing(), self._store_late)
+        self.give_up()
+
+    def _store_late(self) -> None:
+        try:
+            if self.loaded and self._exchange.visit.has_news():
+                self.manager.settle_request(self._exchange, headers_sent=True)
+        except Exception:
+            log.exception("what was changed in a session after the headers were out could not be stored")
+        finally:
+            self.manager.unlock_request(self._exchange)
+
+    def give_up(self) -> None:
+        """Forget what is not stored by now, and free the lock, without waiting for it: the task may be cancelled."""
+        visit = self._exchange.visit
+        if visit is not None and (self._work is None or self._work.done()):  # else it is let go of when that is done
+            visit.close() if visit.lease is None else _storing().submit(visit.close)
+
+    async def _run(self, pool: ThreadPoolExecutor, function: Callable[[], None]) -> None:
+        """Run a function in a thread: once begun, to its end, whatever becomes of the task; then the lock may go."""
+        self._work = pool.submit(contextvars.copy_context().run, function)
+        try:
+            await asyncio.wrap_future(self._work)
+        except asyncio.CancelledError:
+            self._work.add_done_callback(lambda _: self.give_up())
+            raise
+
+
+class SessionMiddleware:
+    """Gives requests and websockets their session, as ``scope["session"]``: ``request.session`` in Starlette.
+
+    :param app: the application.
+    :param manager: as it is, for everything.
+    :raises ConfigurationError: for a session class that is no mapping.
+    """
+
+    def __init__(self, app: Application, manager: SessionManager[Any]) -> None:
+        self.app = app
+        self.manager = for_mappings(manager, manager.clocks.idle)
+
+    async def __call__(self, scope: Any, receive: Any, send: Callable[[Message], Awaitable[None]]) -> None:
+        if scope["type"] not in ("http", "websocket") or \
+                getattr(scope.get("session2.session"), "manager", None) is self.manager:
+            await self.app(scope, receive, send)
+            return
+        session = scope["session"] = scope["session2.session"] = ASGISession(self.manager, scope)
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await session.before_headers(message)
+            elif message["type"] == "http.response.body" and not message.get("more_body"):
+                await session.after_body()
+            await send(message)
+
+        try:
+            await session.load()
+            await self.app(scope, receive, send_on)
+            await session.end()
+        except BaseException as error:
+            session.give_up()
+            if session.headers_sent or not _refuses(error):
+                raise
+            await _refuse(error, send)
+
+
+def _refuses(error: BaseException) -> bool:
+    """Tell whether an error means an answer other than that of a crash."""
+    return isinstance(error, SessionError) and error.status != SessionError.status
+
+
+async def _refuse(error: Any, send: Callable[[Message], Awaitable[None]]) -> None:
+    if isinstance(error, StoreUnavailable):
+        log.error("the session store is not available", exc_info=error)
+    text = error.public.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(text)),
+               (b"vary", b"Cookie")]
+    headers += [] if error.retry_after is None else [(b"retry-after", b"%d" % error.retry_after)]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": text})

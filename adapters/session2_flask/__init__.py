@@ -1,0 +1,229 @@
+"""session2 for Flask: ``app.session_interface = SessionInterface(SessionManager(store))``."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator, MutableMapping
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any, cast
+
+from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
+from session2.environ import EnvironExchange
+from session2.exchange import joined
+from session2.lazy import LazySession
+from session2.variants import for_mappings
+
+try:
+    import flask
+    from werkzeug.exceptions import HTTPException, default_exceptions
+    from werkzeug.http import http_date
+except ModuleNotFoundError as error:
+    if error.name != "flask":
+        raise
+    raise ConfigurationError("session2_flask needs Flask: pip install session2[flask]") from error
+
+__all__ = ["SessionInterface"]
+
+_policy = lru_cache(maxsize=64)(CookiePolicy)
+
+
+class FlaskExchange(EnvironExchange):
+    """One request; there is no response before Flask has the session saved."""
+
+    max_age: Any = None
+    """Seconds that a cookie lives whose policy says nothing: that of a permanent session that is not refreshed."""
+
+    def __init__(self, request: flask.Request) -> None:
+        super().__init__(request.environ)
+        self._request = weakref.proxy(request)
+
+    def post_value(self, name: str) -> str | None:
+        return cast("str | None", self._request.form.get(name) if self._request.method == "POST" else None)
+
+    def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
+        if self.max_age is not None:
+            attributes.setdefault("max_age", self.max_age)
+        super().set_cookie(name, value, **attributes)
+        if "max_age" in attributes and self.cookie_policy is not None:  # then it is all as Flask sends it
+            expires = http_date(datetime.now().timestamp() + attributes["max_age"] if value else 0)
+            self.headers[-1] = "Set-Cookie", f"{self.headers[-1][1]}; Expires={expires}"
+
+    def emit(self, response: flask.Response) -> None:
+        """Put the headers into the response."""
+        for name, value in self.headers:
+            if name == "Set-Cookie":
+                response.headers.add(name, value)
+            else:
+                response.headers[name] = joined(", ".join(response.headers.getlist(name)), value)
+        self.headers = []
+
+
+class StoreSession(LazySession, flask.sessions.SessionMixin):
+    """What `flask.session` stands for during a request: a session in a store, opened at the first access.
+
+    The item that an application keeps its user under, Flask-Login's unless told otherwise, is the user of the session:
+    there is one fact, and not two.
+    """
+
+    _exchange: FlaskExchange
+
+    accessed = False
+    """Whether the answer depends on the session; later Flasks say so as soon as `flask.session` is asked for."""
+
+    def __init__(self, interface: SessionInterface, app: flask.Flask, exchange: FlaskExchange) -> None:
+        super().__init__(exchange, self._start)
+        self._interface, self._app, self._user_item = interface, app, interface.user_item
+        self.manager = interface.manager_for(app)
+        self._modified = self._was_permanent = False
+
+    def _start(self) -> None:
+        self.accessed, exchange = True, self._exchange
+        if self.manager.cookie is None:
+            exchange.cookie_policy = self._interface.cookie_policy(self._app)
+        try:
+            self.manager.start_request(exchange)
+        except SessionError as error:
+            raise refusal(error) from error
+        self._opened = True
+        self._was_permanent = self.permanent
+
+    @property
+    def modified(self) -> bool:
+        """Whether there is or was something to store; to say so is not necessary, and to deny it has no effect."""
+        return self._modified or (self.loaded and self._exchange.visit.has_news())
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._modified = value
+
+    def delete(self, clear_site_data: bool = False) -> None:
+        """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
+
+        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
+        """
+        self.session.exchange.visit.expire(clear_site_data)
+
+    clear = delete
+
+    def finish(self) -> None:
+        """Store what the request made of the session."""
+        if self.loaded and not self._exchange.visit.finished:
+            self._choose_age()
+            before = self.session.origin
+            self.manager.finish_successful_request(self._exchange)
+            self._modified |= self.session.origin is not before
+
+    def _choose_age(self) -> None:
+        """Have the cookie outlive the browser if the session is permanent, which is not known before the end."""
+        if self.manager.cookie is not None:
+            return
+        visit, policy = self._exchange.visit, self._interface.cookie_policy(self._app, self)
+        self._exchange.max_age = policy.max_age
+        if self._app.config["SESSION_REFRESH_EACH_REQUEST"] or self.modified:
+            visit.policy = policy
+        if self.permanent != self._was_permanent and self.session.key and visit.absence is None:
+            visit.cookie = None  # what the browser has lives too long, or not long enough
+
+    # -- the mapping -----------------------------------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        return self.session[key] if key != self._user_item or self.user is None else self.user
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == self._user_item:
+            self.user = value
+        else:
+            self.session[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        if key == self._user_item and self.user is not None:
+            self.user = None
+        else:
+            del self.session[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.session, *([self._user_item] if self._user_item and self.user is not None else [])])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    __contains__, keys = MutableMapping.__contains__, MutableMapping.keys
+    values, items = MutableMapping.values, MutableMapping.items
+
+
+class SessionInterface(flask.sessions.SessionInterface):
+    """Keeps Flask's sessions in a session2 store: ``app.session_interface = SessionInterface(manager)``.
+
+    :param manager: without a `CookiePolicy`, the cookie is as the application's ``SESSION_COOKIE_*`` say.
+    :param user_item: under which item the application keeps who is logged in; default: where Flask-Login does.
+    :raises ConfigurationError: for a session class that is no mapping.
+    """
+
+    def __init__(self, manager: SessionManager[Any], user_item: str | None = "_user_id") -> None:
+        self.manager, self.user_item = manager, user_item
+        for_mappings(manager, manager.clocks.idle)
+
+    def manager_for(self, app: flask.Flask) -> SessionManager[Any]:
+        """Return the manager, or one like it where Flask wants sessions to end earlier."""
+        lifetime, idle = app.permanent_session_lifetime.total_seconds(), self.manager.clocks.idle
+        return for_mappings(self.manager, lifetime if idle is None else min(lifetime, idle))
+
+    def cookie_policy(self, app: flask.Flask, session: StoreSession | None = None) -> CookiePolicy:
+        """Return the policy for the application's settings; where they say nothing, the safe choice holds."""
+        expires = None if session is None else self.get_expiration_time(app, session)
+        max_age = None if expires is None else math.ceil((expires - datetime.now(timezone.utc)).total_seconds())
+        return _policy(self.get_cookie_name(app), self.get_cookie_path(app), self.get_cookie_domain(app) or None,
+                       self.get_cookie_secure(app) or None, bool(self.get_cookie_httponly(app)),
+                       self.get_cookie_samesite(app) or "Lax", max_age,
+                       bool(app.config.get("SESSION_COOKIE_PARTITIONED")))  # which Flask knows from 3.1 on
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> StoreSession:
+        """Return the session of a request, which is not opened yet."""
+        session = StoreSession(self, app, FlaskExchange(request))
+        request.session2 = weakref.ref(session)  # type: ignore[attr-defined]
+        return session
+
+    def save_session(self, app: flask.Flask, session: Any, response: flask.Response) -> None:
+        """Store the session; if that cannot be done, make an error of the response."""
+        try:
+            session.finish()
+        except SessionError as error:
+            _replace(response, app.make_response(app.handle_user_exception(refusal(error))))
+        if session.accessed:
+            session._exchange.add_header("Vary", "Cookie")
+        session._exchange.emit(response)
+
+    def regenerate(self, session: Any) -> None:
+        """Give a session a new id, as Flask-Session's interface does; the old one is dead when the request succeeds."""
+        session.manager.reserve_id(session.session)
+
+
+def refusal(error: SessionError) -> HTTPException:
+    """Return the HTTP error that an error means; raise itself if it is somebody's programming mistake."""
+    if error.status == SessionError.status:
+        raise error
+    if isinstance(error, StoreUnavailable):
+        flask.current_app.logger.error("The session store is not available.", exc_info=error)
+    refused = default_exceptions[error.status](error.public)
+    refused.retry_after = error.retry_after  # type: ignore[attr-defined]
+    return refused
+
+
+def _replace(response: flask.Response, other: flask.Response) -> None:
+    """Turn a response into another one: Flask has no other way to change it at this point."""
+    response.call_on_close(getattr(response.response, "close", lambda: None))
+    response.status, response.headers, response.response = other.status, other.headers, other.response
+    response.direct_passthrough = False
+
+
+def _give_up(sender: object, **_: Any) -> None:
+    """Let go of the session of a request that crashed, or that is over in whatever way."""
+    session = getattr(flask.request, "session2", lambda: None)()
+    if session is not None and session.loaded:
+        session.manager.finish_failed_request(session._exchange)
+
+
+flask.got_request_exception.connect(_give_up)
+flask.request_tearing_down.connect(_give_up)
