@@ -7,6 +7,8 @@ connection in its pool on which an answer is still to come if an exception from 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BufferedReader
+from socket import SocketIO
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 from ..sql.results import Fault, StatementFailed
@@ -36,7 +38,8 @@ class Link:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self._socket = connection._sock
-        self._file: BinaryIO = self._socket.makefile("rb")
+        # Not by makefile, which keeps the socket open until its file is closed too.
+        self._file: BinaryIO = BufferedReader(SocketIO(self._socket, "r"))
         self._ear = Ear(self._socket.fileno())
         self.is_at_rest = True
 
@@ -58,7 +61,6 @@ class Link:
 
     def close(self) -> None:
         """Close the connection."""
-        self._file.close()
         self.connection.disconnect()
 
 
