@@ -37,6 +37,7 @@ DEVELOPMENT = [
     "DBUtils>=3",
     "Django>=4.2",  # to compare with
     "SQLAlchemy",  # Beaker's way to databases
+    "Flask-Session",  # to compare with
     "build",
     "furo",
     "gevent",

@@ -94,10 +94,16 @@ class SentinelServer(RedisServer):
     def url(self) -> str:
         return f"redis+sentinel://:{QUOTED}@127.0.0.1:1,127.0.0.1:{self.port}/shop/0"
 
+    def wait_for_replica(self) -> None:
+        """Wait until the sentinel knows of one."""
+        with self.open() as client:
+            wait_until(lambda: [replica for replica in client.sentinel_slaves("shop")
+                                if replica["flags"] == "slave" and replica["master-link-status"] == "ok"])
+
     def fail_over(self, replica: RedisServer) -> None:
         """Have a replica take over, and wait until it has."""
+        self.wait_for_replica()
         with self.open() as client:
-            wait_until(lambda: client.execute_command("SENTINEL", "REPLICAS", "shop"))
             client.execute_command("SENTINEL", "FAILOVER", "shop")
         with replica.open() as client:
             wait_until(lambda: client.info("replication")["role"] == "master")

@@ -71,6 +71,7 @@ def pages_with(part: str) -> list:
 SERVERS = {"postgres": ("postgres", "postgresql://shop:secret@localhost/shop"),
            "mysql": ("mariadb", "mysql://shop:secret@localhost/shop"),
            "memcached": ("memcached", "localhost:11211")}
+           "redis": ("redis_server", "redis://:secret@localhost/0")}
 
 
 @pytest.mark.parametrize("path", pages_with("program"))

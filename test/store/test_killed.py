@@ -39,6 +39,7 @@ STORES = {
     "shelve": ("shelve:{}?fsync=true", 4), "durus": ("durus:{}", 4), "durus-server": ("{}", 5),
     "postgres": ("{}?table=killed", 2), "mariadb": ("{}?table=killed", 2),
     "memcached": ("{}?prefix=killed:", 2)}
+    "redis_server": ("{}?prefix=killed:", 2)}
 SWAPS = {flavour: (f"shelve:{{}}?flavour={flavour}&journal_size=0&fsync=true", 50) for flavour in dbmfile.FLAVOURS
          if flavour == "sqlite3" or dbmfile._has_module(flavour)}
 
@@ -78,6 +79,7 @@ def place(request: Any, tmp_path: Path, kind: str) -> Iterator[Any]:
             with server.connect() as connection, connection.cursor() as cursor:
                 cursor.execute("DROP TABLE IF EXISTS killed")
     elif kind == "memcached":
+    elif kind == "redis_server":
         yield request.getfixturevalue(kind).url
     else:
         yield tmp_path / "sessions"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from session2 import ConfigurationError, DictSession, SessionManager, StoreUnava
 from session2.errors import Conflict
 from session2.found import Absence
 from session2.session import ties
-from session2.store.redis import RedisSessionStore, commands
+from session2.store.redis import RedisSessionStore, commands, servers
 from session2.store.redis.layout import HEAD
 from session2.store.redis.wire import Link, Refusal
 from session2.store.sql.results import Fault, StatementFailed
@@ -482,10 +483,31 @@ def test_scripts_that_are_not_allowed(make: Any, client: redis.Redis) -> None:
     finally:
         client.execute_command("ACL", "SETUSER", "default", "+@all")
     assert "private" not in str(caught.value)
-    link = Link(client.connection_pool.get_connection())
-    [refusal] = link.ask([(b"EVALSHAA", b"private")])
+    [refusal] = store._servers._server._pool.use(lambda link: link.ask([(b"EVALSHAA", b"private")]))
     assert "unknown command" in refusal.text
     assert "private" not in refusal.text
+
+
+def test_the_rights_that_the_page_names_are_enough(server: RedisServer, make: Any, clock: Clock, client: redis.Redis,
+                                                   prefix: str) -> None:
+    page = (Path(__file__).parents[2] / "docs/stores/redis.md").read_text()
+    named = re.search(r"limited\nrights needs.*?`(.*?)`.*?`(.*?)`", page, re.DOTALL)
+    rights = [f"+{command.lower()}" for command in " ".join(named.groups()).split() if "|" not in command]
+    client.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pass", f"~{prefix}*", *rights)
+    store = make(f"redis://limited:pass@127.0.0.1:{server.port}/1", clock=clock)
+    store.setup(drop=True)
+    version = store.write(KEY, record_at(clock.now, user="anna", expires=clock.now + 9), None)
+    assert store.touch(KEY, clock.now, clock.now + 10)
+    assert store.touch(KEY, clock.now + 1, None)
+    version = store.write(KEY, record_at(clock.now, user="anna"), version)
+    store.remove(KEY, version)
+    clock.advance(9999)
+    assert list(store.records_of("anna")) == []
+    store.write(KEY, record_at(clock.now, user="anna"), None)
+    clock.advance(9999)
+    assert store.purge() == 1
+    store.remove(KEY)
+    client.execute_command("ACL", "DELUSER", "limited")
 
 
 def test_restart_in_mid_load_loses_no_acknowledged_save(server: RedisServer, make: Any) -> None:
@@ -524,6 +546,7 @@ def test_restart_in_mid_load_loses_no_acknowledged_save(server: RedisServer, mak
 # -- interruptions and forks -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # redis-py's, half made
 def test_an_interruption_leaves_no_answer_to_who_asks_next(make: Any, clock: Clock) -> None:
     """At every call and return on the way of a question, also while the connection is made."""
     store = make(pool_size=1, clock=clock)
@@ -833,6 +856,26 @@ def test_a_failover_is_followed(replicated: Replicated, make: Any) -> None:
     with replicated.replica.open() as client:
         assert client.exists(name(stores[0]), name(stores[0], key_of(1))) == 2
     lent.close()
+
+
+def test_an_old_primary_that_does_not_know_yet_is_asked_no_more(replicated: Replicated, make: Any,
+                                                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentinels are asked from time to time: it answers as before, and with what was true before."""
+    monkeypatch.setattr(servers, "_FOLLOWED", 0.0)
+    store = make(replicated.sentinel.url, pool_size=1)
+    server = store._servers._server
+
+    def connection() -> Any:
+        store.read(KEY)
+        return server._pool.use(lambda link: link.ask([(b"CLIENT", b"ID")]))
+
+    first = connection()
+    assert connection() == first
+    monkeypatch.setattr(server._place, "primary", lambda: ("127.0.0.1", 1))
+    second = connection()
+    assert second != first
+    monkeypatch.setattr(server._place, "primary", lambda: None)
+    assert connection() == second
 
 
 def test_sentinels_that_know_of_nothing(make: Any, replicated: Replicated) -> None:

@@ -13,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ...errors import ConfigurationError, StoreUnavailable
 from .wire import Link
@@ -62,6 +62,19 @@ class Place:
             return Link(connection)
         except (redis.RedisError, OSError, UnicodeError) as error:
             raise StoreUnavailable(f"no connection to Redis: {_first_line(error)}") from error
+        except BaseException:
+            self._silence_sentinels()
+            raise
+
+    def primary(self) -> Address | None:
+        """Return the server that sentinels name at the moment; None if there are none, or none answers."""
+        if not isinstance(self.pool, SentinelConnectionPool) or not self.pool.is_master:
+            return None
+        try:
+            host, port = self.pool.sentinel_manager.discover_master(self.pool.service_name)
+            return host, port
+        except (redis.RedisError, OSError, UnicodeError):
+            return None
         except BaseException:
             self._silence_sentinels()
             raise
@@ -149,7 +162,7 @@ def _encryption(scheme: str, ssl_ca: str | None) -> dict[str, Any]:
 
 
 def _socket(path: str) -> str:
-    if not path.strip("/"):
+    if not path.strip("/") or "@" in path:  # a login that stands in the wrong place
         raise ConfigurationError("the URL names no socket; write for example redis+unix:///run/redis/redis.sock")
     return unquote(path)
 

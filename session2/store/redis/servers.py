@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
@@ -22,6 +23,10 @@ def _is(answer: Answer, *codes: str) -> bool:
     return isinstance(answer, Refusal) and answer.code in codes
 
 
+_FOLLOWED: Final = 1.0
+"""Seconds after which sentinels are asked again which server is the primary."""
+
+
 class Server:
     """One server, and the connections to it."""
 
@@ -29,6 +34,9 @@ class Server:
         self._pool = Pool(Kind(place.connect, lambda link: link.is_at_rest, Link.is_cut, Link.close, Link.close),
                           pool_size, patience)
         self.clear = self._pool.clear
+        self._place = place
+        self._primary: Address | None = None
+        self._due = float("-inf")
 
     def ask(self, commands: Sequence[Command], once: bool = False) -> list[Answer]:
         """Send commands in one go and return the answers.
@@ -44,6 +52,7 @@ class Server:
 
     def send(self, commands: Sequence[Words], once: bool = False) -> list[Answer]:
         """Send commands; again on other connections, if these broke or lead to what is a replica now."""
+        self._follow()
         exchange = partial(Link.ask, commands=commands)
         try:
             answers = self._pool.use(exchange)
@@ -58,6 +67,22 @@ class Server:
             return self._pool.use(exchange)
         except StatementFailed as failure:
             raise (AnswerLost if once else StoreUnavailable)(str(failure)) from failure
+
+
+    def _follow(self) -> None:
+        """Give up the connections to what sentinels call the primary no more.
+
+        It does not know for some seconds, if it is there at all, and tells what was true before.
+        """
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + _FOLLOWED
+        primary = self._place.primary()
+        if primary is not None:
+            if primary != self._primary is not None:
+                self._pool.clear()
+            self._primary = primary
 
 
 class Servers(Protocol):
