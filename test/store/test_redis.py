@@ -45,7 +45,7 @@ KEY = key_of(0)
 
 class TestRedis(StoreSuite):
     store_class = RedisSessionStore
-    scale = 0.3
+    scale = 0.2
 
     @pytest.fixture
     def recipe(self, redis_server: RedisServer) -> Recipe:
@@ -837,6 +837,28 @@ def test_a_replica_is_refused_as_such(replicated: Replicated, make: Any) -> None
     assert store.read(KEY) is None
     with pytest.raises(StoreUnavailable, match=r"READONLY.*redis\+sentinel"):
         store.write(KEY, record_at(store.clock()), None)
+
+
+def test_connections_to_what_has_become_a_replica_are_given_up(make: Any, client: redis.Redis,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind an address that leads to whoever is the primary: the old connections stay where they are."""
+    store = make(pool_size=2)
+    version = store.write(KEY, record_at(store.clock(), user="anna"), None)
+    pool = store._servers._server._pool
+    clear = pool.clear
+
+    def find_the_primary() -> None:
+        client.execute_command("REPLICAOF", "NO", "ONE")
+        clear()
+
+    monkeypatch.setattr(pool, "clear", find_the_primary)
+    for call in (lambda: store.write(KEY, record_at(store.clock(), b"new", user="anna"), version),
+                 lambda: store.touch(KEY, store.clock(), None), lambda: store.remove(KEY)):
+        before = pool.use(lambda link: link.ask([(b"CLIENT", b"ID")]))
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        call()
+        assert pool.use(lambda link: link.ask([(b"CLIENT", b"ID")])) != before
+    assert contents(store) == {}
 
 
 def test_a_failover_is_followed(replicated: Replicated, make: Any) -> None:

@@ -19,8 +19,18 @@ if TYPE_CHECKING:
     from .driver import Address, Destination, Place
 
 
-def _is(answer: Answer, *codes: str) -> bool:
-    return isinstance(answer, Refusal) and answer.code in codes
+_WRONG_ROLE: Final = ("READONLY", "MASTERDOWN")
+_ELSEWHERE: Final = ("MOVED", "ASK", "CLUSTERDOWN")
+
+
+def _codes(answers: Sequence[Answer]) -> set[str]:
+    """Return why commands were refused, if any were."""
+    return {answer.code for answer in answers if isinstance(answer, Refusal)}
+
+
+def _elsewhere(answer: Answer) -> Refusal | None:
+    """Return an answer that says that the key is on another server."""
+    return answer if isinstance(answer, Refusal) and answer.code in _ELSEWHERE else None
 
 
 _FOLLOWED: Final = 1.0
@@ -46,7 +56,7 @@ class Server:
         :param once: not to send them again if their answers were lost: `AnswerLost`.
         """
         answers = self.send([command.words for command in commands], once)
-        if any(_is(answer, "NOSCRIPT") for answer in answers):
+        if "NOSCRIPT" in _codes(answers):
             answers = self.send([command.in_full() for command in commands], once)
         return answers
 
@@ -56,7 +66,7 @@ class Server:
         exchange = partial(Link.ask, commands=commands)
         try:
             answers = self._pool.use(exchange)
-            if not any(_is(answer, "READONLY", "MASTERDOWN") for answer in answers):
+            if _codes(answers).isdisjoint(_WRONG_ROLE):
                 return answers
             self._pool.clear()
         except StatementFailed as failure:
@@ -67,7 +77,6 @@ class Server:
             return self._pool.use(exchange)
         except StatementFailed as failure:
             raise (AnswerLost if once else StoreUnavailable)(str(failure)) from failure
-
 
     def _follow(self) -> None:
         """Give up the connections to what sentinels call the primary no more.
@@ -144,7 +153,7 @@ class Cluster:
         for address, numbers in self._by_address(commands).items():
             found = self._server(address).ask([commands[number] for number in numbers])
             answers.update(zip(numbers, found, strict=True))
-        return [self.ask([command])[0] if _is(answers[number], "MOVED", "ASK", "CLUSTERDOWN") else answers[number]
+        return [self.ask([command])[0] if _elsewhere(answers[number]) else answers[number]
                 for number, command in enumerate(commands)]
 
     def all(self) -> Iterable[Server]:
@@ -162,14 +171,14 @@ class Cluster:
         address = self._address(slot)
         for _ in range(_REDIRECTIONS):
             answers = self._ask_there(slot, address, commands, once)
-            moved = next((answer for answer in answers if _is(answer, "MOVED", "ASK", "CLUSTERDOWN")), None)
-            if not isinstance(moved, Refusal):
+            moved = next(filter(None, map(_elsewhere, answers)), None)
+            if moved is None:
                 return answers
             if moved.code == "ASK":
                 address = _address_of(moved, address)
                 asked = self._server(address).ask([part for each in commands for part in (_asking(each), each)], once)
                 answers = asked[1::2]
-                if not any(_is(answer, "MOVED", "ASK", "TRYAGAIN") for answer in answers):
+                if _codes(answers).isdisjoint(_ELSEWHERE):
                     return answers
             self._look_around()
             address = self._address(slot)
