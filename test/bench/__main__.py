@@ -18,15 +18,13 @@ import cases  # the folder of this script is on the path
 import databases
 import on_cookies
 import on_memcached
-from cases import Case, set_size
-import databases  # the folder of this script is on the path
 import on_redis
-from cases import Case, groups, set_size
+from cases import Case, set_size
 from workers import Team
 
 ROUNDS = 15
 
-GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached)
+GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached, on_redis)
           for name, make in module.groups().items()}
 
 
@@ -63,7 +61,6 @@ def options() -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", help=f"{', '.join(GROUPS)} (default: all)")
-    parser.add_argument("groups", nargs="*", help="file, sqlite, shelve, memory, postgres, mysql, redis (default: all)")
     workers = parser.add_mutually_exclusive_group()
     workers.add_argument("--threads", type=int, default=1, help="workers of one process (default: 1)")
     workers.add_argument("--processes", type=int, help="workers, each a process of its own")
@@ -80,7 +77,6 @@ def main() -> None:
     kind, count = ("processes", arguments.processes) if arguments.processes else ("threads", arguments.threads)
     with tempfile.TemporaryDirectory(dir=arguments.where, prefix=".bench-") as folder:
         for name, make in GROUPS.items():
-        for name, make in {**groups(), **databases.groups(), **on_redis.groups()}.items():
             if arguments.groups and name not in arguments.groups:
                 continue
             print(f"\n{f'{name} ({kind}: {count}, KB: {arguments.size})':34} change   read   (times the first line)")
