@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -13,16 +14,22 @@ from session2 import SessionError
 
 from .choices import FRAMEWORKS, STORES, check, opened, unusable
 from .pages import make_manager
+from .servers import SERVERS, serving
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
+    with contextlib.ExitStack() as servers:
+        return _run(options, servers)
+
+
+def _run(options: argparse.Namespace, servers: contextlib.ExitStack) -> int:
     try:
         check(options.store, options.framework)
         if options.check:
             return 0
-        store = opened(options.store)
+        store = opened(servers.enter_context(serving(options.store)))
         serve = import_module(f"demo.on_{options.framework}").serve
     except (SessionError, OSError) as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -46,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m demo", description="Try session2 by hand.")
     parser.add_argument("store", nargs="?", default="directory", metavar="STORE",
-                        help=f"{', '.join(STORES)}, or the URL of a store; default: directory")
+                        help=f"{', '.join([*STORES, *SERVERS])}, or the URL of a store; default: directory")
     parser.add_argument("--framework", default="quixote", metavar="FRAMEWORK", help=" or ".join(FRAMEWORKS))
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from elsewhere")
     parser.add_argument("--port", type=int, default=8080, help="0: any that is free; default: 8080")

@@ -13,7 +13,7 @@ from session2 import ConfigurationError, urls
 from session2.cli.places import made_from
 from session2.store.base import SessionStore
 
-DATA: Final = Path("demo-data")
+from .servers import DATA, SERVERS, program
 
 # Those that need no server, by the names of their schemes.
 STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.STORES.items()
@@ -29,10 +29,12 @@ def check(store: str, framework: str) -> None:
         raise ConfigurationError(_unknown("framework", framework, list(FRAMEWORKS)))
     if ":" in store:
         urls.check(store)
+    elif store in SERVERS:
+        program(store)
     elif store in urls.STORES and store not in STORES:
         raise ConfigurationError(f"the store {store} needs a URL, for example {urls.STORES[store].example}")
     elif store not in STORES:
-        raise ConfigurationError(_unknown("store", store, list(STORES)) + ", or the URL of a store")
+        raise ConfigurationError(_unknown("store", store, [*STORES, *SERVERS]) + ", or the URL of a store")
 
 
 def opened(store: str) -> SessionStore:

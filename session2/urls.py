@@ -52,6 +52,13 @@ STORES: Final = {
     "memcached": Store("memcached", "MemcachedSessionStore", "memcached://localhost:11211", takes_several=True),
     "cookie": Store("cookie", "CookieSessionStore", "cookie:?serializer=encrypted-json", "encrypted"),
     "cached": Store("cached", "CachedSessionStore", "cached:?cache=volatile:&store=sqlite:{}/sessions.sqlite"),
+    "redis": Store("redis", "RedisSessionStore", "redis://localhost/0", "redis", True),
+    "rediss": Store("redis", "RedisSessionStore", "rediss://user@localhost/0", "redis", True),
+    "redis+unix": Store("redis", "RedisSessionStore", "redis+unix:/run/redis/redis.sock", "redis", True),
+    "redis+sentinel": Store("redis", "RedisSessionStore", "redis+sentinel://h1:26379,h2:26379/name/0", "redis", True),
+    "rediss+sentinel": Store("redis", "RedisSessionStore", "rediss+sentinel://h1:26379,h2:26379/name/0", "redis", True),
+    "redis+cluster": Store("redis", "RedisSessionStore", "redis+cluster://h1:6379,h2:6379", "redis", True),
+    "rediss+cluster": Store("redis", "RedisSessionStore", "rediss+cluster://h1:6379,h2:6379", "redis", True),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 

@@ -19,12 +19,13 @@ import databases
 import on_cached
 import on_cookies
 import on_memcached
+import on_redis
 from cases import Case, set_size
 from workers import Team
 
 ROUNDS = 15
 
-GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached, on_cached)
+GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached, on_redis, on_cached)
           for name, make in module.groups().items()}
 
 

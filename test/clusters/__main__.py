@@ -12,9 +12,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "soak"), str(HERE.parent), str(HERE
 
 import on_mariadb  # noqa: E402 (the folders of the scripts are put on the path first)
 import on_postgres  # noqa: E402
+import on_redis  # noqa: E402
 from scenario import Outcome, run  # noqa: E402
 
-SCENARIOS = [*on_postgres.SCENARIOS, *on_mariadb.SCENARIOS]
+SCENARIOS = [*on_postgres.SCENARIOS, *on_mariadb.SCENARIOS, *on_redis.SCENARIOS]
 
 
 def line(outcome: Outcome) -> str:

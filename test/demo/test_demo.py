@@ -28,8 +28,9 @@ COOKIE = "session2_demo"
 FRAMEWORKS = ["quixote", "cherrypy", "wsgi", "django", "pyramid", "flask"]
 FILES = ["directory", "shelve", "sqlite"]
 SERVERS = ["postgres", "mariadb", "durus_server"]
-LASTING = [*FILES, *SERVERS]
-STORES = ["volatile", "durus", *LASTING]
+STARTED = ["redis"]
+LASTING = [*FILES, *SERVERS, *STARTED]
+STORES = ["volatile", "durus", *FILES, *SERVERS]
 
 
 def pairs(stores: list[str]) -> list:
@@ -290,6 +291,25 @@ def test_a_mistake_is_one_line(framework, arguments, words, tmp_path):
     assert words in done.stderr
     assert done.stderr.count("\n") == 1
     assert "s3cret" not in done.stderr
+
+
+def test_a_server_that_is_not_installed_is_told():
+    command = [sys.executable, "-m", "demo", "redis", "--check"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": "/nowhere"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "apt-get install redis-server" in done.stderr
+    assert "STORE=redis://localhost/0" in done.stderr
+
+
+def test_a_server_that_does_not_start_says_why(framework, tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/redis-server").write_text("#!/bin/sh\necho 'the disk is on fire'; exit 1\n")
+    (tmp_path / "bin/redis-server").chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")]),
+                   "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "demo", "redis", "--framework", framework]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "demo: redis did not start: the disk is on fire\n")
 
 
 @pytest.mark.parametrize("make", [True, False])

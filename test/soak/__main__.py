@@ -38,11 +38,12 @@ def servers(folder: Path) -> Iterator[list[Subject]]:
     """The stores on servers of their own, which are killed and started again in the middle of the work."""
     from servers_durus import DurusServer
     from servers_memcached import MemcachedServer
+    from servers_redis import RedisServer
     from servers_sql import MariaServer, PostgresServer
 
     with contextlib.ExitStack() as stack:
         found = []
-        for name, make in (("postgres", PostgresServer), ("mysql", MariaServer)):
+        for name, make in (("postgres", PostgresServer), ("mysql", MariaServer), ("redis", RedisServer)):
             server: Any = make()
             stack.callback(server.close)
             found.append(Subject(name, server.url, _restarter(server)))
