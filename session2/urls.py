@@ -51,7 +51,8 @@ STORES: Final = {
     "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
     "memcached": Store("memcached", "MemcachedSessionStore", "memcached://localhost:11211", takes_several=True),
     "cookie": Store("cookie", "CookieSessionStore", "cookie:?serializer=encrypted-json", "encrypted"),
-    "cached": Store("cached", "CachedSessionStore", "cached:?cache=volatile:&store=sqlite:{}/sessions.sqlite"),
+    "cached": Store("cached", "CachedSessionStore",
+                    "cached:?cache=memcached://localhost:11211&store=sqlite:sessions.sqlite"),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 
