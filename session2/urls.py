@@ -59,6 +59,8 @@ STORES: Final = {
     "rediss+sentinel": Store("redis", "RedisSessionStore", "rediss+sentinel://h1:26379,h2:26379/name/0", "redis", True),
     "redis+cluster": Store("redis", "RedisSessionStore", "redis+cluster://h1:6379,h2:6379", "redis", True),
     "rediss+cluster": Store("redis", "RedisSessionStore", "rediss+cluster://h1:6379,h2:6379", "redis", True),
+    "cached": Store("cached", "CachedSessionStore",
+                    "cached:?cache=memcached://localhost:11211&store=sqlite:sessions.sqlite"),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 
