@@ -51,6 +51,8 @@ STORES: Final = {
     "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
     "memcached": Store("memcached", "MemcachedSessionStore", "memcached://localhost:11211", takes_several=True),
     "cookie": Store("cookie", "CookieSessionStore", "cookie:?serializer=encrypted-json", "encrypted"),
+    "couchdb": Store("couchdb", "CouchDBSessionStore", "couchdb://user@localhost/sessions", takes_login=True),
+    "couchdbs": Store("couchdb", "CouchDBSessionStore", "couchdbs://user@localhost/sessions", takes_login=True),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 
