@@ -70,7 +70,8 @@ def pages_with(part: str) -> list:
 # The pages of database servers: the fixture that starts one, and the URL that stands for it on the page.
 SERVERS = {"postgres": ("postgres", "postgresql://shop:secret@localhost/shop"),
            "mysql": ("mariadb", "mysql://shop:secret@localhost/shop"),
-           "memcached": ("memcached", "localhost:11211")}
+           "memcached": ("memcached", "localhost:11211"),
+           "couchdb": ("strict", "couchdb://shop:secret@localhost/shop")}
 
 
 @pytest.mark.parametrize("path", pages_with("program"))

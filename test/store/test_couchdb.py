@@ -159,7 +159,7 @@ class TestMonths:
         return []
 
     @pytest.mark.parametrize(("method", "path"), [
-        ("GET", "2026-12/s:"), ("PUT", "2026-11/s:"), ("GET", "/session2")], ids=["after a look", "after a write", "late"])
+        ("GET", "2026-12/s:"), ("PUT", "2026-11/s:"), ("GET", "/session2")], ids=["looked", "wrote", "looked again"])
     def test_one_insert_wins_around_midnight(self, store: Any, ahead: Any, strict: StrictServer, method: str,
                                              path: str) -> None:
         """Two hosts insert one key, each into the month of its clock; one of them at some moment of the other's."""

@@ -495,7 +495,8 @@ class TestParted:
     def ask(self, store: CouchDBSessionStore, path: str, body: Any = None) -> Any:
         [month] = store._databases.known(store.clock())
         place, data = store._server._place, json.dumps(body).encode() if body else None
-        request = Request(f"http://{place.host}:{place.port}/{month}/{path}", data, {"Content-Type": "application/json"})
+        url = f"http://{place.host}:{place.port}/{month}/{path}"
+        request = Request(url, data, {"Content-Type": "application/json"})
         with urlopen(request, timeout=10) as answer:
             return json.load(answer)
 

@@ -214,13 +214,13 @@ class Databases:
     def delete_empty(self, now: float) -> None:
         """Delete the months that are long over and hold nothing.
 
-        Nothing can come into them any more: what is new goes into the month of its time, and a month is spared in
-        which somebody's clock may still be.
+        Nothing can come into them any more: what is new goes into the month of its time.  The month before is spared,
+        for somebody's clock may be late; and the newest there is, for the clock here may be ahead.
         """
         year, month = time.gmtime(now)[:2]
-        last = f"{self.base}-{year - (month == 1):04d}-{(month - 2) % 12 + 1:02d}"
-        for name in self.all(now):
-            if name < last and self._is_empty(name):
+        before = f"{self.base}-{year - (month == 1):04d}-{(month - 2) % 12 + 1:02d}"
+        for name in self._look_up()[:-1]:
+            if name < before and self._is_empty(name):
                 try:
                     self._delete(name)
                 except NotAllowed as error:

@@ -105,14 +105,14 @@ class Server:
             raise AnswerLost(self.explain(answer))
         return answer
 
-    def explain(self, answer: Answer, what: str = "what it was asked to do") -> str:
+    def explain(self, answer: Answer, what: str = "what it was asked") -> str:
         """Return what an answer means and what to do about it.
 
         :param what: what the server was to do.
         """
         advice = _ADVICE.get(answer.status, "see its log")
         said = f", {answer.error}" if answer.error else ""
-        return f"{self._place.name} did not do {what}: it answered {answer.status}{said}; {advice}"
+        return f"{self._place.name} refused {what}: it answered {answer.status}{said}; {advice}"
 
     def close(self) -> None:
         """Close what nobody uses."""

@@ -115,7 +115,7 @@ class CouchDBSessionStore(SessionStore):
             if unused_since is not None:
                 deleted += self._purge(database, "by_use", batch, now, unused_since, endkey=unused_since,
                                        inclusive_end=False)
-        self._databases.delete_empty(now)
+        self._databases.delete_empty(min(now, self.clock()))
         return deleted
 
     # -- abilities -------------------------------------------------------------------------------------------------
