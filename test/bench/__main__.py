@@ -17,6 +17,7 @@ from pathlib import Path
 import cases  # the folder of this script is on the path
 import databases
 import on_cookies
+import on_couchdb
 import on_memcached
 from cases import Case, set_size
 from workers import Team
@@ -24,7 +25,7 @@ from workers import Team
 ROUNDS = 15
 
 GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached)
-          for name, make in module.groups().items()}
+          for name, make in module.groups().items(), **on_couchdb.groups()}
 
 
 def measure(teams: list[Team], rounds: int) -> list[tuple[str, float, float]]:
