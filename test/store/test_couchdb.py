@@ -172,7 +172,7 @@ class TestMonths:
         assert [data for key, data in contents(store).items() if key == KEY] == [won[0].encode()]
 
     def test_two_inserts_at_the_same_moment_around_midnight(self, store: Any, ahead: Any, strict: StrictServer) -> None:
-        """Both looked before either wrote, and both wrote before either looked again: so both give way."""
+        """Both looked before either wrote, and both wrote before either looked again: one or both give way."""
         saved(ahead)
         store._databases.all(store.clock())
         writing, looking = (threading.Barrier(2, timeout=10) for _ in range(2))
@@ -180,10 +180,10 @@ class TestMonths:
             strict.fail("PUT", f"{month}/s:", "slow", writing.wait)
             strict.fail("GET", "/session2", "slow", looking.wait)
         with ThreadPoolExecutor(2) as threads:
-            won = [*threads.map(self.insert, (store, ahead), ("behind", "ahead"))]
-        assert won == [[], []]
-        assert KEY not in contents(store)
-        assert self.insert(store, "again") == ["again"]
+            won = sum(threads.map(self.insert, (store, ahead), ("behind", "ahead")), [])
+        assert len(won) <= 1
+        assert [data.decode() for key, data in contents(store).items() if key == KEY] == won
+        assert self.insert(store, "again") == ([] if won else ["again"])
 
     def test_a_lock_excludes_across_midnight(self, store: Any, ahead: Any) -> None:
         with store.lock(KEY), pytest.raises(LockTimeout):

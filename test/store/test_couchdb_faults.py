@@ -20,8 +20,9 @@ import pytest
 from couch_strict import Database, StrictServer
 from servers_couchdb import PouchServer, url_of
 
-from session2 import ConfigurationError, DictSession, SessionManager, StoreUnavailable, from_url, merge
+from session2 import ConfigurationError, DictSession, SessionManager, StoreUnavailable, from_url, merge, traces
 from session2.errors import Conflict
+from session2.session import ties
 from session2.store.couchdb import CouchDBSessionStore, access
 from session2.store.sql.once import REMEMBERED
 from session2.testing.fakes import Clock
@@ -564,6 +565,36 @@ class TestParted:
         session = self.parted(store, lambda mine: log_in(mine, "anna"), lambda other: log_in(other, "bert"))
         loaded = again(store, session)
         assert {loaded.user} == loaded.data.keys() - {"here", "gone", "both"}
+
+        store.remove(str(session.key))
+        assert store.read(str(session.key)) is None
+
+    @pytest.mark.parametrize("with_views", [True, False])
+    @pytest.mark.parametrize("ended", ["here", "there"])
+    def test_no_logout_is_undone_by_a_purge(self, store: Any, ended: str, with_views: bool,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+        """The end expires before the session would have, and nobody saw both in between."""
+        def end(session: DictSession) -> None:
+            origin = ties(session).origin
+            store.write(origin.key, origin.record._replace(data=traces.ended("x"), expires=store.clock() - 1),
+                        origin.record.version)
+
+        acts = [end, lambda other: self.save(store, other, theirs=1)]
+        session = self.parted(store, *(acts if ended == "here" else reversed(acts)))
+        if not with_views:
+            monkeypatch.setattr(store._documents, "viewed", lambda *_, **__: None)
+        for _ in range(2):
+            store.purge()
+        assert store.read(str(session.key)) is None
+        assert not list(store.sessions.each(DictSession))
+
+    def test_two_who_see_it_at_once(self, store: Any) -> None:
+        session = self.parted(store, lambda mine: self.save(store, mine, mine=1),
+                              lambda other: self.save(store, other, theirs=1))
+        with ThreadPoolExecutor(4) as threads:
+            found = [*threads.map(lambda _: again(store, session).data, range(8))]
+        assert found == [{"here": 1, "gone": 1, "both": 0, "mine": 1, "theirs": 1}] * 8
+        assert self.is_whole(store, session)
 
     def test_months_noted_on_both_sides(self, store: Any) -> None:
         base = store._databases.base

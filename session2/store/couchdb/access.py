@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from ...errors import StoreUnavailable
+from ...patience import attempts
 from .databases import DESIGN, Databases
 from .documents import FIRST, LAST, Document, document_id
 from .server import Answer, Server
@@ -17,11 +18,13 @@ log = logging.getLogger("session2")
 _PAGE: Final = 100
 """Documents fetched at once by an iteration: what bounds its memory."""
 
+_PATIENCE: Final = 10.0
+
 _VIEW_PATIENCE: Final = 5.0
 """Seconds to wait for CouchDB to bring a view up to date; then all documents are looked at instead."""
 
 Reunite = Callable[[str, Document], "Document | None"]
-"""Given a database and a document of which there are several, returns the one that is there now."""
+"""Given a database and a document of which there are several, returns what is there now, or None: look again."""
 
 
 class Documents:
@@ -45,14 +48,18 @@ class Documents:
         return None
 
     def fetch(self, database: str, key: str) -> Document | None:
-        """Return the document of a key in this database."""
-        answer = self._server.ask("GET", f"{database}/{document_id(key)}", conflicts=True)
-        if answer.status == 404:
-            return None
-        document = self._checked(answer, "a look at a session")
-        if document.get("_id") != document_id(key):
-            raise StoreUnavailable("CouchDB answered another question; try again")
-        return self._reunite(database, document) if "_conflicts" in document else document
+        """Return the document of a key in this database; with ``_conflicts``, if there are several in its place."""
+        for _ in attempts(_PATIENCE):
+            answer = self._server.ask("GET", f"{database}/{document_id(key)}", conflicts=True)
+            if answer.status == 404:
+                return None
+            document = self._checked(answer, "a look at a session")
+            if document.get("_id") != document_id(key):
+                raise StoreUnavailable("CouchDB answered another question; try again")
+            one = self._reunite(database, document) if "_conflicts" in document else document
+            if one is not None:
+                return one
+        raise StoreUnavailable("others kept merging what was stored of a session in two places; try again")
 
     def put(self, database: str, document: Document, is_repeatable: bool = False) -> bool:
         """Store a document over its revision, or where none is; tell whether it was done, and note the new revision.
@@ -60,7 +67,8 @@ class Documents:
         :param is_repeatable: whether to try again by itself after a connection broke; else that is `AnswerLost`.
         """
         send = self._server.ask if is_repeatable else self._server.change
-        answer = send("PUT", f"{database}/{document['_id']}", document)
+        sent = {name: value for name, value in document.items() if name != "_conflicts"}
+        answer = send("PUT", f"{database}/{document['_id']}", sent)
         if answer.status == 409:
             return False
         if answer.status == 404:

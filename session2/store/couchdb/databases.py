@@ -29,12 +29,12 @@ DESIGN: Final = "_design/session2"
 
 _VIEWS: Final = {
     "by_user": {"map": "function (doc) { if (doc.versions && doc.user !== null) emit(doc.user, null); }"},
-    "by_expiry": {"map": "function (doc) { if (doc.versions && doc.expires !== null) emit(doc.expires, doc._rev); }"},
-    "by_use": {"map": "function (doc) { if (doc.versions && doc.session) emit(doc.accessed, doc._rev); }"},
+    "by_expiry": {"map": "function (doc) { if (doc.versions && doc.expires !== null) "
+                         "emit(doc.expires, doc._conflicts ? null : doc._rev); }"},
+    "by_use": {"map": "function (doc) { if (doc.versions && doc.session) "
+                      "emit(doc.accessed, doc._conflicts ? null : doc._rev); }"},
 }
-
-_REVISIONS: Final = 100
-"""How many revisions of a document CouchDB remembers, instead of 1000; each takes 16 bytes with every save."""
+"""The last two tell the revision, or nothing where there are several: those are to be made one first."""
 
 _HINTS: Final = 10_000
 """Of how many keys a process remembers in which month they are."""
@@ -185,7 +185,6 @@ class Databases:
     def _make(self, database: str) -> None:
         """Make a database with its views; readers and writers may do in it what they may in the one of locks."""
         if self._create(database):
-            self._server.ask("PUT", f"{database}/_revs_limit", _REVISIONS)  # if it is refused, then 1000
             security = self._server.ask("GET", f"{self.base}/_security")
             if security.status == 200 and security.body:
                 self._done(self._server.ask("PUT", f"{database}/_security", security.body), database)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import Any, Final
+from typing import Any
 
 from ... import traces
-from ...errors import SerializationError
+from ...errors import SerializationError, StoreUnavailable
 from ...record import Record
 from ..versions import new_version
 from .documents import Document, document_of, key_of, record_of, texts
@@ -20,33 +20,33 @@ from .server import Server
 Merge = Callable[[str, "bytes | None", bytes, bytes], bytes]
 """Given a key, the data both sides began with (if it can still be had) and those of both, returns the data of one."""
 
-_OF_THE_SERVER: Final = ("_conflicts", "_revisions")
-
 
 class Reunion:
     """Makes one document of several.
 
     An end wins over everything else, so that no logout is undone.  Sessions are merged, if they are the same user's.
-    What cannot be made one stays as it is: then the revision counts that CouchDB shows.
+    What cannot be made one stays as it is, with its ``_conflicts``: then the revision counts that CouchDB shows.
     """
 
     def __init__(self, server: Server, merge: Merge) -> None:
         self._server, self._merge = server, merge
 
     def __call__(self, database: str, shown: Document) -> Document | None:
-        """Store the one and delete the others; return what is there now."""
-        revs = [shown["_rev"], *shown.pop("_conflicts")]
-        documents = [self._revision(database, shown, rev) for rev in revs]
+        """Store the one and delete the others; return what is there now, None if others do the same at this moment."""
+        revs = [shown["_rev"], *shown["_conflicts"]]
+        documents = [document for rev in revs if (document := self._revision(database, shown, rev)) is not None]
+        if len(documents) < len(revs):
+            return None
         try:
-            if None in documents:
-                raise ValueError("a revision is gone")
-            one = self._one(database, [document for document in documents if document is not None])
+            one = self._one(database, documents)
         except (ValueError, SerializationError):
             return shown
         one["_rev"] = shown["_rev"]
         answer = self._server.ask("PUT", f"{database}/{shown['_id']}", one)
-        if not answer.is_good:  # somebody else was faster, or it may not be stored
-            return shown
+        if answer.status == 409:
+            return None
+        if not answer.is_good:
+            raise StoreUnavailable(self._server.explain(answer, "a merge"))
         one["_rev"] = answer.body["rev"]
         for rev in revs[1:]:  # not before: what is in them must be stored
             self._server.ask("DELETE", f"{database}/{shown['_id']}", rev=rev)

@@ -41,6 +41,10 @@ class Place(NamedTuple):
     authorization: Mapping[str, str]
     encrypted: bool
 
+    def __repr__(self) -> str:
+        """Tell where it is, and no password."""
+        return f"<{self.name}>"
+
     @property
     def name(self) -> str:
         """What errors call it."""

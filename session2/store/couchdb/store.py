@@ -236,7 +236,9 @@ class CouchDBSessionStore(SessionStore):
         """Delete whatever is under a key."""
         for _ in attempts(_PATIENCE):
             found = self._documents.fetch(database, key)
-            if found is None or self._documents.delete(database, key, found["_rev"]):
+            if found is None:
+                return
+            if self._documents.delete(database, key, found["_rev"]) and "_conflicts" not in found:
                 return
         raise StoreUnavailable(_BUSY)
 
@@ -270,7 +272,8 @@ class CouchDBSessionStore(SessionStore):
         """Delete what a view tells is over, each by its revision: what is used meanwhile has another one."""
         deleted = 0
         while (rows := self._documents.viewed(database, view, limit=batch, **span)) is not None:
-            gone = self._documents.delete_all(database, {row["id"]: row["value"] for row in rows})
+            self._reunite(database, [row["id"] for row in rows if row["value"] is None])
+            gone = self._documents.delete_all(database, {row["id"]: row["value"] for row in rows if row["value"]})
             deleted += gone
             if len(rows) < batch or not gone:
                 return deleted
@@ -278,15 +281,27 @@ class CouchDBSessionStore(SessionStore):
 
     def _purge_all(self, database: str, batch: int, now: float, unused_since: float | None) -> int:
         """Look at every document, where the view cannot be had."""
-        deleted, over = 0, {}
+        deleted, over = 0, dict[str, str]()
         for document in self._documents.all(database):
-            with suppress(ValueError):
-                if is_over(key_of(document), record_of(database, document), now, unused_since):
-                    over[str(document["_id"])] = str(document["_rev"])
+            if "_conflicts" in document:
+                self._reunite(database, [document["_id"]])
+            elif self._is_over(database, document, now, unused_since):
+                over[document["_id"]] = document["_rev"]
             if len(over) >= batch:
                 deleted += self._documents.delete_all(database, over)
                 over.clear()
         return deleted + self._documents.delete_all(database, over)
+
+    def _is_over(self, database: str, document: Document, now: float, unused_since: float | None) -> bool:
+        try:
+            return is_over(key_of(document), record_of(database, document), now, unused_since)
+        except ValueError:
+            return False
+
+    def _reunite(self, database: str, ids: list[str]) -> None:
+        """Make one of the revisions of each document: to delete an end that expired would show what it ended."""
+        for id in ids:
+            self._documents.fetch(database, key_of({"_id": id}))
 
     def _merged(self, key: str, base: bytes | None, mine: bytes, theirs: bytes) -> bytes:
         return self.sessions.codec.reunited(key, base, mine, theirs)
