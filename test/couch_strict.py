@@ -313,6 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         length = int(self.headers.get("Content-Length", 0))
         data = self.rfile.read(length)
+        if len(data) < length:  # who asked is gone
+            self.close_connection = True
+            return
         self.stand_in.running.wait()
         fault = next((fault for fault in self.stand_in.faults
                       if fault.method == self.command and re.search(fault.path, self.path)), None)

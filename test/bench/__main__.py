@@ -24,8 +24,8 @@ from workers import Team
 
 ROUNDS = 15
 
-GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached)
-          for name, make in module.groups().items(), **on_couchdb.groups()}
+GROUPS = {name: make for module in (cases, databases, on_cookies, on_couchdb, on_memcached)
+          for name, make in module.groups().items()}
 
 
 def measure(teams: list[Team], rounds: int) -> list[tuple[str, float, float]]:
