@@ -29,9 +29,9 @@ DESIGN: Final = "_design/session2"
 
 _VIEWS: Final = {
     "by_user": {"map": "function (doc) { if (doc.versions && doc.user !== null) emit(doc.user, null); }"},
-    "by_expiry": {"map": "function (doc) { if (doc.versions && doc.expires !== null) "
+    "by_expiry": {"map": "function (doc) { if (doc.versions && typeof doc.expires === 'number') "
                          "emit(doc.expires, doc._conflicts ? null : doc._rev); }"},
-    "by_use": {"map": "function (doc) { if (doc.versions && doc.session) "
+    "by_use": {"map": "function (doc) { if (doc.versions && doc.session && typeof doc.accessed === 'number') "
                       "emit(doc.accessed, doc._conflicts ? null : doc._rev); }"},
 }
 """The last two tell the revision, or nothing where there are several: those are to be made one first."""
