@@ -56,7 +56,8 @@ class Fault(NamedTuple):
     what: str
     """`unheard`: cut before it is done; `lost`: done, and the answer lost; a number: answered with that status.
 
-    `slow`: what is done meanwhile comes first; `after`: that comes between what is done and the answer.
+    `slow`: what is done meanwhile comes first; `after`: that comes between what is done and the answer; `closing`: the
+    answer is the last one on its connection.
     """
     meanwhile: Callable[[], object]
 
@@ -326,6 +327,7 @@ class _Handler(BaseHTTPRequestHandler):
         answered = self.answered(parts.path, parts.query, data)
         if fault is not None and fault.what == "after":
             fault.meanwhile()
+        self.close_connection |= fault is not None and fault.what == "closing"
         self.send(answered.status, answered.body)
 
     def go_wrong(self, fault: Fault, path: str, query: str, data: bytes) -> bool:
@@ -369,6 +371,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)

@@ -278,6 +278,15 @@ class TestConnections:
         strict.cut_all()
         store.write(KEY, record_at(store.clock()), None)
 
+    def test_server_that_closes_each_connection(self, make: Make, strict: StrictServer) -> None:
+        store = make(pool_size=1)
+        version = store.write(KEY, record_at(store.clock()), None)
+        for number in range(3):
+            strict.fail("PUT", "/s:", "closing")
+            version = store.write(KEY, record_at(store.clock(), b"%d" % number), version)
+            strict.fail("GET", "/s:", "closing")
+            assert store.read(KEY).data == b"%d" % number
+
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("connected", [True, False])
     def test_server_that_hangs(self, make: Make, strict: StrictServer, connected: bool) -> None:
