@@ -56,13 +56,16 @@ help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 test: .venv/with-all,dev
+	@sh test/pouchdb/install.sh .venv
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 test-lowest: .venv-lowest/constraints.txt | .venv/system-packages
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]' -c $<
+	@sh test/pouchdb/install.sh .venv-lowest
 	.venv-lowest/bin/python -m pytest -n $(JOBS) --dist loadfile $(OLD_CHERRYPY) $(ARGS)
 
 bench: .venv/with-all,dev
+	@sh test/pouchdb/install.sh .venv
 	.venv/bin/python test/bench $(ARGS)
 
 bench-growth: .venv/with-all,dev
@@ -78,6 +81,7 @@ explore: .venv/with-all,dev
 	.venv/bin/python -m session2.testing.schedules --jobs $(JOBS) $(ARGS)
 
 soak: .venv/with-all,dev
+	@sh test/pouchdb/install.sh .venv
 	.venv/bin/python -W error test/soak $(ARGS)
 
 # -- how the environment is made; what is up to date is not made again ------------------------------------------------

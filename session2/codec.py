@@ -8,6 +8,7 @@ from . import tokens, traces
 from .equality import same
 from .errors import SerializationError
 from .found import Found
+from .merge import merge
 from .record import Record
 from .serializers import Serializer, check
 from .session import Session
@@ -100,6 +101,18 @@ class Codec:
         # What was never decoded may differ from what was: an object, say, that is shared with what was here before.
         session.set_state(self.state(self.payload(session), session))
         session.merge_state(self.loaded(session, origin).get_state(), theirs.get_state())
+
+    def reunited(self, key: str, base: bytes | None, mine: bytes, theirs: bytes) -> bytes:
+        """Return the data of one record for two that were stored under one key at the same time, out of sight.
+
+        No session's class is known here, so there are no rules: of a value that both changed, `mine` counts.
+
+        :param base: what both began with; None if nobody knows, then what one of them lacks is taken from the other.
+        """
+        serializer = self._form.serializer
+        before, one, other = ({} if data is None else serializer.loads(serializer.open(data, key))
+                              for data in (base, mine, theirs))
+        return serializer.seal(serializer.dumps(merge(before, one, other)), key)
 
     def is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""

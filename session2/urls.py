@@ -61,6 +61,8 @@ STORES: Final = {
     "rediss+cluster": Store("redis", "RedisSessionStore", "rediss+cluster://h1:6379,h2:6379", "redis", True),
     "cached": Store("cached", "CachedSessionStore",
                     "cached:?cache=memcached://localhost:11211&store=sqlite:sessions.sqlite"),
+    "couchdb": Store("couchdb", "CouchDBSessionStore", "couchdb://user@localhost/sessions", takes_login=True),
+    "couchdbs": Store("couchdb", "CouchDBSessionStore", "couchdbs://user@localhost/sessions", takes_login=True),
 }
 """The stores of this distribution, by the scheme of their URLs."""
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 pytest.register_assert_rewrite("sql_cases")
 
 from conformance import pytest_terminal_summary  # noqa: E402, F401 (a hook)
+from servers_couchdb import pouch, strict  # noqa: E402, F401 (fixtures)
 from servers_durus import CANNOT_WRITE  # noqa: E402
 from servers_memcached import memcached, memcacheds  # noqa: E402, F401 (fixtures)
 from servers_redis import redis_server  # noqa: E402, F401 (a fixture)

@@ -71,7 +71,8 @@ def pages_with(part: str) -> list:
 SERVERS = {"postgres": ("postgres", "postgresql://shop:secret@localhost/shop"),
            "mysql": ("mariadb", "mysql://shop:secret@localhost/shop"),
            "memcached": ("memcached", "localhost:11211"),
-           "redis": ("redis_server", "redis://:secret@localhost/0")}
+            "redis": ("redis_server", "redis://:secret@localhost/0"),
+            "couchdb": ("strict", "couchdb://shop:secret@localhost/shop")}
 
 
 @pytest.mark.parametrize("path", pages_with("program"))

@@ -18,6 +18,7 @@ import cases  # the folder of this script is on the path
 import databases
 import on_cached
 import on_cookies
+import on_couchdb
 import on_memcached
 import on_redis
 from cases import Case, set_size
@@ -25,7 +26,7 @@ from workers import Team
 
 ROUNDS = 15
 
-GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached, on_redis, on_cached)
+GROUPS = {name: make for module in (cases, databases, on_cookies, on_memcached, on_redis, on_couchdb, on_cached)
           for name, make in module.groups().items()}
 
 

@@ -36,6 +36,7 @@ def files(folder: Path) -> Iterator[Subject]:
 @contextlib.contextmanager
 def servers(folder: Path) -> Iterator[list[Subject]]:
     """The stores on servers of their own, which are killed and started again in the middle of the work."""
+    from servers_couchdb import PouchServer
     from servers_durus import DurusServer
     from servers_memcached import MemcachedServer
     from servers_redis import RedisServer
@@ -47,6 +48,9 @@ def servers(folder: Path) -> Iterator[list[Subject]]:
             server: Any = make()
             stack.callback(server.close)
             found.append(Subject(name, server.url, _restarter(server)))
+        pouch = PouchServer(on_disk=True)
+        stack.callback(pouch.close)
+        found.append(Subject("couchdb", pouch.url, _restarter(pouch)))
         durus = stack.enter_context(DurusServer(folder / "durus"))
         found.append(Subject("durus", durus.url, _restarter(durus)))
         memcached = stack.enter_context(MemcachedServer())

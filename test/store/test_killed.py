@@ -38,7 +38,7 @@ STORES = {
     "directory": ("directory:{}?create=true&fsync=true", 4), "sqlite": ("sqlite:{}?synchronous=FULL&create=true", 20),
     "shelve": ("shelve:{}?fsync=true", 4), "durus": ("durus:{}", 4), "durus-server": ("{}", 5),
     "postgres": ("{}?table=killed", 2), "mariadb": ("{}?table=killed", 2),
-    "memcached": ("{}?prefix=killed:", 2), "redis_server": ("{}?prefix=killed:", 2)}
+    "memcached": ("{}?prefix=killed:", 2), "redis_server": ("{}?prefix=killed:", 2), "strict": ("{}-killed", 2)}
 SWAPS = {flavour: (f"shelve:{{}}?flavour={flavour}&journal_size=0&fsync=true", 50) for flavour in dbmfile.FLAVOURS
          if flavour == "sqlite3" or dbmfile._has_module(flavour)}
 
@@ -77,7 +77,7 @@ def place(request: Any, tmp_path: Path, kind: str) -> Iterator[Any]:
         finally:
             with server.connect() as connection, connection.cursor() as cursor:
                 cursor.execute("DROP TABLE IF EXISTS killed")
-    elif kind in ("memcached", "redis_server"):
+    elif kind in ("memcached", "redis_server", "strict"):
         yield request.getfixturevalue(kind).url
     else:
         yield tmp_path / "sessions"
