@@ -44,17 +44,15 @@ DEVELOPMENT = [
     *TESTING,
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
-    "Django>=4.2",  # to compare with
     "Flask-Login>=0.6.3",
     "Flask-Session>=0.8",  # to compare with
     "Flask-WTF>=1.2",
-    "a2wsgi>=1.10",
     "SQLAlchemy",  # Beaker's way to databases
     # Applications that were written for Beaker; on Python 3.12 TurboGears can be imported from 2.5 on.
     "TurboGears2>=2.4.3; python_version < '3.12'",
     "TurboGears2>=2.5.1; python_version >= '3.12'",
+    "a2wsgi>=1.10",
     "bottle>=0.13",
-    "Flask-Session",  # to compare with
     "build",
     "furo",
     "gevent",
@@ -77,9 +75,9 @@ DEVELOPMENT = [
     "twill>=3.3",
     "types-PyMySQL",
     "uWSGI",
-    "webtest",
-    "waitress>=2",
     "uvicorn>=0.30",
+    "waitress>=2",
+    "webtest",
     "wheel",
 ]
 
