@@ -24,11 +24,10 @@ _PREFIXES: Final = ("beaker.session.", "session.", "session_")
 _HONOURED: Final = frozenset((
     "auto", "cookie_domain", "cookie_expires", "cookie_path", "data_dir", "data_serializer", "enabled", "encrypt_key",
     "httponly", "invalidate_corrupt", "key", "samesite", "save_accessed_time", "secure", "tg_avoid_touch", "timeout",
-    "type", "url", "use_cookies", "webtest_varname"))
+    "type", "url", "use_cookies", "validate_key", "webtest_varname"))
 
 _NO_EFFECT: Final = {
     "secret": "an id that was not issued is never taken on, so it needs no signature",
-    "validate_key": "only Beaker's sessions in cookies need it",
     "encrypt_nonce_bits": "the nonce has 96 random bits",
     "crypto_type": "AES-256-GCM of the package cryptography is used",
     "log_file": "what there is to tell goes to the logger session2",
@@ -97,6 +96,8 @@ def _warnings(found: Options, store: object) -> Iterator[str]:
         yield "session.enabled must be false for TurboGears itself, or it puts Beaker's sessions in the place of these"
     if found.get("timeout") is None and truth(found, "save_accessed_time", True):
         yield "session.timeout is not set: a session ends after 14 days without use, not never"
+    if found.get("validate_key") and kind_of(found) != "cookie":
+        yield "session.validate_key has no effect: only sessions in cookies need it"
     if store is None and kind_of(found) == "memory":
         yield "sessions are kept in the memory of this process alone, as Beaker does if nothing is said"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from session2 import ConfigurationError, Encrypted, JSONSerializer, PickleSerializer, from_url
+from session2 import ConfigurationError, Encrypted, JSONSerializer, PickleSerializer, Signed, from_url
 from session2.store.base import SessionStore
 
 Options = dict[str, Any]
@@ -16,9 +16,10 @@ _URLS: Final[dict[str, Callable[[Options], str]]] = {
     "memory": lambda options: "volatile:",
     "file": lambda options: f"directory:{_folder(options)}/session2?create=true",
     "dbm": lambda options: f"shelve:{_folder(options)}/session2?create=true",
+    "cookie": lambda options: "cookie:",
     "ext:database": lambda options: _sql(options["url"]),
     "ext:sqla": lambda options: _sql(options["url"]),
-    "ext:memcached": lambda options: "memcached://" + options["url"],
+    "ext:memcached": lambda options: "memcached://" + str(options["url"]).replace(";", ","),
     "ext:redis": lambda options: str(options["url"]),
 }
 
@@ -30,24 +31,26 @@ def store_of(found: Options, store: SessionStore | str | None) -> SessionStore:
             raise ConfigurationError("session.encrypt_key and session.data_serializer come too late for a store that "
                                      "is made already: give its URL, or make it with serializer= and leave them out")
         return store
-    made = from_url(store or _url(found), **_serializer(found))
+    in_cookies = store is None and kind_of(found) == "cookie"
+    made = from_url(store or _url(found), **_serializer(found, in_cookies))
     made.setup()
     return made
 
 
-def _serializer(found: Options) -> Options:
+def _serializer(found: Options, in_cookies: bool) -> Options:
     kinds = {"pickle": PickleSerializer, "json": JSONSerializer}
-    kind, key = found.get("data_serializer"), found.get("encrypt_key")
-    if kind is None and not key:
+    kind, key = found.get("data_serializer") or ("json" if in_cookies else None), found.get("encrypt_key")
+    secret = key or (found.get("validate_key") if in_cookies else None)
+    if kind is None and not secret:
         return {}
     if kind not in (None, *kinds):
         raise ConfigurationError(f"session.data_serializer must be pickle or json, not {kind!r}; for another one give "
                                  "store=, made with serializer=")
     inner = kinds[kind or "pickle"]()
     try:
-        return {"serializer": Encrypted(inner, key) if key else inner}
+        return {"serializer": (Encrypted if key else Signed)(inner, secret) if secret else inner}
     except ConfigurationError as error:
-        raise ConfigurationError(f"session.encrypt_key: {error}") from error
+        raise ConfigurationError(f"session.{'encrypt' if key else 'validate'}_key: {error}") from error
 
 
 def kind_of(found: Options) -> str:

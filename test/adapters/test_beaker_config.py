@@ -13,7 +13,7 @@ import beaker.session
 import beaker.util
 import pytest
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, Encrypted, JSONSerializer, from_url
+from session2 import ConfigurationError, CookiePolicy, DictSession, Encrypted, JSONSerializer, Signed, from_url
 from session2.store.directory import DirectorySessionStore
 from session2.store.shelve import ShelveSessionStore
 from session2.store.sqlite import SQLiteSessionStore
@@ -82,9 +82,30 @@ def test_another_store_can_be_given(store):
     assert isinstance(from_beaker_config(given, store=store()).manager.store, VolatileSessionStore)
 
 
-@pytest.mark.parametrize("kind", ["ext:mongodb", "ext:google", "cookie", "files"])
+@pytest.mark.parametrize("kind", ["ext:mongodb", "ext:google", "files"])
 def test_a_store_without_counterpart_is_refused(kind):
     assert f"session.type = {kind}" in refused(type=kind)
+
+
+def test_sessions_in_cookies_are_sealed_as_configured(monkeypatch):
+    seals = []
+    with monkeypatch.context() as patch:
+        patch.setattr("session2_wsgi.storage.from_url",
+                      lambda url, serializer: seals.append((url, serializer)) or from_url(url, serializer=serializer))
+        from_beaker_config({"session.type": "cookie", "session.encrypt_key": "x" * 32, "session.validate_key": "y"})
+        from_beaker_config({"session.type": "cookie", "session.validate_key": "y" * 32})
+    assert [(url, type(seal), type(seal.inner)) for url, seal in seals] == [
+        ("cookie:", Encrypted, JSONSerializer), ("cookie:", Signed, JSONSerializer)]
+    assert refused(type="cookie", validate_key="short").startswith("session.validate_key: a secret has at least 32")
+    assert "does not seal" in refused(type="cookie")
+    assert "no pickle in cookies" in refused(type="cookie", encrypt_key="x" * 32, data_serializer="pickle")
+
+
+def test_several_servers_of_memcached_are_several_places(monkeypatch):
+    asked = []
+    monkeypatch.setattr("session2_wsgi.storage.from_url", lambda url, **_: asked.append(url) or VolatileSessionStore())
+    from_beaker_config({"session.type": "ext:memcached", "session.url": "10.0.0.1:11211;10.0.0.2:11211"})
+    assert asked == ["memcached://10.0.0.1:11211,10.0.0.2:11211"]
 
 
 def test_a_store_that_lacks_its_place_is_refused():

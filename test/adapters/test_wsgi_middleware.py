@@ -621,3 +621,17 @@ def test_sessions_of_two_hosts_share_a_folder(tmp_path: Path):
     one.get()
     two.cookie = one.cookie
     assert two.get().text == "2"
+
+
+def test_sessions_may_be_in_the_cookies_themselves():
+    """Beside the cookie of the id there is another one then."""
+    from session2 import get_secret
+    from session2.store.cookie import CookieSessionStore
+
+    client, jar = Client(SessionMiddleware(simple(count), SessionManager(CookieSessionStore(get_secret())))), {}
+    for expected in ("1", "2", "3"):
+        client.cookie = "; ".join(jar.values()) or None
+        answer = client.get()
+        jar.update({header.partition("=")[0]: header.partition(";")[0] for header in answer.all("Set-Cookie")})
+        assert answer.text == expected
+    assert sorted(jar) == ["session2", "session2-data"]
