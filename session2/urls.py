@@ -51,7 +51,6 @@ STORES: Final = {
     "mariadb": Store("mysql", "MySQLSessionStore", "mariadb://user@localhost/sessions", "mysql", True),
     "memcached": Store("memcached", "MemcachedSessionStore", "memcached://localhost:11211", takes_several=True),
     "cookie": Store("cookie", "CookieSessionStore", "cookie:?serializer=encrypted-json", "encrypted"),
-    "cached": Store("cached", "CachedSessionStore", "cached:?cache=volatile:&store=sqlite:{}/sessions.sqlite"),
     "redis": Store("redis", "RedisSessionStore", "redis://localhost/0", "redis", True),
     "rediss": Store("redis", "RedisSessionStore", "rediss://user@localhost/0", "redis", True),
     "redis+unix": Store("redis", "RedisSessionStore", "redis+unix:/run/redis/redis.sock", "redis", True),
