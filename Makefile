@@ -7,6 +7,7 @@
 # make bench-http   how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
 # make docs         the documentation as HTML, in build/docs
 # make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
+# make test-clusters  the stores on engines of several hosts, while a part of them is killed or cut off
 # make explore      every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
 # make help         this
 #
@@ -37,7 +38,7 @@ OLD_CHERRYPY := -W "ignore:'cgi' is deprecated:DeprecationWarning"
 
 ARGS ?=
 
-.PHONY: demo known python help test test-lowest bench bench-growth bench-http soak docs
+.PHONY: demo known python help test test-lowest test-clusters bench bench-growth bench-http soak docs
 .DEFAULT_GOAL := demo
 
 demo: known
@@ -83,6 +84,11 @@ explore: .venv/with-all,dev
 soak: .venv/with-all,dev
 	@sh test/pouchdb/install.sh .venv
 	.venv/bin/python -W error test/soak $(ARGS)
+
+test-clusters: .venv/with-all,dev
+	@sh test/system-packages.sh clusters $(PYTHON)
+	@sh test/pouchdb/install.sh .venv
+	.venv/bin/python test/clusters $(ARGS)
 
 # -- how the environment is made; what is up to date is not made again ------------------------------------------------
 

@@ -1,6 +1,7 @@
 # Install what system-packages.txt lists, where this is Debian and we are root; elsewhere name what is missing.
 #
 #     system-packages.sh tests PYTHON     all of the list
+#     system-packages.sh clusters PYTHON  all of clusters/system-packages.txt
 #     system-packages.sh venv PYTHON      only what PYTHON needs to make a virtual environment
 #
 # Sourced without arguments it only defines can_compile.
@@ -25,7 +26,7 @@ is_there() {
 }
 
 missing_packages() {
-    sed 's/#.*//' "$(dirname "$0")/system-packages.txt" | while read -r package command service; do
+    sed 's/#.*//' "$list" | while read -r package command service; do
         test -z "$package" || is_there "$command" "$1" || echo "$package"
     done
 }
@@ -43,7 +44,7 @@ install_quietly() {
 
 disable_services() {
     command -v systemctl >/dev/null || return 0
-    sed 's/#.*//' "$(dirname "$0")/system-packages.txt" | while read -r package command service; do
+    sed 's/#.*//' "$list" | while read -r package command service; do
         case " $* " in *" $package "*) test -z "$service" || systemctl --quiet disable "$service" || true ;; esac
     done
 }
@@ -65,7 +66,9 @@ require() {
     disable_services "$@"
 }
 
+list=$(dirname "$0")/system-packages.txt
 case ${1-} in
+clusters) list=$(dirname "$0")/clusters/system-packages.txt; require $(missing_packages "$2") ;;
 tests) require $(missing_packages "$2") ;;
 venv) "$2" -c 'import ensurepip, venv' 2>/dev/null || require python3-venv ;;
 esac

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "soak"), str(HERE.parent), str(HERE.parents[1])]
 
-import on_mariadb  # noqa: E402 (the folders of the scripts are put on the path first)
+import on_mariadb  # noqa: E402
 import on_postgres  # noqa: E402
 import on_redis  # noqa: E402
 from scenario import Outcome, run  # noqa: E402

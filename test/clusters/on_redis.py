@@ -1,61 +1,86 @@
-"""Redis with a replica that sentinels put in its place, and as a cluster of three."""
+"""Redis behind sentinels, and Redis Cluster of three and three: masters are killed, slots move."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from scenario import Cluster, Scenario
-from servers_redis import RedisCluster, RedisServer, SentinelServer
+from servers_redis import RedisCluster, RedisServer, SentinelServer, wait_until
+from servers_sql import free_port
+
+_LAGS = "what no replica had yet"
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[tuple[RedisServer, RedisServer, SentinelServer]]:
-    """Start a primary, its replica, and a sentinel that knows of both."""
+def _watched(folder: Path, query: str = "") -> Iterator[Cluster]:
     with contextlib.ExitStack() as stack:
-        primary, replica = RedisServer(), RedisServer()
-        stack.callback(primary.close)
-        stack.callback(replica.close)
-        replica.follow(primary)
+        primary, *replicas = servers = [RedisServer() for _ in range(3)]
+        for server in servers:
+            stack.callback(server.close)
+        for replica in replicas:
+            replica.follow(primary)
         sentinel = SentinelServer(primary)
         stack.callback(sentinel.close)
         sentinel.wait_for_replica()
-        yield primary, replica, sentinel
+        yield Cluster(sentinel.url + query, [partial(_kill, primary)])
+
+
+def _kill(server: RedisServer) -> None:
+    server.send(signal.SIGKILL)
+    server.stop()
+
+
+class Doubled(RedisCluster):
+    """Three masters, each with a replica that takes its place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replicas: list[RedisServer] = []
+        for master in self.servers:
+            self._add_replica(master)
+
+    def _add_replica(self, master: RedisServer) -> None:
+        bus = free_port()
+        replica = RedisServer(cluster_enabled="yes", cluster_port=bus, cluster_node_timeout=2000)
+        self.replicas.append(replica)
+        with master.open() as at_master, replica.open() as client:
+            id = at_master.execute_command("CLUSTER", "MYID")
+            at_master.execute_command("CLUSTER", "MEET", "127.0.0.1", replica.port, bus)
+            wait_until(lambda: id in client.execute_command("CLUSTER", "NODES"))
+            client.execute_command("CLUSTER", "REPLICATE", id)
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+
+    def shut(self) -> None:
+        """End all servers."""
+        for replica in self.replicas:
+            replica.close()
+        self.close()
+
+    def move_slots(self) -> None:
+        """Move a tenth of the slots of the first master to the second."""
+        source, target = self.servers[:2]
+        for slot in range(500):
+            self.begin_to_move(slot, target)
+            self.move(slot, source, target)
 
 
 @contextlib.contextmanager
-def _killed(folder: Path) -> Iterator[Cluster]:
-    with _watched() as (primary, _, sentinel):
-        yield Cluster(sentinel.url, [primary.crash])
+def _cluster(folder: Path) -> Iterator[Cluster]:
+    cluster = Doubled()
+    with contextlib.ExitStack() as stack:
+        stack.callback(cluster.shut)
+        for server in cluster.servers:
+            with server.open() as client:
+                client.config_set("cluster-node-timeout", 2000)
+        yield Cluster(cluster.url, [cluster.move_slots, partial(_kill, cluster.servers[2])])
 
-
-@contextlib.contextmanager
-def _asked(query: str) -> Iterator[Cluster]:
-    with _watched() as (primary, replica, sentinel):
-        yield Cluster(sentinel.url + query, [lambda: sentinel.fail_over(replica), lambda: sentinel.fail_over(primary)])
-
-
-@contextlib.contextmanager
-def _sharded(folder: Path) -> Iterator[Cluster]:
-    cluster = RedisCluster()
-    try:
-        yield Cluster(cluster.url, [lambda server=server: _restart(server) for server in cluster.servers])
-    finally:
-        cluster.close()
-
-
-def _restart(server: RedisServer) -> None:
-    server.crash()
-    server.start()
-
-
-_ASYNCHRONOUS = "what had not reached the replica"
 
 SCENARIOS = [
-    Scenario("redis, sentinel: primary killed, replica promoted", _killed, _ASYNCHRONOUS),
-    Scenario("redis, sentinel: asked to let the replica take over, and back", lambda folder: _asked(""), _ASYNCHRONOUS),
-    Scenario("redis, sentinel, wait_replicas=1: the same", lambda folder: _asked("?wait_replicas=1&timeout=1"),
-             "for a second the old primary is asked, which knows of no end"),
-    Scenario("redis cluster of three: each killed and started again", _sharded),
+    Scenario("Redis, one of three replicas' primaries killed, sentinel promotes", _watched, _LAGS),
+    Scenario("the same with wait_replicas=1", partial(_watched, query="?wait_replicas=1"), f"{_LAGS}, seldom"),
+    Scenario("Redis Cluster of 3 + 3: 500 slots moved, then a master killed", _cluster, _LAGS),
 ]
