@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable
 
-from ...errors import Conflict
+from ...errors import ConfigurationError, Conflict
 from ...record import Record, Version
 from ..base import SessionStore
 from .front import standing_in, with_clock
@@ -47,27 +47,25 @@ class Back:
     def version(self, key: str) -> Version:
         """Return the version that the store has, None if there is none."""
         found = self.store.read(key)
-        return None if found is None else found.version
+        return None if found is None else number_of(found.version)
 
     def taken(self, found: Record, since: float) -> Record:
         """Return a record of the store as it is for the tier; `since` is when the store was asked."""
         expires = _later(found.expires, -self.margin)
-        standing = Standing(found.version, found.version, 0, since, 0.0, expires, user=found.user)
+        version = number_of(found.version)
+        standing = Standing(version, version, 0, since, 0.0, expires, user=found.user)
         return found._replace(expires=expires, version=standing)
 
     def write(self, key: str, record: Record, claim: Standing, base: Version | None) -> Version:
         """Write what takes the place of a claim, if the store has `base`, or what was sent there without an answer."""
         kept = record._replace(expires=_later(record.expires, self.margin))
         self.reached["write"] += 1
+        store = self._for(claim)
         try:
-            return self._for(claim).write(key, kept, base)
+            return number_of(store.write(key, kept, base))
         except Conflict:
-            if not claim.sent:
-                raise
-        stored = self._for(claim).read(key)
-        if stored is None or not claim.has_sent(stored):
-            raise Conflict(f"the record {key:.8} changed")
-        return self._for(claim).write(key, kept, stored.version)
+            version = self._own_version(store, key, base, claim)
+        return number_of(store.write(key, kept, version))
 
     def touch(self, key: str, accessed: float, expires: float | None, copied: Record | None) -> bool:
         """Move the idle clock of a record of which the cache has this copy, or none."""
@@ -77,7 +75,20 @@ class Back:
     def remove(self, key: str, expected: Version | None = None) -> None:
         """Remove a record."""
         self.reached["remove"] += 1
-        self.store.remove(key, expected)
+        try:
+            self.store.remove(key, expected)
+        except Conflict:
+            self.store.remove(key, self._own_version(self.store, key, expected))
+
+    def _own_version(self, store: SessionStore, key: str, number: Version,
+                     claim: Standing | None = None) -> Version:
+        """Return the version that the store itself has of this number, or of what was sent; else raise `Conflict`."""
+        stored = store.read(key)
+        if stored is not None and stored.version != number and number_of(stored.version) == number:
+            return stored.version
+        if stored is not None and claim is not None and claim.has_sent(stored):
+            return stored.version
+        raise Conflict(f"the record {key:.8} changed")
 
     def purge(self, until: float, batch: int, unused_since: float | None, is_told: bool) -> int:
         """Delete what is over; what was used in the last seconds only if the store was told of all that was used."""
@@ -87,6 +98,15 @@ class Back:
 
     def _for(self, standing: Standing | None) -> SessionStore:
         return self._exact if standing is None or standing.mark is None else self.store
+
+
+def number_of(version: Version) -> Version:
+    """Return what the cache can keep of a version of the store: itself, or the number by which it is compared."""
+    found = version if isinstance(version, int | str) else getattr(version, "number", None)
+    if found is None:
+        raise ConfigurationError("the versions of this store are neither numbers nor text, and have no number: it "
+                                 "cannot have a cache in front")
+    return found
 
 
 def _later(expires: float | None, seconds: float) -> float | None:

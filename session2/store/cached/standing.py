@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import Final, NamedTuple
 
-from ...errors import ConfigurationError
 from ...record import Record, Version
 
 _MARK: Final = b"s2 copy "
@@ -57,12 +56,7 @@ class Standing(NamedTuple):
 
     def on(self, record: Record) -> Record:
         """Return the record with this standing, for the cache."""
-        try:
-            head = json.dumps(self[:8]).encode()
-        except TypeError:
-            raise ConfigurationError("the versions of this store are neither numbers nor text: it cannot have a "
-                                     "cache in front") from None
-        return record._replace(data=_MARK + head + b"\n" + record.data)
+        return record._replace(data=_MARK + json.dumps(self[:8]).encode() + b"\n" + record.data)
 
     def has_sent(self, record: Record) -> bool:
         """Tell whether a record is one that was sent to the store without an answer."""

@@ -252,7 +252,7 @@ class CachedSessionStore(SessionStore):
                 yield key, record
                 continue
             taken, copied = self._back.taken(record, 0.0), self._front.answer(partial(self._front.copy, key))
-            if copied is not None and standing_in(copied).base == record.version:
+            if copied is not None and standing_in(copied).base == standing_in(taken).base:
                 yield key, copied
             elif taken.is_live(self.clock()):
                 yield key, taken

@@ -1,4 +1,4 @@
-"""A memcached in front of a store: killed with -9, flushed and started empty, while processes and threads use it."""
+"""Cache servers in front of a store; memcached is killed with -9, and begins empty, while threads use it."""
 
 import random
 import threading
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from servers_memcached import MemcachedServer
+from servers_redis import RedisServer
 
 from session2.errors import SessionError
 from session2.store.base import SessionStore
@@ -21,7 +22,7 @@ class TestMemcachedOverSQLite(StoreSuite):
     """What memcached alone cannot do: the tier lists."""
 
     store_class = CachedSessionStore
-    scale = 0.2
+    scale = 0.1
     largest = 500_000
 
     @pytest.fixture(autouse=True)
@@ -35,6 +36,19 @@ class TestMemcachedOverSQLite(StoreSuite):
     # By a clock that is ahead, or is set back: what memcached cannot purge is believed for `max_stale_seconds`.
     test_purge_at_a_given_time = None
     test_purged_is_gone_for_good = None
+
+
+class TestRedisOverSQLite(StoreSuite):
+    store_class = CachedSessionStore
+    scale = 0.1
+
+    @pytest.fixture(autouse=True)
+    def _server(self, redis_server: RedisServer) -> None:
+        self.url = redis_server.url
+
+    def arguments(self, tmp_path: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        cache = f"{self.url}?prefix={new_id()}:"
+        return (cache, f"sqlite:{tmp_path}/sessions.sqlite?create=true"), {"max_stale_seconds": 1e-6}
 
 
 class Visitors:
