@@ -319,6 +319,23 @@ def test_the_lock_of_a_session_outlasts_the_cache(tier: Tier) -> None:
             tier.lock(KEY, timeout=0)
 
 
+def test_who_is_killed_while_removing_leaves_nothing_or_all_of_it(tier: Tier, clock: Clock,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def remove(*_: Any) -> None:
+        raise Killed
+
+    tier.write(KEY, record_at(clock.now), None)
+    monkeypatch.setattr(tier.cache, "remove", remove)
+    with pytest.raises(Killed):
+        tier.remove(KEY)
+    monkeypatch.undo()
+    assert tier.read(KEY) is None
+    tier.write(KEY, record_at(clock.now, b"new"), None)
+
+
 # -- clocks ------------------------------------------------------------------------------------------------------------
 
 

@@ -149,16 +149,28 @@ class Front:
         standing = standing_in(found)
         is_known = expected is not None and standing.is_same(expected)
         if not is_known:
-            if standing.mark is not None and not standing.claimed:
+            is_there = expected is not None or self.believes(standing)
+            if standing.mark is not None and not standing.claimed and is_there:
                 raise changed
             if expected is not None and (expected.saves or expected.base == standing.base):
                 raise changed
-        claim = standing._replace(claimed=True)
+        claim = self._claimed(key, found)
+        return claim if claim is None or is_known or expected is None else claim._replace(base=expected.base)
+
+    def claim_any(self, key: str) -> None:
+        """Have everybody ask the store for what is under a key, whatever that is."""
+        for _ in range(_TRIES):
+            found = self.copy(key)
+            if found is None or self._claimed(key, found) is not None:
+                return
+
+    def _claimed(self, key: str, found: Record) -> Standing | None:
+        """Claim what was found, and return how it stands; None if it is there no more."""
+        claim = standing_in(found)._replace(claimed=True)
         try:
-            claim = claim._replace(cached=self.cache.write(key, claim.on(found), standing.cached))
+            return claim._replace(cached=self.cache.write(key, claim.on(found), claim.cached))
         except Conflict:
             return None
-        return claim if is_known or expected is None else claim._replace(base=expected.base)
 
     # -- when it does not answer -----------------------------------------------------------------------------------
 

@@ -159,6 +159,7 @@ class CachedSessionStore(SessionStore):
         if is_lock(checked_key(key)):
             self.store.remove(key, expected)
         elif expected is None:
+            self._front.answer(lambda: self._front.claim_any(key))
             self._back.remove(key)
             self._front.answer(lambda: self.cache.remove(key))
         else:
