@@ -22,6 +22,7 @@ class TestMemcachedOverSQLite(StoreSuite):
     """What memcached alone cannot do: the tier lists."""
 
     store_class = CachedSessionStore
+    processes = False  # those race in another suite, over a cache in a file
     scale = 0.1
     largest = 500_000
 
@@ -40,6 +41,7 @@ class TestMemcachedOverSQLite(StoreSuite):
 
 class TestRedisOverSQLite(StoreSuite):
     store_class = CachedSessionStore
+    processes = False  # those race in another suite, over a cache in a file
     scale = 0.1
 
     @pytest.fixture(autouse=True)
