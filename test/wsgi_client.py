@@ -40,12 +40,14 @@ class Client:
         self.sent: list[str] = []
         """What reached the server: the status, then each part of the body."""
         self.headers: list[tuple[str, str]] = []
+        self.error: Any = None
+        """What came with the headers as ``exc_info``."""
 
     def start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         if exc_info is not None and self.sent:
             raise exc_info[1]
         assert not self.sent, "the headers are out"
-        self.sent, self.headers = [status], headers
+        self.sent, self.headers, self.error = [status], headers, exc_info
         return lambda chunk: self.sent.append(chunk.decode())
 
     def steps(self, path: str = "/", **more: Any) -> Iterator[str]:

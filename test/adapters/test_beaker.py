@@ -207,6 +207,24 @@ def test_a_session_can_be_deleted_by_its_id(client):
     assert visit(client, items) == "{}"
 
 
+def test_a_session_that_is_emptied_by_its_id_is_empty(client):
+    number = visit(client, put)
+
+    def page(session, environ):
+        other = session.get_by_id(number)
+        other.clear()
+        other.save()
+
+    visit(Client(client.app), page)
+    assert visit(client, items) == "{}"
+
+
+def test_a_session_that_is_deleted_is_dirty(client):
+    visit(client, put)
+    assert visit(client, lambda session, environ: (session.dirty(), session.delete(), session.dirty())) == (
+        "(False, None, True)")
+
+
 def test_a_session_can_be_made_without_a_request(client):
     def page(session, environ):
         made = environ["beaker.get_session"]()
@@ -325,6 +343,24 @@ def test_a_session_ends_when_it_is_unused():
         assert visit(client, items) == ALL
     clock.advance(601)
     assert visit(client, items) == "{}"
+
+
+def test_what_a_stream_changes_is_not_stored_without_save_either(ours, manager):
+    def stream(environ, start):
+        session = environ["beaker.session"]
+        start("200 OK", [*PLAIN])
+        yield session.id.encode()
+        session["a"] = "late"
+        if environ["PATH_INFO"] == "/save":
+            session.save()
+
+    visit(ours, put)
+    client = Client(SessionMiddleware(stream, manager, beaker=True))
+    client.cookie = ours.cookie
+    client.get("/")
+    assert visit(ours, items) == ALL
+    client.get("/save")
+    assert visit(ours, items) == ALL.replace("1", "'late'")
 
 
 def test_a_login_is_stored_without_save(ours):

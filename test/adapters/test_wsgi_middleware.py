@@ -239,8 +239,10 @@ def test_an_error_replaces_the_headers_while_they_are_held_back(serve, manager):
             start("404 Not Found", PLAIN, sys.exc_info())
         return [b"sorry"]
 
-    answer = serve(app).get()
+    client = serve(app)
+    answer = client.get()
     assert (answer.status, answer.all("X-First"), stored(manager)) == (404, [], [{"n": 1}])
+    assert client.error[0] is LookupError, "whoever is outside may want to see it"
 
 
 def test_an_error_behind_the_headers_is_the_servers(serve, manager):
@@ -379,6 +381,20 @@ def test_what_a_stream_changes_is_stored_at_its_end(serve, manager):
 
     serve(app).get()
     assert stored(manager) == [{"n": 1, "late": 1}]
+
+
+def test_a_stream_is_settled_when_it_is_out_whenever_it_is_closed(serve, manager):
+    def app(environ, start):
+        count(environ["session2.session"])
+        start("200 OK", PLAIN)
+        yield b"one"
+        environ["session2.session"]["late"] = 1
+
+    client = serve(app)
+    body = client.app({}, client.start)
+    assert list(body) == [b"one"]
+    assert stored(manager) == [{"n": 1, "late": 1}]
+    body.close()
 
 
 def test_a_login_in_a_stream_comes_too_late_and_is_told(serve, manager, caplog):
