@@ -59,7 +59,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def exists(self, session_key: str | None) -> bool:
         """Tell whether there is a session with this id."""
-        return lenient(current_manager()).has_session(session_key)
+        return lenient(self._keeper.manager).has_session(session_key)
 
     # -- its items -----------------------------------------------------------------------------------------------------
 
@@ -176,11 +176,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def get_session_cookie_age(self) -> float:
         """Return after how many seconds without use a session ends that was told nothing else."""
-        return default_age(current_manager().clocks)
+        return default_age(self._keeper.manager.clocks)
 
     def clocks_of(self, session: DictSession) -> Clocks:
         """Return the clocks that are to hold for a session."""
-        return own_clocks(current_manager().clocks, self.get_session_cookie_age(), session.data.get("_session_expiry"),
+        return own_clocks(self._keeper.manager.clocks, self.get_session_cookie_age(), session.data.get("_session_expiry"),
                           session.creation_time)
 
 
