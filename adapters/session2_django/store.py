@@ -180,8 +180,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def clocks_of(self, session: DictSession) -> Clocks:
         """Return the clocks that are to hold for a session."""
-        return own_clocks(self._keeper.manager.clocks, self.get_session_cookie_age(), session.data.get("_session_expiry"),
-                          session.creation_time)
+        return own_clocks(self._keeper.manager.clocks, self.get_session_cookie_age(),
+                          session.data.get("_session_expiry"), session.creation_time)
 
 
 def _visible(session: DictSession) -> dict[str, Any]:
