@@ -16,7 +16,8 @@ from session2.testing.adapter.website import Site
 HERE = Path(__file__).parent
 
 SERVERS = {"Quixote": f"{HERE}/test_quixote.py:serve", "CherryPy": f"{HERE}/test_cherrypy.py:serve",
-           "WSGI": f"{HERE}/test_wsgi.py:serve_on_waitress", "TurboGears": f"{HERE}/test_turbogears_suite.py:serve"}
+           "WSGI": f"{HERE}/test_wsgi.py:serve_on_waitress", "TurboGears": f"{HERE}/test_turbogears_suite.py:serve",
+           "Django": f"{HERE}/test_django.py:serve_believing"}
 
 STORE = "directory:{}/store?create=true&serializer=encrypted-json"
 
@@ -70,4 +71,4 @@ def test_a_login_through_one_is_a_login_through_all(sites: dict[str, Site], begi
     assert visitor.users() == {NOTHING}
     for late in (planted, stolen):
         for site in sites.values():
-            assert site.request("/user", cookie=late._header()).text == NOTHING
+            assert site.request("/user", cookie=late.header().encode()).text == NOTHING
