@@ -22,21 +22,26 @@ class Outside:
 
     opens_at_once: Final = False
 
+    @property
+    def manager(self) -> Manager:
+        """The manager that the settings ask for by now."""
+        return current_manager()
+
     def find(self, key: str | None, store: Any) -> DictSession:
         """Return the session with this id, or a new one."""
-        manager = current_manager()
+        manager = self.manager
         session = lenient(manager).load(key)
         return manager.new_session() if session is None or _is_over(session, manager, store) else session
 
     def begin(self, key: str | None, store: Any) -> DictSession:
         """Return a new session."""
-        return current_manager().new_session(key)
+        return self.manager.new_session(key)
 
     def save(self, session: DictSession, store: Any) -> bool:
         """Store a session; tell whether it is still there.  `CreateError` if it is new and there is one with its id."""
         is_new = session.origin is None
         try:
-            outcome = with_clocks(current_manager(), store.clocks_of(session)).save(session)
+            outcome = with_clocks(self.manager, store.clocks_of(session)).save(session)
         except SessionConflict:
             if is_new:
                 raise CreateError from None
@@ -45,17 +50,17 @@ class Outside:
 
     def rotate(self, session: DictSession, store: Any) -> None:
         """Give a session a new id."""
-        with_clocks(current_manager(), store.clocks_of(session)).rotate(session)
+        with_clocks(self.manager, store.clocks_of(session)).rotate(session)
 
     def flush(self, key: str | None, clear_site_data: bool, store: Any) -> DictSession:
         """End the session and return a new one."""
         self.delete(None, key, store)
-        return current_manager().new_session()
+        return self.manager.new_session()
 
     def delete(self, key: str | None, own: str | None, store: Any) -> None:
         """End the session with this id, or with its own."""
         if tokens.is_id(key or own):
-            current_manager().delete(str(key or own))
+            self.manager.delete(str(key or own))
 
 
 class InRequest:
@@ -94,7 +99,7 @@ class InRequest:
     def _open(self, store: Any) -> None:
         exchange = self.exchange
         if self.manager.cookie is None:
-            exchange.cookie_policy = cookie_policy(None)
+            exchange.cookie_policy = self._policy(None, store)
         lenient(self.manager).start_request(exchange)
         if self._session.origin is not None and _is_over(self._session, self.manager, store):
             self.manager.start_request(exchange)
@@ -107,7 +112,8 @@ class InRequest:
         visit.manager = with_clocks(self.manager, clocks)
         end = clocks.end_of(session.creation_time, session.access_time)
         ties(session).ends_early = session.expires is not None and session.expires != end
-        visit.policy = self._policy(expiry, store)
+        if expiry is not None or self._suited is not None:
+            visit.policy = self._policy(expiry, store)
         self._suited = session, expiry
 
     def _policy(self, expiry: object, store: Any) -> CookiePolicy:

@@ -19,6 +19,9 @@ from .managers import current_manager, default_age, lenient, own_clocks
 
 _LOGIN = (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY)
 
+_NOTES = "_django_login"
+"""The attribute of a session with what Django notes of a login: an item for Django alone."""
+
 
 class SessionStore(SessionBase):  # type: ignore[misc]
     """A session of Django's, kept by session2.
@@ -59,7 +62,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def exists(self, session_key: str | None) -> bool:
         """Tell whether there is a session with this id."""
-        return lenient(current_manager()).has_session(session_key)
+        return lenient(self._keeper.manager).has_session(session_key)
 
     # -- its items -----------------------------------------------------------------------------------------------------
 
@@ -103,8 +106,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if self._kept is None:
             self._take(self._find())
         session: Any = self._kept
-        if self.modified and data is not session.data:
-            session.data = data
+        if self.modified:
+            _hand_over(session, data)
         if data.get(SESSION_KEY) != self._user:
             session.user = self._user = data.get(SESSION_KEY)
         return session  # type: ignore[no-any-return]
@@ -176,17 +179,26 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def get_session_cookie_age(self) -> float:
         """Return after how many seconds without use a session ends that was told nothing else."""
-        return default_age(current_manager().clocks)
+        return default_age(self._keeper.manager.clocks)
 
     def clocks_of(self, session: DictSession) -> Clocks:
         """Return the clocks that are to hold for a session."""
-        return own_clocks(current_manager().clocks, self.get_session_cookie_age(), session.data.get("_session_expiry"),
-                          session.creation_time)
+        return own_clocks(self._keeper.manager.clocks, self.get_session_cookie_age(),
+                          session.data.get("_session_expiry"), session.creation_time)
 
 
 def _visible(session: DictSession) -> dict[str, Any]:
-    """Return the items without what Django noted of a login that is over, or of another one by now, elsewhere."""
-    data = session.data
-    if SESSION_KEY not in data or data[SESSION_KEY] == user_key(session.user):
-        return data
-    return {key: value for key, value in data.items() if key not in _LOGIN}
+    """Return the items, with what Django noted of a login unless that is over, or of another one by now, elsewhere."""
+    notes = vars(session).get(_NOTES)
+    if not notes or notes.get(SESSION_KEY) != user_key(session.user):
+        return session.data
+    return {**session.data, **notes}
+
+
+def _hand_over(session: DictSession, items: dict[str, Any]) -> None:
+    """Let the session have these items, and what Django noted of a login beside them."""
+    notes = {key: items[key] for key in _LOGIN if key in items}
+    session.data = {key: value for key, value in items.items() if key not in notes} if notes else items
+    vars(session).pop(_NOTES, None)
+    if notes:
+        vars(session)[_NOTES] = notes

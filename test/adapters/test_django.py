@@ -14,6 +14,15 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+    _serve(manager, ready, https)
+
+
+def serve_believing(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+    """Serve, and take the word of the session for who is logged in."""
+    _serve(manager, ready, https, "django_shop.views.BelievesTheSession")
+
+
+def _serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool, *middleware: str) -> None:
     import django_shop
     from cheroot import wsgi
     from django.core.wsgi import get_wsgi_application
@@ -21,7 +30,7 @@ def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: boo
     assert manager.cookie is not None
     django_shop.manager = manager
     django_shop.configure(SESSION2_MANAGER="django_shop.manager", SESSION_COOKIE_NAME=manager.cookie.name,
-                          LOGGING_CONFIG=None)
+                          LOGGING_CONFIG=None, MIDDLEWARE=[*django_shop.MIDDLEWARE, *middleware])
     application = get_wsgi_application()
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:

@@ -206,6 +206,25 @@ def test_a_login_elsewhere_is_kept_and_nobodys_here_until_django_knows_it(site: 
 
 
 @pytest.mark.usefixtures("either")
+def test_what_django_notes_of_a_login_is_no_item_elsewhere(site: Site, browser: Browser) -> None:
+    browser.get(logs_in("ada"))
+    browser.get(sets(a=1))
+    assert [dict(session) for session in site.sessions] == [{"a": 1}]
+
+
+def test_a_login_elsewhere_may_be_believed(site: Site) -> None:
+    session = site.manager.new_session()
+    session.set_user("ada")
+    site.manager.save(session)
+    with override_settings(MIDDLEWARE=[OURS, AUTH, "django_shop.views.BelievesTheSession"]):
+        browser = site.browser(session.id)
+        assert browser.get(user) == "ada"
+        assert browser.sent is None
+        browser.get(logs_out)
+    assert site.sessions == []
+
+
+@pytest.mark.usefixtures("either")
 def test_a_session_that_only_a_form_token_is_in_is_not_touched(site: Site) -> None:
     session = site.manager.new_session()
     token = session.create_form_token()

@@ -18,8 +18,7 @@ HERE = Path(__file__).parent
 SERVERS = {name: f"{HERE}/test_{server}" for name, server in {
     "Quixote": "quixote.py:serve", "CherryPy": "cherrypy.py:serve", "WSGI": "wsgi.py:serve_on_waitress",
     "TurboGears": "turbogears_suite.py:serve", "Flask": "flask.py:serve", "Pyramid": "pyramid.py:serve",
-    "ASGI": "asgi.py:serve"}.items()}
-"""Not Django: what its pages take for a login are items that `django.contrib.auth` alone writes."""
+    "ASGI": "asgi.py:serve", "Django": "django.py:serve_believing"}.items()}
 
 PAIRS = [pytest.param(begin, end, id=f"{begin}-{end}")
          for begin, end in zip(SERVERS, [*SERVERS][3:] + [*SERVERS][:3], strict=True)]

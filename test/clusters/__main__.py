@@ -10,12 +10,15 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "soak"), str(HERE.parent), str(HERE.parents[1])]
 
+import on_couchdb  # noqa: E402
 import on_mariadb  # noqa: E402
+import on_memcached  # noqa: E402
 import on_postgres  # noqa: E402
 import on_redis  # noqa: E402
 from scenario import Outcome, run  # noqa: E402
 
-SCENARIOS = [*on_postgres.SCENARIOS, *on_mariadb.SCENARIOS, *on_redis.SCENARIOS]
+SCENARIOS = [scenario for module in (on_postgres, on_mariadb, on_redis, on_memcached, on_couchdb)
+             for scenario in module.SCENARIOS]
 
 
 def line(outcome: Outcome) -> str:

@@ -29,6 +29,19 @@ def _watched(folder: Path, query: str = "") -> Iterator[Cluster]:
         yield Cluster(sentinel.url + query, [partial(_kill, primary)])
 
 
+@contextlib.contextmanager
+def _asked(folder: Path) -> Iterator[Cluster]:
+    with contextlib.ExitStack() as stack:
+        primary, replica = servers = [RedisServer() for _ in range(2)]
+        for server in servers:
+            stack.callback(server.close)
+        replica.follow(primary)
+        sentinel = SentinelServer(primary)
+        stack.callback(sentinel.close)
+        sentinel.wait_for_replica()
+        yield Cluster(sentinel.url, [partial(sentinel.fail_over, replica), partial(sentinel.fail_over, primary)])
+
+
 def _kill(server: RedisServer) -> None:
     server.send(signal.SIGKILL)
     server.stop()
@@ -80,7 +93,8 @@ def _cluster(folder: Path) -> Iterator[Cluster]:
 
 
 SCENARIOS = [
-    Scenario("Redis, one of three replicas' primaries killed, sentinel promotes", _watched, _LAGS),
-    Scenario("the same with wait_replicas=1", partial(_watched, query="?wait_replicas=1"), f"{_LAGS}, seldom"),
+    Scenario("Redis, two replicas: the primary killed, sentinel promotes one", _watched, _LAGS),
+    Scenario("Redis, the same with wait_replicas=1", partial(_watched, query="?wait_replicas=1"), f"{_LAGS}, seldom"),
+    Scenario("Redis, sentinel is asked to let the replica take over, and back", _asked, _LAGS),
     Scenario("Redis Cluster of 3 + 3: 500 slots moved, then a master killed", _cluster, _LAGS),
 ]

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.conf import settings
 
+MIDDLEWARE = ["session2_django.SessionMiddleware", "django.contrib.auth.middleware.AuthenticationMiddleware"]
+
 manager: Any = None
 """What SESSION2_MANAGER names."""
 
@@ -24,7 +26,7 @@ def configure(**own: Any) -> None:
         "AUTHENTICATION_BACKENDS": ["django_shop.users.Anybody"],
         "INSTALLED_APPS": ["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions",
                            "django_shop"],
-        "MIDDLEWARE": ["session2_django.SessionMiddleware", "django.contrib.auth.middleware.AuthenticationMiddleware"],
+        "MIDDLEWARE": MIDDLEWARE,
         "SESSION_ENGINE": "session2_django",
         **own,
     })
