@@ -20,8 +20,8 @@ from quixote.wsgi import QWIP
 from session2 import DictSession, SessionManager
 from session2.store.volatile import VolatileSessionStore
 from session2_cherrypy import StoreSession
-from session2_wsgi import SessionMiddleware
 from session2_flask import SessionInterface
+from session2_wsgi import SessionMiddleware
 
 
 def begin(session: Any) -> None:
@@ -116,7 +116,6 @@ def on_wsgi_as_beaker(mode: Any) -> Visitor:
     return on_wsgi(mode, beaker=True)
 
 
-ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "WSGI": on_wsgi, "WSGI as Beaker": on_wsgi_as_beaker}
 def on_flask(mode: Any) -> Visitor:
     """Return a visitor of an application on Flask."""
     app = flask.Flask(__name__)
@@ -130,7 +129,8 @@ def on_flask(mode: Any) -> Visitor:
     return Visitor(app)
 
 
-ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "Flask": on_flask}
+ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "Flask": on_flask, "WSGI": on_wsgi,
+            "WSGI as Beaker": on_wsgi_as_beaker}
 
 
 def calls_through(adapter: str, kind: str, mode: str) -> int:
