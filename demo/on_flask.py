@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from socketserver import BaseServer
 from typing import Any
 
 import flask
@@ -31,9 +33,10 @@ def application(manager: Manager) -> flask.Flask:
 
 def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
     """Serve until interrupted; `ready` is called with the port once it is listened to."""
-    server = make_server(host, port, application(manager), threaded=True)
+    with socket.create_server((host, port)) as listening:  # Werkzeug itself would end the process where that fails
+        server = make_server(host, port, application(manager), threaded=True, fd=listening.fileno())
     try:
-        ready(server.server_port)
-        server.serve_forever()
+        ready(server.port)
+        BaseServer.serve_forever(server)  # Werkzeug's own keeps an interrupt to itself
     finally:
         server.server_close()

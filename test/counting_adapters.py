@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cherrypy
+import flask
 import quixote
 import quixote.publish
 from counting import PAUSE, calls
@@ -19,6 +20,7 @@ from quixote.wsgi import QWIP
 from session2 import DictSession, SessionManager
 from session2.store.volatile import VolatileSessionStore
 from session2_cherrypy import StoreSession
+from session2_flask import SessionInterface
 from session2_wsgi import SessionMiddleware
 
 
@@ -114,7 +116,21 @@ def on_wsgi_as_beaker(mode: Any) -> Visitor:
     return on_wsgi(mode, beaker=True)
 
 
-ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "WSGI": on_wsgi, "WSGI as Beaker": on_wsgi_as_beaker}
+def on_flask(mode: Any) -> Visitor:
+    """Return a visitor of an application on Flask."""
+    app = flask.Flask(__name__)
+    app.session_interface = SessionInterface(SessionManager(VolatileSessionStore(), DictSession, concurrency=mode))
+
+    @app.get("/<page>")
+    def answer(page: str) -> str:
+        PAGES[page](flask.session)
+        return "page"
+
+    return Visitor(app)
+
+
+ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "Flask": on_flask, "WSGI": on_wsgi,
+            "WSGI as Beaker": on_wsgi_as_beaker}
 
 
 def calls_through(adapter: str, kind: str, mode: str) -> int:

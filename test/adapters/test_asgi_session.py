@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable
+from session2.errors import SerializationError
 from session2.record import Record
 from session2.store.lease import Lease
 from session2.store.volatile import VolatileSessionStore
@@ -409,6 +410,21 @@ def test_application_may_have_a_page_of_its_own_for_it(site: Site, monkeypatch: 
     site.run(put(a=1))
     monkeypatch.setattr(site.store, "read", fail)
     assert site.run(look, 503).body == b"Back soon."
+
+
+def test_value_that_cannot_be_stored_is_a_crash(site: Site) -> None:
+    site.run(put(a=1))
+    with pytest.raises(SerializationError, match="'b'"):
+        site.run(put(a=2, b=lambda: 1))
+    assert site.items() == {"a": 1}
+
+
+def test_clear_site_data_is_told_also_where_nothing_was_stored(site: Site) -> None:
+    async def page(request: fastapi.Request) -> str:
+        session: Any = request.session
+        session.delete(clear_site_data=True)
+        return "logged out"
+    assert site.run(page).all("clear-site-data") == ['"cache", "cookies", "storage"']
 
 
 def test_lock_that_is_not_free_says_when_to_try_again() -> None:

@@ -73,11 +73,12 @@ def _on_wsgi() -> dict[str, Variant]:
 
 
 def _on_flask() -> dict[str, Variant]:
-    return {"flask": Variant("flask", "Flask without sessions", "plain"),
-            "flask-cookie": Variant("flask", "Flask's own, in the cookie", "cookie"),
-            "flask-session": Variant("flask", "Flask-Session, cachelib files", "flask_session"),
-            "flask-directory": Variant("flask", "session2 directory, merge", "ours", URLS["directory"]),
-            "flask-sqlite": Variant("flask", "session2 sqlite, merge", "ours", URLS["sqlite"])}
+    return {"flask": Variant("flask", "Flask without sessions", "plain", only_if_asked=True),
+            "flask-cookie": Variant("flask", "Flask's own, in the cookie", "cookie", only_if_asked=True),
+            "flask-session": Variant("flask", "Flask-Session, cachelib files", "flask_session",
+                                     only_if_asked=True),
+            "flask-directory": Variant("flask", "session2 directory, merge", "ours", URLS["directory"], True),
+            "flask-sqlite": Variant("flask", "session2 sqlite, merge", "ours", URLS["sqlite"], True)}
 
 
 VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi(), **_on_django(), **_on_flask()}
