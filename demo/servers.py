@@ -45,7 +45,7 @@ SERVERS: Final = {scheme: kind for scheme, kind in {
 }.items() if scheme in urls.STORES}
 
 # Where servers are that are in no path: Debian's, and those of npm.
-_FOLDERS: Final = ("/usr/sbin", "node_modules/.bin", ".venv/pouchdb/node_modules/.bin")
+_FOLDERS: Final = ("/usr/sbin", "node_modules/.bin", ".venv/pouchdb/node_modules/pouchdb-server/bin")
 
 _PATIENCE: Final = 30.0
 """Seconds to wait for a server."""
