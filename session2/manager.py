@@ -97,7 +97,8 @@ class SessionManager(SessionMapping[_S]):
             exchange.visit.close()
         if self.sessions.left:
             self.sessions.release_left()
-        exchange.visit = Visit(self, exchange, mode_of(concurrency or self.concurrency, self.store, exchange))
+        mode: Any = concurrency or self.concurrency
+        exchange.visit = Visit(self, exchange, mode if mode == "merge" else mode_of(mode, self.store, exchange))
         exchange.visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:

@@ -99,7 +99,8 @@ class Visit:
         if session is not None and not self.ended and session._ties.id == self.cookie:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
-                self.sessions.deliver()
+                if self.sessions is not self.manager.sessions:
+                    self.sessions.deliver()
                 return
         self.headers_sent = headers_sent
         self._settle(session, pending)
