@@ -18,6 +18,7 @@ from session2.store.directory import DirectorySessionStore
 from session2.store.shelve import ShelveSessionStore
 from session2.store.sqlite import SQLiteSessionStore
 from session2.store.volatile import VolatileSessionStore
+from session2.urls import check
 from session2_wsgi import Beaker, SessionMiddleware, config, from_beaker_config
 
 DEFAULTS = CookiePolicy("beaker.session.id", path="/")
@@ -101,11 +102,14 @@ def test_sessions_in_cookies_are_sealed_as_configured(monkeypatch):
     assert "no pickle in cookies" in refused(type="cookie", encrypt_key="x" * 32, data_serializer="pickle")
 
 
-def test_several_servers_of_memcached_are_several_places(monkeypatch):
+def test_the_places_of_servers_are_translated(monkeypatch):
     asked = []
     monkeypatch.setattr("session2_wsgi.storage.from_url", lambda url, **_: asked.append(url) or VolatileSessionStore())
     from_beaker_config({"session.type": "ext:memcached", "session.url": "10.0.0.1:11211;10.0.0.2:11211"})
-    assert asked == ["memcached://10.0.0.1:11211,10.0.0.2:11211"]
+    from_beaker_config({"session.type": "ext:redis", "session.url": "redis://10.0.0.1:6379/2"})
+    assert asked == ["memcached://10.0.0.1:11211,10.0.0.2:11211", "redis://10.0.0.1:6379/2"]
+    for url in asked:
+        check(url)
 
 
 def test_a_store_that_lacks_its_place_is_refused():
