@@ -39,6 +39,7 @@ from session2 import (
     SessionManager,
     tokens,
 )
+from session2.errors import StoreMissing
 from session2_django import SessionMiddleware, SessionStore
 
 DAY = 86400
@@ -222,6 +223,22 @@ def test_a_login_elsewhere_may_be_believed(site: Site) -> None:
         assert browser.sent is None
         browser.get(logs_out)
     assert site.sessions == []
+
+
+@pytest.mark.usefixtures("either")
+def test_a_login_that_is_over_is_not_revived_by_one_elsewhere(site: Site, browser: Browser) -> None:
+    browser.get(logs_in("ada"))
+
+    def clears(request: Any) -> None:
+        request.session.clear()
+        request.session["a"] = 1
+
+    browser.get(clears)
+    session = site.manager.load(browser.id)
+    assert session is not None
+    session.set_user("ada")
+    site.manager.save(session)
+    assert site.browser(session.id).get(user) is None
 
 
 @pytest.mark.usefixtures("either")
@@ -639,6 +656,11 @@ def test_clearsessions_removes_what_has_expired(site: Site) -> None:
     assert len(site.store._records) == 2
 
 
+def test_what_could_be_no_id_of_ours_is_no_session_key() -> None:
+    for key in ("12345678", "a" * 32, "../../etc/passwd", "", None):
+        assert SessionStore(key).session_key is None
+
+
 # -- async ------------------------------------------------------------------------------------------------------------
 
 
@@ -727,6 +749,12 @@ def test_a_manager_of_sessions_without_items_serves_with_items(site: Site) -> No
     django_shop.manager = SessionManager(site.store, Attributes)
     with pytest.raises(ConfigurationError, match="derive Attributes from DictSession"):
         SessionStore().save()
+
+
+def test_a_store_that_is_missing_stops_the_server_at_its_start(tmp_path: Path) -> None:
+    url = f"directory:{tmp_path}/nowhere"
+    with override_settings(SESSION2_MANAGER=None, SESSION2_STORE=url), pytest.raises(StoreMissing):
+        SessionMiddleware(lambda request: HttpResponse())
 
 
 def test_a_store_that_is_down_does_not_stop_the_server(caplog: pytest.LogCaptureFixture) -> None:
