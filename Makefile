@@ -7,6 +7,7 @@
 # make bench-http   how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
 # make docs         the documentation as HTML, in build/docs
 # make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
+# make test-pairs   every adapter on every store; ARGS="-k 'Flask and Redis'"
 # make test-clusters  the stores on engines of several hosts, while a part of them is killed or cut off
 # make explore      every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
 # make help         this
@@ -38,7 +39,7 @@ OLD_CHERRYPY := -W "ignore:'cgi' is deprecated:DeprecationWarning"
 
 ARGS ?=
 
-.PHONY: demo known python help test test-lowest test-clusters bench bench-growth bench-http soak docs
+.PHONY: demo known python help test test-lowest test-pairs test-clusters bench bench-growth bench-http soak docs
 .DEFAULT_GOAL := demo
 
 demo: known
@@ -84,6 +85,9 @@ explore: .venv/with-all,dev
 soak: .venv/with-all,dev
 	@sh test/pouchdb/install.sh .venv
 	.venv/bin/python -W error test/soak $(ARGS)
+
+test-pairs: .venv/with-all,dev
+	SESSION2_PAIRS=1 .venv/bin/python -m pytest test/pairs -n $(JOBS) --dist loadscope $(ARGS)
 
 test-clusters: .venv/with-all,dev
 	@sh test/system-packages.sh clusters $(PYTHON)
