@@ -1,4 +1,7 @@
-"""`LiveSession`: a mapping whose every access asks the store, and whose every change is stored at once."""
+"""`LiveSession`: a mapping whose every access asks the store, and whose every change is stored at once.
+
+`LiveDictSession` is a session class whose items are so in each request, on every framework.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +112,7 @@ class LiveSession(MutableMapping[str, Any]):
     # -- a mapping -------------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        return self._load()[key]
+        return self._load().data[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.update({key: value})
@@ -118,10 +121,10 @@ class LiveSession(MutableMapping[str, Any]):
         self.pop(key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._load())
+        return iter(self._load().data)
 
     def __len__(self) -> int:
-        return len(self._load())
+        return len(self._load().data)
 
     def keys(self) -> KeysView[str]:
         """Return the keys as they are now."""
@@ -154,3 +157,56 @@ class LiveSession(MutableMapping[str, Any]):
     def clear(self) -> None:
         """Remove all items."""
         self.apply(dict.clear)
+
+
+class LiveDictSession(DictSession):
+    """A session whose items are live while its request lasts; for ``SessionManager(store, LiveDictSession)``.
+
+    Everything else (user, attributes, form tokens) is stored when the request ends, as always.  Outside of requests it
+    is a `DictSession` like any other.
+    """
+
+    __slots__ = ()
+
+    @property
+    def live(self) -> LiveSession:
+        """The items as `LiveSession` has them, with `increment` and `apply`."""
+        visit = visit_of(self)
+        if visit is None or visit.finished:
+            raise ConfigurationError("a session is live in its request; elsewhere use LiveSession(manager, id)")
+        return LiveSession(visit.manager, self)
+
+    def _items(self) -> MutableMapping[str, Any]:
+        visit = visit_of(self)
+        return self.data if visit is None or visit.finished else LiveSession(visit.manager, self)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._items()[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._items()[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._items()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items())
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Return the value of `key`; set it first if there is none."""
+        return self._items().setdefault(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Remove an item and return its value."""
+        return self._items().pop(key, *default)
+
+    def update(self, *others: Any, **items: Any) -> None:
+        """Set several items in one step."""
+        self._items().update(*others, **items)
+
+    def clear(self) -> None:
+        """Remove all items."""
+        self._items().clear()

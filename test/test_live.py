@@ -8,7 +8,7 @@ import pytest
 
 from session2 import ConfigurationError, DictSession, SessionManager
 from session2.errors import SessionEnded
-from session2.live import LiveSession
+from session2.live import LiveDictSession, LiveSession
 from session2.session import ties
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
@@ -153,3 +153,52 @@ def test_it_writes_nothing_where_nothing_changed(manager: Manager) -> None:
     before = ties(manager.load(id)).origin.record  # type: ignore[arg-type,union-attr]
     LiveSession(manager, id)["a"] = 1
     assert manager.store.read(before.version and manager.store.sessions.key(id)) == before
+
+
+# -- a session class that is live in requests ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def live() -> SessionManager[LiveDictSession]:
+    return SessionManager(VolatileSessionStore(), LiveDictSession)
+
+
+def test_two_requests_see_each_other(live: Any) -> None:
+    id = stored(live, n=0)
+    one, other = begun(live, {"session2": id}).session, begun(live, {"session2": id}).session
+    one["a"] = 1
+    assert (dict(other), len(other), "a" in other) == ({"n": 0, "a": 1}, 2, True)
+    other.update(b=2)
+    assert (one.pop("b"), one.pop("b", 7), one.setdefault("c", 3), one.live.increment("n")) == (2, 7, 3, 1)
+    del other["a"]
+    assert dict(one) == dict(other) == {"n": 1, "c": 3}
+    one.clear()
+    assert dict(other) == {}
+
+
+def test_what_requests_stored_live_stays_when_they_end(live: Any) -> None:
+    id = stored(live, n=0)
+    requests = [begun(live, {"session2": id}) for _ in range(3)]
+    for number, request in enumerate(requests):
+        request.session[str(number)] = number
+        request.session.live.increment("n")
+    for request in requests:
+        live.finish_successful_request(request)
+    assert dict(live.load(id)) == {"n": 3, "0": 0, "1": 1, "2": 2}
+
+
+def test_a_new_live_session_is_stored_at_its_first_item(live: Any) -> None:
+    request = begun(live)
+    request.session["a"] = 1
+    assert dict(begun(live, request.cookies).session) == {"a": 1}
+    live.finish_successful_request(request)
+    assert request.cookies
+
+
+def test_outside_of_requests_it_is_like_any_other(live: Any) -> None:
+    session = live.load(stored(live, n=0))
+    session["a"] = 1
+    assert dict(session) == {"n": 0, "a": 1}
+    assert "a" not in live.load(session.id)
+    with pytest.raises(ConfigurationError, match="LiveSession"):
+        session.live.increment("n")

@@ -9,9 +9,10 @@ import logging
 from typing import Any, cast
 
 from session2 import ConfigurationError, CookiePolicy, Exchange, SessionError, SessionManager
-from session2.cookies import values_of
+from session2.environ import EnvironExchange
 from session2.exchange import joined
 from session2.lazy import LazySession
+from session2.variants import for_mappings
 
 try:
     from pyramid.httpexceptions import HTTPConflict, HTTPServiceUnavailable
@@ -31,31 +32,13 @@ _FLASH = "_f_"
 _REFUSALS = {503: HTTPServiceUnavailable, 409: HTTPConflict}
 
 
-class PyramidExchange(Exchange):
+class PyramidExchange(EnvironExchange):
     """One request of Pyramid; what is to be told the browser is put into the response at the end."""
 
     def __init__(self, request: Any, policy: CookiePolicy | None) -> None:
+        super().__init__(request.environ)
         self.request = request
         self.cookie_policy = policy
-        self.headers: list[tuple[str, str]] = []
-
-    def get_cookie(self, name: str) -> str | None:
-        return next(iter(self.get_cookies(name)), None)
-
-    def get_cookies(self, name: str) -> list[str]:
-        return values_of(self.request.environ.get("HTTP_COOKIE", ""), name)
-
-    @property
-    def remote_address(self) -> str | None:
-        return self.request.remote_addr or None
-
-    @property
-    def is_secure(self) -> bool:
-        return bool(self.request.scheme == "https")
-
-    @property
-    def script_name(self) -> str:
-        return str(self.request.environ.get("SCRIPT_NAME", ""))
 
     def post_value(self, name: str) -> str | None:
         value = self.request.POST.get(name) if self.request.method == "POST" else None
@@ -158,7 +141,7 @@ class SessionFactory:
     """
 
     def __init__(self, manager: SessionManager[Any], cookie: CookiePolicy | None = None) -> None:
-        self.manager = manager
+        self.manager = for_mappings(manager, manager.clocks.idle)
         self.cookie = cookie
 
     def __call__(self, request: Any) -> PyramidSession:

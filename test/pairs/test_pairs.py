@@ -1,4 +1,4 @@
-"""``make test-pairs``: every adapter on every store that several processes share; `make test` has each adapter on one."""
+"""``make test-pairs``: every adapter on every store that processes share; `make test` has each on one store."""
 
 from __future__ import annotations
 
