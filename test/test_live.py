@@ -155,7 +155,7 @@ def test_it_writes_nothing_where_nothing_changed(manager: Manager) -> None:
     assert manager.store.read(before.version and manager.store.sessions.key(id)) == before
 
 
-# -- a session class that is live in requests ---------------------------------------------------------------------------
+# -- a session class that is live in requests --------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pyramid.config import Configurator
 from pyramid.csrf import check_csrf_token, new_csrf_token
 from pyramid.httpexceptions import HTTPBadRequest, HTTPFound, HTTPNotFound
 from pyramid.interfaces import ISession
+from pyramid.request import Request
 from pyramid.response import Response
 from webtest import TestApp
 from zope.interface.verify import verifyObject
@@ -196,7 +197,7 @@ def test_cookie_policy_of_the_factory() -> None:
     app = application(manager, lambda request: Response(str(request.session.update(a=1))),
                       cookie=CookiePolicy("shop", max_age=60))
     assert TestApp(app).get("/").headers["Set-Cookie"].startswith("shop=")
-    assert isinstance(SessionFactory(manager)(None), PyramidSession)
+    assert isinstance(SessionFactory(manager)(Request.blank("/")), PyramidSession)
 
 
 def test_a_busy_session_is_a_503_with_retry_after(tmp_path: Any) -> None:
