@@ -1,17 +1,18 @@
-"""The demonstration on Pyramid, served by Cheroot."""
+"""The demonstration on Pyramid, served by the standard library, in threads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from wsgiref.simple_server import make_server
 
-from cheroot.wsgi import Server
 from pyramid.config import Configurator
 from pyramid.httpexceptions import HTTPFound, HTTPNotFound
 from pyramid.response import Response
 
 from session2_pyramid import SessionFactory
 
+from .on_wsgi import Handler, Server
 from .pages import PAGES, Manager
 
 
@@ -33,10 +34,6 @@ def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) 
         config.set_session_factory(SessionFactory(manager))
         config.add_route("all", "/*path")
         config.add_view(answer, route_name="all")
-    server = Server((host, port), config.make_wsgi_app(), server_name="localhost", shutdown_timeout=1)
-    server.prepare()
-    ready(server.bind_addr[1])
-    try:
-        server.serve()
-    finally:
-        server.stop()
+    with make_server(host, port, config.make_wsgi_app(), Server, Handler) as server:
+        ready(server.server_port)
+        server.serve_forever()
