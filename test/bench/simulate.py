@@ -13,7 +13,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,7 +185,32 @@ def mysql() -> Iterator[Subject]:
         server.close()
 
 
-SUBJECTS = {"postgres": postgres, "mysql": mysql}
+@contextmanager
+def redis() -> Iterator[Subject]:
+    """A key each."""
+    from servers_redis import RedisServer
+
+    server = RedisServer(durable=True)
+    try:
+        with server.open() as client:
+            yield Subject(server.url, server.pid, lambda: float(client.info("memory")["used_memory"]), in_memory=True)
+    finally:
+        server.close()
+
+
+@contextmanager
+def memcached() -> Iterator[Subject]:
+    """An item each."""
+    from pymemcache import Client
+    from servers_memcached import MemcachedServer
+
+    with MemcachedServer("-m", "1024") as server, closing(Client(server.place)) as client:
+        assert server._process is not None
+        pid = server._process.process.pid
+        yield Subject(server.url, pid, lambda: float(client.stats()[b"bytes"]), in_memory=True)
+
+
+SUBJECTS = {"postgres": postgres, "mysql": mysql, "redis": redis, "memcached": memcached}
 
 
 def main() -> None:
