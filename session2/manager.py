@@ -91,8 +91,7 @@ class SessionManager(SessionMapping[_S]):
 
     def start_request(self, exchange: Exchange | None = None, concurrency: Concurrency | None = None) -> None:
         """Load the session the cookie names, or begin a new one, into ``exchange.session``."""
-        if exchange is None:
-            exchange = in_progress()
+        exchange = exchange or in_progress()
         if exchange.visit is not None:
             exchange.visit.close()
         if self.sessions.left:

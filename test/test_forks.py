@@ -1,6 +1,5 @@
 """Forks, also those that no hook of Python hears of: uWSGI forks in C."""
 
-import ctypes
 import gc
 import os
 import signal
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from c_fork import fork_in_c
 from servers_durus import DurusServer
 
 from session2 import ConfigurationError, forks
@@ -28,7 +28,6 @@ from session2.testing.store.samples import key_of, record_at
 KEY = key_of(1)
 NOW = 1000.0
 
-fork_in_c = ctypes.PyDLL(None).fork  # with the interpreter's lock held, as those who embed Python do it
 on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 Fork = Callable[[], int]
 

@@ -42,7 +42,7 @@ class BeakerItems(MutableMapping[str, Any]):
         @property
         def session(self) -> DictSession: ...
 
-    manager: Manager
+    _manager: Manager
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse what Beaker's sessions heed and these would not, such as ``timeout`` and ``path``."""
@@ -70,7 +70,7 @@ class BeakerItems(MutableMapping[str, Any]):
     @property
     def id(self) -> str:
         """The id the cookie carries, or will carry if there is something to store."""
-        return self.session.id or self.manager.reserve_id(self.session)
+        return self.session.id or self._manager.reserve_id(self.session)
 
     @property
     def is_new(self) -> bool:
@@ -89,7 +89,7 @@ class BeakerItems(MutableMapping[str, Any]):
 
     def regenerate_id(self) -> None:
         """Give the session a new id when it is stored; the old one is dead then."""
-        self.manager.reserve_id(self.session)
+        self._manager.reserve_id(self.session)
 
     def revert(self) -> None:
         """Take back what was changed since it was loaded or last stored."""
@@ -97,19 +97,19 @@ class BeakerItems(MutableMapping[str, Any]):
         self.session.data = {} if origin is None else self._loaded(origin).data
 
     def _loaded(self, origin: Any) -> Any:
-        return self.manager.sessions.codec.loaded(self.session, origin)
+        return self._manager.sessions.codec.loaded(self.session, origin)
 
     def get_by_id(self, id: str) -> StoredSession | None:
         """Return the session with this id, None if there is none."""
-        found = self.manager.load(id)
-        return None if found is None else StoredSession(self.manager, found)
+        found = self._manager.load(id)
+        return None if found is None else StoredSession(self._manager, found)
 
 
 class StoredSession(BeakerItems):
     """A session that belongs to no request: its changes are stored by `save` at once."""
 
     def __init__(self, manager: Manager, session: DictSession) -> None:
-        self.manager = manager
+        self._manager = manager
         self._session = session
 
     @property
@@ -120,15 +120,15 @@ class StoredSession(BeakerItems):
     def save(self) -> None:
         """Store it, merging with what others stored meanwhile; without anything in it, it ends."""
         if self._session.has_info():
-            self.manager.save(self._session)
+            self._manager.save(self._session)
         elif not self.is_new:
-            self.manager.delete(self._session)
+            self._manager.delete(self._session)
 
     def delete(self) -> None:
         """End it at once; an empty one stands in its place."""
         if not self.is_new:
-            self.manager.delete(self._session)
-        self._session = self.manager.new_session()
+            self._manager.delete(self._session)
+        self._session = self._manager.new_session()
 
     invalidate = delete
 
@@ -207,7 +207,7 @@ class BeakerSession(BeakerItems, WSGISession):
     def lock(self) -> None:
         """Lock the session until the answer is there, and take in what others stored since it was loaded."""
         self.session  # noqa: B018
-        self.manager.lock_request(self._exchange)
+        self._manager.lock_request(self._exchange)
 
     unlock = WSGISession.release_lock
 

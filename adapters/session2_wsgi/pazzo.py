@@ -83,7 +83,7 @@ class Session(LiveSession):
         except KeyError:
             raise ConfigurationError("there is no session in the environ: wrap the application in "
                                      "session2_wsgi.SessionMiddleware(app, from_pazzo_settings(settings))") from None
-        super().__init__(self._held.manager, self._held.session)
+        super().__init__(self._held._manager, self._held.session)
 
     @property
     def session_key(self) -> str:
@@ -96,7 +96,7 @@ class Session(LiveSession):
     def flush(self) -> None:
         """Log out: the session ends when the request succeeds, and an empty one stands in its place."""
         self._held.delete()
-        super().__init__(self._held.manager, self._held.session)
+        super().__init__(self._held._manager, self._held.session)
 
     def cycle_key(self) -> None:
         """Give the session a new id; the old one is dead when the request has succeeded."""

@@ -25,7 +25,7 @@ class WSGISession(LazySession):
     def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
         exchange = WSGIExchange(environ)
         super().__init__(exchange, partial(manager.start_request, exchange))
-        self.manager = manager
+        self._manager = manager
 
     def __bool__(self) -> bool:
         return True
@@ -33,7 +33,7 @@ class WSGISession(LazySession):
     @property
     def id(self) -> str:
         """The id the cookie carries, or will carry if there is something to store."""
-        return self.session.id or self.manager.reserve_id(self.session)
+        return self.session.id or self._manager.reserve_id(self.session)
 
     @property
     def exchange(self) -> WSGIExchange:
@@ -48,7 +48,7 @@ class WSGISession(LazySession):
     def save(self) -> None:
         """Store the session now; harmless when repeated, and seldom needed: it is stored before the headers go out."""
         self.session  # noqa: B018 (opens it)
-        self.manager.settle_request(self._exchange)
+        self._manager.settle_request(self._exchange)
 
     def delete(self, clear_site_data: bool = False) -> None:
         """Log out: the session ends when the request succeeds; an empty one stands in its place at once.
@@ -56,23 +56,23 @@ class WSGISession(LazySession):
         :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
         """
         self.session  # noqa: B018
-        self.manager.expire_session(self._exchange, clear_site_data)
+        self._manager.expire_session(self._exchange, clear_site_data)
 
     def regenerate(self) -> None:
         """Give the session a new id; the old one is dead when the request has succeeded."""
-        self.manager.reserve_id(self.session)
+        self._manager.reserve_id(self.session)
 
     def release_lock(self) -> None:
         """Unlock the session before the end, of a long download say; what is changed from here on is merged."""
         if self._opened:
-            self.manager.unlock_request(self._exchange)
+            self._manager.unlock_request(self._exchange)
 
     # -- for the middleware ----------------------------------------------------------------------------------------
 
     def finish(self, final: bool) -> None:
         """Store the session while a cookie can be sent; `final` if nobody can change it any more."""
         if self._opened:
-            store = self.manager.finish_successful_request if final else self.manager.settle_request
+            store = self._manager.finish_successful_request if final else self._manager.settle_request
             store(self._exchange)
 
     def finish_late(self) -> None:
@@ -81,7 +81,7 @@ class WSGISession(LazySession):
             return
         try:
             if self._exchange.visit.has_news():
-                self.manager.settle_request(self._exchange, headers_sent=True)
+                self._manager.settle_request(self._exchange, headers_sent=True)
         except Exception:
             log.exception("what was changed in a session after the headers were out could not be stored")
         finally:
@@ -90,4 +90,4 @@ class WSGISession(LazySession):
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
         if self._opened:
-            self.manager.finish_failed_request(self._exchange)
+            self._manager.finish_failed_request(self._exchange)

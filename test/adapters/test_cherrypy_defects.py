@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 
 import cherrypy
 import pytest
+from c_fork import fork_in_c
 
 import session2_cherrypy
 from session2 import DictSession, LockTimeout, SessionManager
@@ -110,7 +110,7 @@ def test_02_every_store_is_cleaned(serve: Serve, tmp_path: Path) -> None:
             cleaning.stop_cleaning(store)
 
 
-@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "c"])
+@pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 def test_02_a_forked_worker_cleans_too(store: Any, fork: Callable[[], int]) -> None:
     """Threads do not outlive a fork, and what another one held stays locked."""
     cleaning.keep_clean(store, 5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from c_fork import fork_in_c
 
 from session2 import LockTimeout
 from session2.errors import ConfigurationError, LockLost, StoreUnavailable
@@ -29,7 +29,6 @@ from interrupted import interrupted_everywhere
 
 KEY, OTHER = "0" * 64, "1" * 64
 
-fork_in_c = ctypes.PyDLL(None).fork
 on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 
 

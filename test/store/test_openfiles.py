@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from c_fork import fork_in_c
 
 from session2 import StoreUnavailable
 from session2.errors import Conflict
@@ -23,7 +23,6 @@ from session2.testing.store.samples import key_of, record_at
 
 NOW = 1000.0
 
-fork_in_c = ctypes.PyDLL(None).fork
 on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 
 

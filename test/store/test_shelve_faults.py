@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import stat
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from c_fork import fork_in_c
 
 from session2.errors import ConfigurationError, StoreMissing, StoreUnavailable
 from session2.record import Record
@@ -89,11 +89,6 @@ def in_a_child(act: Callable[[], object], fork: Callable[[], int] = os.fork) -> 
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
     return wait
-
-
-def forked_in_c() -> int:
-    """Fork as uWSGI does: none of Python's hooks is run."""
-    return ctypes.PyDLL(None).fork()
 
 
 # -- files that may not be read ---------------------------------------------------------------------------------------
@@ -421,7 +416,7 @@ def test_a_purge_knows_when_something_will_be_due_also_later(make: Any, monkeypa
 # -- forks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fork", [os.fork, forked_in_c])
+@pytest.mark.parametrize("fork", [os.fork, fork_in_c])
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_a_fork_in_the_middle_of_a_turn(make: Any, flavour: str, fork: Callable[[], int]) -> None:
     """The child neither waits for a thread it does not have, nor shares a file with its parent, nor keeps its lock."""
@@ -449,7 +444,7 @@ def test_a_fork_in_the_middle_of_a_turn(make: Any, flavour: str, fork: Callable[
     assert store.read("a" * 64) is not None
 
 
-@pytest.mark.parametrize("fork", [os.fork, forked_in_c])
+@pytest.mark.parametrize("fork", [os.fork, fork_in_c])
 def test_a_parent_that_dies_in_a_turn_leaves_no_lock(make: Any, path: Path, fork: Callable[[], int]) -> None:
     """The journal that was open at the fork is the same open file for both, and so is its lock."""
     report, told = os.pipe()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from c_fork import fork_in_c
 
 from session2 import patience
 from session2.errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
@@ -594,7 +594,7 @@ def test_fork_that_runs_no_hooks(path: Path) -> None:
 def in_forked_child(action: Callable[[], object]) -> str:
     """Do something in a child that C code forked; return the error it met, if any."""
     end, begin = os.pipe()
-    child = ctypes.PyDLL(None).fork()
+    child = fork_in_c()
     if child == 0:
         try:
             action()

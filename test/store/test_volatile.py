@@ -1,10 +1,10 @@
-import ctypes
 import os
 import signal
 import threading
 from collections.abc import Callable
 
 import pytest
+from c_fork import fork_in_c
 
 from session2 import DictSession
 from session2.store.volatile import VolatileSessionStore
@@ -26,7 +26,7 @@ def everything(store: VolatileSessionStore) -> None:
     assert not store.sessions.load("a" * 43, DictSession)
 
 
-@pytest.mark.parametrize("fork", [os.fork, ctypes.PyDLL(None).fork], ids=["python", "c"])
+@pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 @pytest.mark.parametrize("what", ["store", "queues"])
 def test_a_fork_while_another_thread_is_inside_leaves_the_child_able_to_work(fork: Callable[[], int],
                                                                              what: str) -> None:
