@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from check import check
+from check import check, lines_of
 from crew import Crew, Subject
 
 Step = Callable[[], None]
@@ -86,7 +85,6 @@ def _longest_gap(folder: Path) -> float:
 
 def _served(folder: Path) -> Iterator[float]:
     for path in folder.glob("journal-*"):
-        for text in path.read_text().splitlines():
-            line = json.loads(text)
+        for line in lines_of(path):
             if line["what"] in ("seen", "counted"):
                 yield line["at"]

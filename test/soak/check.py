@@ -41,16 +41,18 @@ class Report(NamedTuple):
 
 def check(store: str, url: str, folder: Path, killed: int, restarts: int) -> Report:
     """Compare the journals with each other and with the store."""
-    journals = [list(_lines(path)) for path in sorted(folder.glob("journal-*"))]
+    journals = [list(lines_of(path)) for path in sorted(folder.glob("journal-*"))]
     lines = [line for journal in journals for line in journal]
     kinds = Counter(line["what"] for line in lines)
     return Report(store, kinds["counted"], kinds["ended"], kinds["outage"], killed, restarts,
                   [*_lost_between(journals), *_lost_at_the_end(lines, url)], list(_came_back(lines)))
 
 
-def _lines(path: Path) -> Iterator[Line]:
-    for text in path.read_text().splitlines():
-        yield json.loads(text)
+def lines_of(path: Path) -> Iterator[Line]:
+    """Iterate over the lines of a journal; the last one may have been cut off by a kill -9."""
+    for text in path.read_text().splitlines(keepends=True):
+        if text.endswith("\n"):
+            yield json.loads(text)
 
 
 def _came_back(lines: list[Line]) -> Iterator[str]:
