@@ -82,6 +82,8 @@ class Visit:
         session = self.exchange.session
         if self.ended or session is None:
             return bool(self.ended)
+        if self.sessions is not self.manager.sessions and self.sessions.is_undelivered():
+            return True
         origin = session._ties.origin
         if origin is None:
             return session.has_info()
@@ -96,13 +98,13 @@ class Visit:
         if self.finished:
             return
         session, pending = self.exchange.session, None
+        self.headers_sent = headers_sent
         if session is not None and not self.ended and session._ties.id == self.cookie:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
                 if self.sessions is not self.manager.sessions:
                     self.sessions.deliver()
                 return
-        self.headers_sent = headers_sent
         self._settle(session, pending)
         self.sessions.deliver()
         self.ended = []

@@ -7,7 +7,7 @@ import binascii
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from struct import Struct
@@ -38,6 +38,8 @@ SUFFIX: Final = "-data"
 
 _CANDIDATES: Final = 5
 """How many cookies of one name are tried."""
+
+_LATE: Final = "the headers are out: a session that is kept in a cookie can be stored no more"
 
 _PARTS: Final = Struct("<ddddd16sI")
 """Created, modified, accessed, expires, in place since, all in seconds; the token of the version; and how long the user
@@ -128,14 +130,18 @@ class _Sessions(Sessions):
     """Sessions that nobody can look through: to revoke those of a user is to note it."""
 
     def __init__(self, filing: Filing, ended: Ended | None, kin: Sessions,
-                 deliver: Callable[[], None] = lambda: None) -> None:
+                 request: _RequestStore | None = None) -> None:
         super().__init__(filing, kin)
         self._ended = ended
-        self._deliver = deliver
+        self._request = request
 
     def deliver(self) -> None:
         """Send the cookie of what was stored."""
-        self._deliver()
+        if self._request is not None:
+            self._request.deliver()
+
+    def is_undelivered(self) -> bool:
+        return self._request is not None and self._request.has_news()
 
     def revoke(self, user: str | None = None, spared: Any = None, reason: str = "revoked") -> Iterator[str]:
         """Note that the sessions which a user has by now are over; yield where, once."""
@@ -165,7 +171,7 @@ class _RequestStore(SessionStore):
         self._news: tuple[str, str] | None = None
         """What the browser is to be told: of which key, and the cookie, empty if it is to be taken away."""
         self._is_sent = False
-        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self.deliver)
+        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self)
 
     lock = CookieSessionStore.lock
 
@@ -239,7 +245,7 @@ class _RequestStore(SessionStore):
     def _fitting(self, key: str, record: Record) -> str:
         """Return the value of the cookie, which is not too large for browsers."""
         if self._is_late():
-            raise ConfigurationError("the headers are out: a session that is kept in a cookie can be stored no more")
+            raise ConfigurationError(_LATE)
         value = _sealed(self._store.seal, record, key)
         size = len(value) + len(set_cookie_header(self._name, "", self._attributes))
         if size > LARGEST:
@@ -250,9 +256,13 @@ class _RequestStore(SessionStore):
     def deliver(self) -> None:
         """Send what there is to send."""
         news, self._news = self._news, None
-        if news is None or self._is_late():
+        if news is None:
             return
         (key, value), exchange = news, self._exchange
+        if self._is_late():
+            if value:
+                raise ConfigurationError(_LATE)
+            return
         if not value:
             if self._values() or self._is_sent:
                 send_cookie(exchange, replace(self._policy, name=self._name), None)
@@ -263,6 +273,10 @@ class _RequestStore(SessionStore):
             exchange.set_cookie(self._policy.name, session_id, **self._attributes)
         exchange.add_header("Cache-Control", "no-store")
         self._is_sent = True
+
+    def has_news(self) -> bool:
+        """Tell whether there is anything to send."""
+        return self._news is not None
 
     def _is_late(self) -> bool:
         visit = self._exchange.visit

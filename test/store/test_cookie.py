@@ -696,6 +696,24 @@ def test_what_comes_after_the_headers_cannot_be_stored(manager: SessionManager[D
     assert request.sent == {}
 
 
+def test_nor_does_what_was_stored_in_mid_request_go_unsaid(manager: SessionManager[DictSession]) -> None:
+    """Adapters settle where there is news; what the application stored itself is some until it is sent."""
+    client = begun(manager, a=1)
+    request = client.begin()
+    assert not request.visit.has_news()
+    request.session["a"] = 2
+    manager.save(request.session)
+    assert request.visit.has_news()
+    manager.settle_request(request)
+    assert not request.visit.has_news()
+    request.session["a"] = 3
+    manager.save(request.session)
+    with pytest.raises(ConfigurationError, match="the headers are out"):
+        manager.settle_request(request, headers_sent=True)
+    client.end(request)
+    assert client.look() == (None, {"a": 2})
+
+
 def test_a_late_logout_holds_where_it_is_remembered(remembering: SessionManager[DictSession]) -> None:
     client = begun(remembering, "anna")
     request = client.begin()
