@@ -188,11 +188,12 @@ class _RequestStore(SessionStore):
             version = ended.end(key, record, found)
             self._put(key, None)
             return version
-        since = self.clock()
-        if found is not None and isinstance(found.version, tuple):
-            since = found.version[0]
-        elif found is not None:
+        if found is not None and not isinstance(found.version, tuple):
             raise Conflict(f"the session {key:.8} has ended")
+        if found is not None:
+            since = cast(Born, found.version)[0]
+        else:
+            since = self.clock() if ended is None else ended.since(record.user, self.clock())
         version = since, os.urandom(16)
         self._put(key, Record(*record[:-1], version))
         return version

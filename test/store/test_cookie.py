@@ -537,6 +537,43 @@ def test_who_logs_in_after_the_revocation_is_logged_in(remembering: SessionManag
         assert client.look()[0] == "anna"
 
 
+def test_logins_and_revocations_of_one_moment_count_in_their_order(remembering: SessionManager[DictSession],
+                                                                   clock: Clock) -> None:
+    """So also where one server's clock lags behind another's, and on a system whose clock moves seldom."""
+    for step in (0.0, -5.0, 0.0):
+        remembering.revoke_user("anna")
+        clock.advance(step)
+        client = begun(remembering, "anna")
+        assert client.look() == ("anna", {})
+        clock.advance(step)
+        remembering.revoke_user("anna")
+        assert client.look() == NOBODY
+        clock.advance(20)
+        assert client.look() == NOBODY
+
+
+def test_who_changes_the_id_while_the_user_is_revoked_does_not_get_away(remembering: SessionManager[DictSession],
+                                                                        clock: Clock,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revocation has looked at the clock and is not stored yet: the new id is younger than it."""
+    client = begun(remembering, "anna")
+    kept: Any = remembering.store._aside  # type: ignore[attr-defined]
+    write = kept.write
+
+    def slowly(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        clock.advance(1)
+        request = client.begin()
+        remembering.rotate(request.session)
+        client.end(request)
+        clock.advance(1)
+        return write(*arguments)
+
+    monkeypatch.setattr(kept, "write", slowly)
+    remembering.revoke_user("anna")
+    assert client.look() == NOBODY
+
+
 def test_a_session_once_revoked_cannot_be_spared_by_a_later_revocation(remembering: SessionManager[DictSession],
                                                                        clock: Clock) -> None:
     client, copy = begun(remembering, "anna"), None
