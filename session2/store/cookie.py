@@ -23,7 +23,7 @@ from ..serializers import Encrypted, JSONSerializer, PickleSerializer, Serialize
 from ..sessions import Sessions
 from .base import SessionStore
 from .cleaning import clean
-from .ended import Born, Ended
+from .ended import Born, Ended, span_of
 from .lease import Lease
 from .records import RecordStore, checked_key
 from .volatile import VolatileSessionStore
@@ -41,9 +41,9 @@ _CANDIDATES: Final = 5
 
 _LATE: Final = "the headers are out: a session that is kept in a cookie can be stored no more"
 
-_PARTS: Final = Struct("<ddddd16sI")
-"""Created, modified, accessed, expires, in place since, all in seconds; the token of the version; and how long the user
-is, in bytes, and one more."""
+_PARTS: Final = Struct("<dddddd16sI")
+"""Created, modified, accessed, expires, in place since, all in seconds, and for how many it was ever to live unused;
+the token of the version; and how long the user is, in bytes, and one more."""
 
 _NEVER: Final = math.inf
 
@@ -168,6 +168,8 @@ class _RequestStore(SessionStore):
         """What the browser has."""
         self._found: dict[str, Record | None] = {}
         """What is there now."""
+        self._spans: dict[str, float] = {}
+        """For how many seconds each was ever to live unused: a copy of it may have been told so."""
         self._news: tuple[str, str] | None = None
         """What the browser is to be told: of which key, and the cookie, empty if it is to be taken away."""
         self._is_sent = False
@@ -185,7 +187,7 @@ class _RequestStore(SessionStore):
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         found, ended = self._compared(key, expected), self._store.ended
         if found is not None and ended is not None and traces.is_trace(record):
-            version = ended.end(key, record, found)
+            version = ended.end(key, record, found, self._spans.get(key, 0.0))
             self._put(key, None)
             return version
         if found is not None and not isinstance(found.version, tuple):
@@ -225,8 +227,10 @@ class _RequestStore(SessionStore):
 
     def _brought(self, key: str) -> Record | None:
         """Return the newest record of this key in the cookies: of two paths the browser may have two."""
-        opened = [record for value in self._values() if (record := _opened(self._store.seal, value, key))]
-        self._known[key] = max(opened, key=lambda record: (record.modified, record.accessed), default=None)
+        opened = [found for value in self._values() if (found := _opened(self._store.seal, value, key))]
+        self._spans[key] = max((span for _, span in opened), default=0.0)
+        self._known[key] = max((record for record, _ in opened), default=None,
+                               key=lambda record: (record.modified, record.accessed))
         return self._known[key]
 
     def _put(self, key: str, record: Record | None) -> None:
@@ -247,7 +251,8 @@ class _RequestStore(SessionStore):
         """Return the value of the cookie, which is not too large for browsers."""
         if self._is_late():
             raise ConfigurationError(_LATE)
-        value = _sealed(self._store.seal, record, key)
+        self._spans[key] = max(self._spans.get(key, 0.0), span_of(record))
+        value = _sealed(self._store.seal, record, key, self._spans[key])
         size = len(value) + len(set_cookie_header(self._name, "", self._attributes))
         if size > LARGEST:
             raise SessionTooLarge(f"the session takes {size} bytes as a cookie, and browsers keep {LARGEST}; "
@@ -305,17 +310,17 @@ def _sealing(given: Any) -> Signed | Encrypted:
     return Encrypted(JSONSerializer(), given)
 
 
-def _sealed(seal: Serializer, record: Record, key: str) -> str:
+def _sealed(seal: Serializer, record: Record, key: str, span: float) -> str:
     since, token = cast(Born, record.version)
     user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
     parts = _PARTS.pack(record.created, record.modified, record.accessed,
-                        _NEVER if record.expires is None else record.expires, since, token,
+                        _NEVER if record.expires is None else record.expires, since, span, token,
                         0 if record.user is None else len(user) + 1)
     return base64.urlsafe_b64encode(seal.seal(parts + user + record.data, key)).decode("ascii").rstrip("=")
 
 
-def _opened(seal: Serializer, value: str, key: str) -> Record | None:
-    """Return the record in a cookie, None if we did not put it there under this key."""
+def _opened(seal: Serializer, value: str, key: str) -> tuple[Record, float] | None:
+    """Return the record in a cookie and its span, None if we did not put it there under this key."""
     if len(value) > LARGEST:
         return None
     try:
@@ -326,8 +331,8 @@ def _opened(seal: Serializer, value: str, key: str) -> Record | None:
     return _unpacked(packed)
 
 
-def _unpacked(packed: bytes) -> Record:
-    created, modified, accessed, expires, since, token, length = _PARTS.unpack_from(packed)
+def _unpacked(packed: bytes) -> tuple[Record, float]:
+    created, modified, accessed, expires, since, span, token, length = _PARTS.unpack_from(packed)
     user, data = packed[_PARTS.size:][:max(length - 1, 0)], packed[_PARTS.size + max(length - 1, 0):]
     return Record(data, created, modified, accessed, None if expires == _NEVER else expires,
-                  user.decode("utf-8", "surrogatepass") if length else None, (since, token))
+                  user.decode("utf-8", "surrogatepass") if length else None, (since, token)), span

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,16 +56,18 @@ class Ended:
             return trace._replace(data=traces.ended("its browser was given another id"))
         return None if traces.is_moved(trace) else trace
 
-    def end(self, key: str, trace: Record, found: Record) -> Version:
+    def end(self, key: str, trace: Record, found: Record, span: float) -> Version:
         """Note that a session is over; `Conflict` if somebody else did, or does.
 
         The trace stays until no copy of the session, however lately it was used, can be valid any more.
 
         :param found: what there is of the session: what the browser has, or a trace.
+        :param span: for how many seconds it was ever to live unused, by whatever clocks.
         """
         until = found.expires
-        if until is not None and not traces.is_trace(found):
-            until += self._records.clock() - found.accessed
+        if not traces.is_trace(found):
+            span = max(span, span_of(found))
+            until = None if span == math.inf else self._records.clock() + span
         there = self._records.read(key)
         if there is not None and not traces.is_moved(there) and there.version != found.version:
             raise Conflict(f"the session {key:.8} has ended")
@@ -96,6 +99,11 @@ class Ended:
         """Return since when a session of this user stands that begins now: later than the user was revoked last."""
         note = None if user is None else self._records.read(_note_key(user))
         return now if note is None else max(now, note.created + _TICK)
+
+
+def span_of(record: Record) -> float:
+    """Return for how many seconds a session is to live unused."""
+    return math.inf if record.expires is None else record.expires - record.accessed
 
 
 def _note_key(user: str) -> str:

@@ -420,6 +420,24 @@ def test_a_copy_in_use_is_refused_as_long_as_it_could_be_valid(remembering: Sess
     assert copy.look() == NOBODY
 
 
+@pytest.mark.parametrize("longer", [500, None])
+def test_a_copy_of_when_the_session_was_to_live_longer_is_refused_too(remembering: SessionManager[DictSession],
+                                                                      clock: Clock, longer: int | None) -> None:
+    """Applications set clocks for a single session: a visitor who was to be remembered for weeks changes his mind."""
+    long = SessionManager(remembering.store, DictSession, idle_timeout=longer, lifetime=None)
+    copy = begun(long, "anna")
+    client = Client(remembering, copy.cookies)
+    clock.advance(20)
+    client.look()
+    with client.visit() as session:
+        session["a"] = 1
+    client.log_out()
+    for _ in range(5):
+        clock.advance(90)
+        remembering.store.purge()
+        assert copy.copy().look() == NOBODY
+
+
 def test_nothing_is_kept_of_what_could_not_be_valid_any_more(remembering: SessionManager[DictSession],
                                                              clock: Clock) -> None:
     client = begun(remembering, "anna")
