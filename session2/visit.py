@@ -78,7 +78,7 @@ class Visit:
         self.exchange.add_header("Vary", "Cookie")  # again: a framework may have begun another response, for a 404 say
 
     def has_news(self) -> bool:
-        """Tell whether there is anything that was not stored, as far as that can be told without asking."""
+        """Tell whether there is anything that was not stored or the browser not told, as far as can be told unasked."""
         session = self.exchange.session
         if self.ended or session is None:
             return bool(self.ended)
@@ -87,7 +87,8 @@ class Visit:
         origin = session._ties.origin
         if origin is None:
             return session.has_info()
-        return session._ties.id != origin.id or self.sessions.pending(session) is not None
+        id = session._ties.id  # in the grace of a renewal the browser may not know it yet
+        return id != origin.id or id != self.cookie or self.sessions.pending(session) is not None
 
     def settle(self, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now; the request goes on, and may settle again.
