@@ -9,7 +9,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from struct import Struct
 from typing import Any, Final, cast
 
@@ -160,7 +159,7 @@ class _RequestStore(SessionStore):
     can_list = False
 
     def __init__(self, store: CookieSessionStore, exchange: Exchange, policy: CookiePolicy) -> None:
-        self._store, self._exchange, self._policy = store, exchange, policy
+        self._store, self._exchange, self._first_policy = store, exchange, policy
         self._name = policy.name + SUFFIX
         self.serializer, self.hash_ids = store.serializer, store.hash_ids
         self.clock, self.observer, self.queues = store.clock, store.observer, store.queues
@@ -243,9 +242,10 @@ class _RequestStore(SessionStore):
         self._news = (name, self._fitting(name, found) if found else "") if is_news or not left else None
         self._found = {**others, key: record}
 
-    @cached_property
-    def _attributes(self) -> dict[str, Any]:
-        return self._policy.attributes(self._exchange)
+    def _policy(self) -> CookiePolicy:
+        """Return the policy of the id's cookie by now: an adapter may have another one for what a session came to."""
+        visit = self._exchange.visit
+        return self._first_policy if visit is None else cast(CookiePolicy, visit.policy)
 
     def _fitting(self, key: str, record: Record) -> str:
         """Return the value of the cookie, which is not too large for browsers."""
@@ -253,7 +253,7 @@ class _RequestStore(SessionStore):
             raise ConfigurationError(_LATE)
         self._spans[key] = max(self._spans.get(key, 0.0), span_of(record))
         value = _sealed(self._store.seal, record, key, self._spans[key])
-        size = len(value) + len(set_cookie_header(self._name, "", self._attributes))
+        size = len(value) + len(set_cookie_header(self._name, "", self._policy().attributes(self._exchange)))
         if size > LARGEST:
             raise SessionTooLarge(f"the session takes {size} bytes as a cookie, and browsers keep {LARGEST}; "
                                   f"{self._largest(key, record)}.  Nothing was stored")
@@ -271,12 +271,14 @@ class _RequestStore(SessionStore):
             return
         if not value:
             if self._values() or self._is_sent:
-                send_cookie(exchange, replace(self._policy, name=self._name), None)
+                send_cookie(exchange, replace(self._policy(), name=self._name), None)
             return
-        exchange.set_cookie(self._name, value, **self._attributes)
+        policy = self._policy()
+        attributes = policy.attributes(exchange)
+        exchange.set_cookie(self._name, value, **attributes)
         session_id = exchange.visit and exchange.visit.cookie
         if session_id and self.sessions.key(session_id) == key:  # lest the browser have each from another answer
-            exchange.set_cookie(self._policy.name, session_id, **self._attributes)
+            exchange.set_cookie(policy.name, session_id, **attributes)
         exchange.add_header("Cache-Control", "no-store")
         self._is_sent = True
 

@@ -263,6 +263,16 @@ def test_the_attributes_are_those_of_the_id(policy: CookiePolicy, clock: Clock) 
     assert client.cookies == {}
 
 
+def test_the_attributes_are_those_that_the_id_has_come_to(manager: SessionManager[DictSession]) -> None:
+    """Django and Flask decide at the end how long a browser is to keep a session."""
+    request = FakeExchange()
+    manager.start_request(request)
+    request.session["a"] = 1
+    request.visit.policy = CookiePolicy(max_age=60)
+    manager.finish_successful_request(request)
+    assert [attributes["max_age"] for _, attributes in request.sent.values()] == [60, 60]
+
+
 def test_a_session_in_which_nothing_is_left_takes_its_cookies_along(manager: SessionManager[DictSession]) -> None:
     client = begun(manager, a=1)
     with client.visit() as session:
