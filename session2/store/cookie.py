@@ -24,7 +24,7 @@ from .base import SessionStore
 from .cleaning import clean
 from .ended import Born, Ended, span_of
 from .lease import Lease
-from .records import RecordStore, checked_key
+from .records import RecordStore, can_merge, checked_key
 from .volatile import VolatileSessionStore
 
 log = logging.getLogger("session2")
@@ -66,6 +66,9 @@ class CookieSessionStore(SessionStore):
                  ended_in: RecordStore | None = None, **options: Any) -> None:
         self.seal = _sealing(serializer)
         super().__init__(serializer=self.seal.inner, **options)
+        if ended_in is not None and not can_merge(type(ended_in)):
+            raise ConfigurationError("what has ended must not travel with the requests: ended_in needs a store of "
+                                     "another kind")
         self.ended = None if ended_in is None else Ended(ended_in)
         self._aside = VolatileSessionStore(clock=self.clock) if ended_in is None else ended_in
         self.sessions: Sessions = _Sessions(self.sessions.filing, self.ended, self.sessions)

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 from .. import tokens
@@ -104,7 +105,7 @@ class FunctionSessionStore(SessionStore):
         return 0
 
     def _turn(self, key: str) -> Lease:
-        return self._turns.acquire(checked_key(key), _PATIENCE, _HANGS, self.clock)
+        return self._turns.acquire(checked_key(key), _PATIENCE, _HANGS, monotonic)
 
     def _compare(self, key: str, expected: Version | None) -> None:
         record = self._read(key)

@@ -743,6 +743,11 @@ def test_a_session_is_to_be_had_in_its_request_only(manager: SessionManager[Dict
     assert not manager.has_session_cookie(must_exist=True, exchange=Request(f"session2={session_id}"))
 
 
+def test_what_has_ended_cannot_be_kept_in_cookies_too() -> None:
+    with pytest.raises(ConfigurationError, match="ended_in needs a store of another kind"):
+        CookieSessionStore(SECRET, CookieSessionStore(SECRET))
+
+
 def test_max_sessions_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_sessions"):
         manage(CookieSessionStore(SECRET), max_sessions=1)
