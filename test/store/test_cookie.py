@@ -831,6 +831,20 @@ def test_a_session_stored_in_mid_request_has_both_its_cookies_at_once(manager: S
     assert client.look() == (None, {"a": 1})
 
 
+def test_a_request_of_before_a_login_takes_no_cookie_of_it_along(remembering: SessionManager[DictSession],
+                                                                 clock: Clock) -> None:
+    """What the application stored itself is taken back, and the browser has the cookies of the login by now."""
+    client = begun(remembering, n=1)
+    before = client.copy()
+    with client.visit() as session:
+        session.user = "anna"
+    late = before.begin()
+    late.session["late"] = 1
+    remembering.save(late.session)
+    client.end(late)
+    assert client.look() == ("anna", {"n": 1})
+
+
 def test_a_logout_and_login_in_one_request(manager: SessionManager[DictSession]) -> None:
     client = begun(manager, "anna", a=1)
     request = client.begin()
