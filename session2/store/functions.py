@@ -226,8 +226,8 @@ def hooks(of: Any) -> Hooks:
 
     :param of: the store or the manager.
     """
-    store: SessionStore = of if isinstance(of, SessionStore) else of.store
-    session_class: type[DictSession] = DictSession if store is of else of.session_class
+    session_class: type[DictSession] = getattr(of, "session_class", DictSession)
+    store: SessionStore = of.store if hasattr(of, "session_class") else of  # a store may have one of its own, too
     if not issubclass(session_class, DictSession):
         raise ConfigurationError("these functions need a manager whose session_class is DictSession, or derived")
 
