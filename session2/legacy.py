@@ -88,6 +88,9 @@ class WholeSessions:
     def deliver(self) -> None:
         pass
 
+    def is_undelivered(self) -> bool:
+        return False
+
     def find(self, session_id: str, session_class: type[Any]) -> Found[Any]:
         found = self._store.load_session(session_id, None)
         if found is None:

@@ -6,16 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Final, TypeVar, cast
 
 from . import tokens
 from .errors import ConfigurationError, SessionConflict, SessionEnded
+from .found import Absence, Found
 from .manager import SessionManager
 from .patience import attempts
 from .saving import BUSY, MERGE_PATIENCE
 from .session import DictSession, ties
-from .visit import visit_of
+from .visit import Visit, visit_of
 
 _T = TypeVar("_T")
 
@@ -43,6 +45,8 @@ class LiveSession(MutableMapping[str, Any]):
         self._id = session if isinstance(session, str) else None
         if self._session is None and not tokens.is_id(self._id):
             raise ConfigurationError("a live session needs the session of a request, or an id of one")
+        if not issubclass(manager.session_class, DictSession):
+            raise ConfigurationError("a live session needs a manager whose session_class is DictSession, or derived")
 
     def __repr__(self) -> str:
         return "<LiveSession>"
@@ -55,12 +59,10 @@ class LiveSession(MutableMapping[str, Any]):
         """
         for _ in attempts(MERGE_PATIENCE, longest=0.005):
             session = self._load()
-            result = change(session.data)
-            try:
-                self._store(session)
-                return result
-            except SessionConflict:
-                continue
+            with self._unchanged_on_error(session):
+                result = change(session.data)
+                if self._store(session):
+                    return result
         raise SessionConflict(BUSY)
 
     def increment(self, key: str, by: float = 1) -> Any:
@@ -74,16 +76,24 @@ class LiveSession(MutableMapping[str, Any]):
     @property
     def is_live(self) -> bool:
         """Whether the session is stored and has not ended."""
-        return self._stored() is not None
+        return self._found().absence is None
 
     # -- the store -------------------------------------------------------------------------------------------------
 
-    def _stored(self) -> DictSession | None:
+    def _found(self) -> Found[DictSession]:
         """Return what is stored of the session; its id may be another one by now, if it was renewed."""
-        id = self._id if self._session is None else self._known_id(self._session)
-        found = cast("DictSession | None", self._manager.load(id))
-        if found is not None and self._session is None:
-            self._id = found.id
+        own = self._session
+        if own is None:
+            found = self._manager.find(cast(str, self._id))
+            self._id = found.id or self._id
+            return found
+        id, visit = self._known_id(own), visit_of(own)
+        if id is None:
+            return Found(None, "", absence=Absence.NO_COOKIE)
+        home = self._manager.sessions if visit is None else visit.sessions
+        found = self._manager.find(id, home)
+        if found.session is not None and home is not self._manager.sessions:  # it is kept with the request
+            ties(found.session).exchange = ties(own).exchange
         return found
 
     def _known_id(self, session: DictSession) -> str | None:
@@ -95,19 +105,50 @@ class LiveSession(MutableMapping[str, Any]):
         session = self._session
         if session is not None and ties(session).origin is None:  # nothing is stored yet
             return session
-        found = self._stored()
-        if found is not None:
-            return found
-        if session is None or visit_of(session) is None:
+        found, visit = self._found(), None if session is None else visit_of(session)
+        if found.absence is None:
+            return cast(DictSession, found.session)
+        if session is None or visit is None:
             raise SessionEnded("the session has ended; nothing of it is there any more")
+        if found.session is not None:  # it was emptied, and with a change it goes on
+            visit.sessions.merge_in(session)
+            return session
         return self._manager.session_class()  # type: ignore[no-any-return]
 
-    def _store(self, session: DictSession) -> None:
+    def _store(self, session: DictSession) -> bool:
+        """Store a change; tell whether nobody else was first."""
+        visit = None if self._session is None else visit_of(self._session)
         if session is self._session:
-            visit = visit_of(session)
-            self._manager.save(session) if visit is None else visit.maintain(session)
+            self._store_own(session, visit)
         elif ties(session).origin is not None and self._manager.sessions.is_changed(session):
-            self._manager.save(session, "strict")
+            try:
+                self._manager.save(session, "read-only" if visit and visit.concurrency == "read-only" else "strict")
+            except SessionConflict:
+                return False
+        return True
+
+    def _store_own(self, session: DictSession, visit: Visit | None) -> None:
+        """Store a session of which nothing is stored yet, or which was emptied."""
+        if visit is None:
+            self._manager.save(session)
+        elif visit.finished:
+            raise SessionEnded("the request is over, and nothing is stored of its session; nothing was changed")
+        else:
+            visit.maintain(session)
+
+    @contextmanager
+    def _unchanged_on_error(self, session: DictSession) -> Iterator[None]:
+        """Have a change that fails leave no part of itself in the session of the request."""
+        if session is not self._session:  # one of our own, which nobody else sees
+            yield
+            return
+        codec = self._manager.sessions.codec
+        before = codec.payload(session)
+        try:
+            yield
+        except BaseException:
+            session.set_state(codec.state(before, session))
+            raise
 
     # -- a mapping -------------------------------------------------------------------------------------------------
 

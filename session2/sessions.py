@@ -105,6 +105,10 @@ class Sessions:
     def deliver(self) -> None:
         """Send what travels with the answer to a request, which is settled: nothing, but in some stores."""
 
+    def is_undelivered(self) -> bool:
+        """Tell whether there is something that `deliver` is to send."""
+        return False
+
     # -- rotating --------------------------------------------------------------------------------------------------
 
     def rotate(self, session: Session, new_id: str, grace: float = 0.0, merge: bool = True,

@@ -7,13 +7,16 @@ from dataclasses import replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from .clocks import Clocks
 from .errors import ConfigurationError
 from .manager import SessionManager
 from .session import DictSession, Session
 
 Manager = SessionManager[DictSession]
 
-_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, Manager]]] = WeakKeyDictionary()
+_Wanted = tuple[float | None, Clocks]
+
+_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[_Wanted, Manager]]] = WeakKeyDictionary()
 
 
 def for_mappings(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
@@ -24,10 +27,10 @@ def for_mappings(manager: SessionManager[Any], idle_timeout: float | None) -> Ma
     """
     if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
         return manager
-    variants = _variants.setdefault(manager, {})
-    if idle_timeout not in variants:
-        variants[idle_timeout] = _made(manager, idle_timeout)
-    return variants[idle_timeout]
+    variants, wanted = _variants.setdefault(manager, {}), (idle_timeout, manager.clocks)
+    if wanted not in variants:
+        variants[wanted] = _made(manager, idle_timeout)
+    return variants[wanted]
 
 
 def _made(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:

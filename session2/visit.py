@@ -78,14 +78,17 @@ class Visit:
         self.exchange.add_header("Vary", "Cookie")  # again: a framework may have begun another response, for a 404 say
 
     def has_news(self) -> bool:
-        """Tell whether there is anything that was not stored, as far as that can be told without asking."""
+        """Tell whether there is anything that was not stored or the browser not told, as far as can be told unasked."""
         session = self.exchange.session
         if self.ended or session is None:
             return bool(self.ended)
+        if self.sessions is not self.manager.sessions and self.sessions.is_undelivered():
+            return True
         origin = session._ties.origin
         if origin is None:
             return session.has_info()
-        return session._ties.id != origin.id or self.sessions.pending(session) is not None
+        id = session._ties.id  # in the grace of a renewal the browser may not know it yet
+        return id != origin.id or id != self.cookie or self.sessions.pending(session) is not None
 
     def settle(self, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now; the request goes on, and may settle again.
@@ -96,13 +99,13 @@ class Visit:
         if self.finished:
             return
         session, pending = self.exchange.session, None
+        self.headers_sent = headers_sent
         if session is not None and not self.ended and session._ties.id == self.cookie:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
                 if self.sessions is not self.manager.sessions:
                     self.sessions.deliver()
                 return
-        self.headers_sent = headers_sent
         self._settle(session, pending)
         self.sessions.deliver()
         self.ended = []

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from session2 import ConfigurationError, DictSession, SessionManager
-from session2.errors import SessionEnded
+from session2 import ConfigurationError, DictSession, SessionManager, get_secret
+from session2.errors import ReadOnlySession, SessionEnded
 from session2.live import LiveDictSession, LiveSession
 from session2.session import ties
+from session2.store.cookie import CookieSessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 
@@ -153,6 +154,64 @@ def test_it_writes_nothing_where_nothing_changed(manager: Manager) -> None:
     before = ties(manager.load(id)).origin.record  # type: ignore[arg-type,union-attr]
     LiveSession(manager, id)["a"] = 1
     assert manager.store.read(before.version and manager.store.sessions.key(id)) == before
+
+
+def test_a_change_that_raises_changes_nothing_of_a_session_that_is_not_stored_yet(manager: Manager) -> None:
+    request = begun(manager)
+    with pytest.raises(ZeroDivisionError):
+        LiveSession(manager, request.session).apply(lambda items: (items.update(a=1), 1 / 0))
+    manager.finish_successful_request(request)
+    assert (dict(request.session), request.cookies) == ({}, {})
+
+
+def test_after_the_request_nothing_begins(manager: Manager) -> None:
+    """Nobody would have its cookie."""
+    request = begun(manager)
+    live = LiveSession(manager, request.session)
+    manager.finish_successful_request(request)
+    with pytest.raises(SessionEnded):
+        live.increment("n")
+    assert (dict(live), list(manager.store.scan())) == ({}, [])
+
+
+def test_a_request_that_may_only_read_changes_nothing(manager: Manager) -> None:
+    id = stored(manager, a=1)
+    request = FakeExchange({"session2": id})
+    manager.start_request(request, "read-only")
+    live = LiveSession(manager, request.session)
+    with pytest.raises(ReadOnlySession):
+        live["a"] = 2
+    assert live["a"] == 1
+
+
+def test_a_session_that_another_request_emptied_goes_on_with_the_next_change(manager: Manager) -> None:
+    id = stored(manager, a=1)
+    request, other = begun(manager, {"session2": id}), begun(manager, {"session2": id})
+    live = LiveSession(manager, request.session)
+    other.session.clear()
+    manager.finish_successful_request(other)
+    assert (dict(live), live.is_live) == ({}, False)
+    live["b"] = 2
+    assert (dict(live), live.is_live) == ({"b": 2}, True)
+    manager.finish_successful_request(request)
+    assert request.cookie_sent
+    assert dict(manager.load(request.cookie_sent) or {}) == {"b": 2}
+
+
+def test_a_session_in_a_cookie_is_live_in_its_request() -> None:
+    manager = SessionManager(CookieSessionStore(get_secret()), DictSession)
+    browser: dict[str, str] = {}
+    for number in (1, 3):
+        request = begun(manager, browser)
+        live = LiveSession(manager, request.session)
+        assert [live.increment("n"), live.increment("n"), live.is_live] == [number, number + 1, True]
+        manager.finish_successful_request(request)
+    assert dict(begun(manager, browser).session) == {"n": 4}
+
+
+def test_sessions_that_are_no_mappings_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="session_class"):
+        LiveSession(SessionManager(VolatileSessionStore()), "A" * 43)
 
 
 # -- a session class that is live in requests --------------------------------------------------------------------------

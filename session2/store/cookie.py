@@ -7,9 +7,8 @@ import binascii
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 from struct import Struct
 from typing import Any, Final, cast
 
@@ -23,9 +22,9 @@ from ..serializers import Encrypted, JSONSerializer, PickleSerializer, Serialize
 from ..sessions import Sessions
 from .base import SessionStore
 from .cleaning import clean
-from .ended import Born, Ended
+from .ended import Born, Ended, span_of
 from .lease import Lease
-from .records import RecordStore, checked_key
+from .records import RecordStore, can_merge, checked_key
 from .volatile import VolatileSessionStore
 
 log = logging.getLogger("session2")
@@ -39,9 +38,11 @@ SUFFIX: Final = "-data"
 _CANDIDATES: Final = 5
 """How many cookies of one name are tried."""
 
-_PARTS: Final = Struct("<ddddd16sI")
-"""Created, modified, accessed, expires, in place since, all in seconds; the token of the version; and how long the user
-is, in bytes, and one more."""
+_LATE: Final = "the headers are out: a session that is kept in a cookie can be stored no more"
+
+_PARTS: Final = Struct("<dddddd16sI")
+"""Created, modified, accessed, expires, in place since, all in seconds, and for how many it was ever to live unused;
+the token of the version; and how long the user is, in bytes, and one more."""
 
 _NEVER: Final = math.inf
 
@@ -65,6 +66,9 @@ class CookieSessionStore(SessionStore):
                  ended_in: RecordStore | None = None, **options: Any) -> None:
         self.seal = _sealing(serializer)
         super().__init__(serializer=self.seal.inner, **options)
+        if ended_in is not None and not can_merge(type(ended_in)):
+            raise ConfigurationError("what has ended must not travel with the requests: ended_in needs a store of "
+                                     "another kind")
         self.ended = None if ended_in is None else Ended(ended_in)
         self._aside = VolatileSessionStore(clock=self.clock) if ended_in is None else ended_in
         self.sessions: Sessions = _Sessions(self.sessions.filing, self.ended, self.sessions)
@@ -128,14 +132,18 @@ class _Sessions(Sessions):
     """Sessions that nobody can look through: to revoke those of a user is to note it."""
 
     def __init__(self, filing: Filing, ended: Ended | None, kin: Sessions,
-                 deliver: Callable[[], None] = lambda: None) -> None:
+                 request: _RequestStore | None = None) -> None:
         super().__init__(filing, kin)
         self._ended = ended
-        self._deliver = deliver
+        self._request = request
 
     def deliver(self) -> None:
         """Send the cookie of what was stored."""
-        self._deliver()
+        if self._request is not None:
+            self._request.deliver()
+
+    def is_undelivered(self) -> bool:
+        return self._request is not None and self._request.has_news()
 
     def revoke(self, user: str | None = None, spared: Any = None, reason: str = "revoked") -> Iterator[str]:
         """Note that the sessions which a user has by now are over; yield where, once."""
@@ -154,7 +162,7 @@ class _RequestStore(SessionStore):
     can_list = False
 
     def __init__(self, store: CookieSessionStore, exchange: Exchange, policy: CookiePolicy) -> None:
-        self._store, self._exchange, self._policy = store, exchange, policy
+        self._store, self._exchange, self._first_policy = store, exchange, policy
         self._name = policy.name + SUFFIX
         self.serializer, self.hash_ids = store.serializer, store.hash_ids
         self.clock, self.observer, self.queues = store.clock, store.observer, store.queues
@@ -162,10 +170,12 @@ class _RequestStore(SessionStore):
         """What the browser has."""
         self._found: dict[str, Record | None] = {}
         """What is there now."""
+        self._spans: dict[str, float] = {}
+        """For how many seconds each was ever to live unused: a copy of it may have been told so."""
         self._news: tuple[str, str] | None = None
         """What the browser is to be told: of which key, and the cookie, empty if it is to be taken away."""
         self._is_sent = False
-        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self.deliver)
+        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self)
 
     lock = CookieSessionStore.lock
 
@@ -179,14 +189,15 @@ class _RequestStore(SessionStore):
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         found, ended = self._compared(key, expected), self._store.ended
         if found is not None and ended is not None and traces.is_trace(record):
-            version = ended.end(key, record, found)
+            version = ended.end(key, record, found, self._spans.get(key, 0.0))
             self._put(key, None)
             return version
-        since = self.clock()
-        if found is not None and isinstance(found.version, tuple):
-            since = found.version[0]
-        elif found is not None:
+        if found is not None and not isinstance(found.version, tuple):
             raise Conflict(f"the session {key:.8} has ended")
+        if found is not None:
+            since = cast(Born, found.version)[0]
+        else:
+            since = self.clock() if ended is None else ended.since(record.user, self.clock())
         version = since, os.urandom(16)
         self._put(key, Record(*record[:-1], version))
         return version
@@ -218,8 +229,10 @@ class _RequestStore(SessionStore):
 
     def _brought(self, key: str) -> Record | None:
         """Return the newest record of this key in the cookies: of two paths the browser may have two."""
-        opened = [record for value in self._values() if (record := _opened(self._store.seal, value, key))]
-        self._known[key] = max(opened, key=lambda record: (record.modified, record.accessed), default=None)
+        opened = [found for value in self._values() if (found := _opened(self._store.seal, value, key))]
+        self._spans[key] = max((span for _, span in opened), default=0.0)
+        self._known[key] = max((record for record, _ in opened), default=None,
+                               key=lambda record: (record.modified, record.accessed))
         return self._known[key]
 
     def _put(self, key: str, record: Record | None) -> None:
@@ -232,16 +245,18 @@ class _RequestStore(SessionStore):
         self._news = (name, self._fitting(name, found) if found else "") if is_news or not left else None
         self._found = {**others, key: record}
 
-    @cached_property
-    def _attributes(self) -> dict[str, Any]:
-        return self._policy.attributes(self._exchange)
+    def _policy(self) -> CookiePolicy:
+        """Return the policy of the id's cookie by now: an adapter may have another one for what a session came to."""
+        visit = self._exchange.visit
+        return self._first_policy if visit is None else cast(CookiePolicy, visit.policy)
 
     def _fitting(self, key: str, record: Record) -> str:
         """Return the value of the cookie, which is not too large for browsers."""
         if self._is_late():
-            raise ConfigurationError("the headers are out: a session that is kept in a cookie can be stored no more")
-        value = _sealed(self._store.seal, record, key)
-        size = len(value) + len(set_cookie_header(self._name, "", self._attributes))
+            raise ConfigurationError(_LATE)
+        self._spans[key] = max(self._spans.get(key, 0.0), span_of(record))
+        value = _sealed(self._store.seal, record, key, self._spans[key])
+        size = len(value) + len(set_cookie_header(self._name, "", self._policy().attributes(self._exchange)))
         if size > LARGEST:
             raise SessionTooLarge(f"the session takes {size} bytes as a cookie, and browsers keep {LARGEST}; "
                                   f"{self._largest(key, record)}.  Nothing was stored")
@@ -250,19 +265,29 @@ class _RequestStore(SessionStore):
     def deliver(self) -> None:
         """Send what there is to send."""
         news, self._news = self._news, None
-        if news is None or self._is_late():
+        if news is None:
             return
         (key, value), exchange = news, self._exchange
+        if self._is_late():
+            if value:
+                raise ConfigurationError(_LATE)
+            return
         if not value:
             if self._values() or self._is_sent:
-                send_cookie(exchange, replace(self._policy, name=self._name), None)
+                send_cookie(exchange, replace(self._policy(), name=self._name), None)
             return
-        exchange.set_cookie(self._name, value, **self._attributes)
+        policy = self._policy()
+        attributes = policy.attributes(exchange)
+        exchange.set_cookie(self._name, value, **attributes)
         session_id = exchange.visit and exchange.visit.cookie
         if session_id and self.sessions.key(session_id) == key:  # lest the browser have each from another answer
-            exchange.set_cookie(self._policy.name, session_id, **self._attributes)
+            exchange.set_cookie(policy.name, session_id, **attributes)
         exchange.add_header("Cache-Control", "no-store")
         self._is_sent = True
+
+    def has_news(self) -> bool:
+        """Tell whether there is anything to send."""
+        return self._news is not None
 
     def _is_late(self) -> bool:
         visit = self._exchange.visit
@@ -290,17 +315,17 @@ def _sealing(given: Any) -> Signed | Encrypted:
     return Encrypted(JSONSerializer(), given)
 
 
-def _sealed(seal: Serializer, record: Record, key: str) -> str:
+def _sealed(seal: Serializer, record: Record, key: str, span: float) -> str:
     since, token = cast(Born, record.version)
     user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
     parts = _PARTS.pack(record.created, record.modified, record.accessed,
-                        _NEVER if record.expires is None else record.expires, since, token,
+                        _NEVER if record.expires is None else record.expires, since, span, token,
                         0 if record.user is None else len(user) + 1)
     return base64.urlsafe_b64encode(seal.seal(parts + user + record.data, key)).decode("ascii").rstrip("=")
 
 
-def _opened(seal: Serializer, value: str, key: str) -> Record | None:
-    """Return the record in a cookie, None if we did not put it there under this key."""
+def _opened(seal: Serializer, value: str, key: str) -> tuple[Record, float] | None:
+    """Return the record in a cookie and its span, None if we did not put it there under this key."""
     if len(value) > LARGEST:
         return None
     try:
@@ -311,8 +336,8 @@ def _opened(seal: Serializer, value: str, key: str) -> Record | None:
     return _unpacked(packed)
 
 
-def _unpacked(packed: bytes) -> Record:
-    created, modified, accessed, expires, since, token, length = _PARTS.unpack_from(packed)
+def _unpacked(packed: bytes) -> tuple[Record, float]:
+    created, modified, accessed, expires, since, span, token, length = _PARTS.unpack_from(packed)
     user, data = packed[_PARTS.size:][:max(length - 1, 0)], packed[_PARTS.size + max(length - 1, 0):]
     return Record(data, created, modified, accessed, None if expires == _NEVER else expires,
-                  user.decode("utf-8", "surrogatepass") if length else None, (since, token))
+                  user.decode("utf-8", "surrogatepass") if length else None, (since, token)), span

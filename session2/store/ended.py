@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 _PATIENCE = 15.0
 """Seconds for which a revocation gives way to others of the same user."""
+
+_TICK = 1e-6
+"""Seconds by which a time is later than another, by clocks that stand still for a moment or lag behind others."""
 
 Born = tuple[float, bytes]
 """A version that tells since when its record stands under its key."""
@@ -52,16 +56,18 @@ class Ended:
             return trace._replace(data=traces.ended("its browser was given another id"))
         return None if traces.is_moved(trace) else trace
 
-    def end(self, key: str, trace: Record, found: Record) -> Version:
+    def end(self, key: str, trace: Record, found: Record, span: float) -> Version:
         """Note that a session is over; `Conflict` if somebody else did, or does.
 
         The trace stays until no copy of the session, however lately it was used, can be valid any more.
 
         :param found: what there is of the session: what the browser has, or a trace.
+        :param span: for how many seconds it was ever to live unused, by whatever clocks.
         """
         until = found.expires
-        if until is not None and not traces.is_trace(found):
-            until += self._records.clock() - found.accessed
+        if not traces.is_trace(found):
+            span = max(span, span_of(found))
+            until = None if span == math.inf else self._records.clock() + span
         there = self._records.read(key)
         if there is not None and not traces.is_moved(there) and there.version != found.version:
             raise Conflict(f"the session {key:.8} has ended")
@@ -69,16 +75,35 @@ class Ended:
         return self._records.write(key, trace._replace(data=data, expires=until), there and there.version)
 
     def end_user(self, user: str, spared: Session | None) -> str:
-        """Note that all sessions which this user has by now are over, but for one; return where it is noted."""
-        key, now = _note_key(user), self._records.clock()
+        """Note that all sessions which this user has by now are over, but for one; return where it is noted.
+
+        Twice: who began a session between the two may have looked for a revocation before the first was there.
+        """
+        key = _note_key(user)
+        for _ in range(2):
+            self._note(key, spared)
+        return key
+
+    def _note(self, key: str, spared: Session | None) -> None:
         for _ in attempts(_PATIENCE):
             before = self._records.read(key)
             name = None if spared is None or _is_over(before, spared) else spared.key
-            note = Record(traces.revoked(name), now, now, now)
+            now = self._records.clock()
+            created = now if before is None else max(now, before.created + _TICK)
             with suppress(Conflict):
-                self._records.write(key, note, before and before.version)
-                return key
+                self._records.write(key, Record(traces.revoked(name), created, now, now), before and before.version)
+                return
         raise SessionConflict("this user kept being revoked by others; try again")
+
+    def since(self, user: str | None, now: float) -> float:
+        """Return since when a session of this user stands that begins now: later than the user was revoked last."""
+        note = None if user is None else self._records.read(_note_key(user))
+        return now if note is None else max(now, note.created + _TICK)
+
+
+def span_of(record: Record) -> float:
+    """Return for how many seconds a session is to live unused."""
+    return math.inf if record.expires is None else record.expires - record.accessed
 
 
 def _note_key(user: str) -> str:

@@ -10,12 +10,15 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final, NamedTuple, TypeVar
 
 from .. import tokens
-from ..errors import Conflict, SerializationError, SessionError, StoreUnavailable
+from ..errors import ConfigurationError, Conflict, SerializationError, SessionConflict, SessionError, StoreUnavailable
 from ..found import Absence
+from ..patience import attempts
 from ..record import Outcome, Record, Version
+from ..saving import BUSY, MERGE_PATIENCE
 from ..serializers import Encrypted, Signed
 from ..session import DictSession, ties
 from .base import SessionStore
@@ -63,7 +66,11 @@ class FunctionSessionStore(SessionStore):
         self._turns = HostLocks()
 
     def read(self, key: str) -> Record | None:
-        found = _call("load", self._load, _name(checked_key(key)))
+        with self._turn(key):  # of a function that deletes a row before it inserts another one nobody is to see the gap
+            return self._read(key)
+
+    def _read(self, key: str) -> Record | None:
+        found = _call("load", self._load, _name(key))
         record = None if found is None else self._record(key, found)
         return record if record is not None and record.is_live(self.clock()) else None
 
@@ -76,14 +83,15 @@ class FunctionSessionStore(SessionStore):
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         with self._turn(key):
-            record = self.read(key)
-            if record is not None and accessed > record.accessed:
-                self._put(key, record._replace(accessed=accessed, expires=expires))
+            record = self._read(key)
+            if record is not None and (accessed > record.accessed or not record.modified):
+                modified = record.modified or accessed
+                self._put(key, record._replace(modified=modified, accessed=accessed, expires=expires))
             return record is not None
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         with self._turn(key):
-            if expected is not None and self.read(key) is not None:
+            if expected is not None and self._read(key) is not None:
                 self._compare(key, expected)
             if self._delete is None:
                 _call("save", self._save, _name(key), {}, 0.0)
@@ -97,10 +105,10 @@ class FunctionSessionStore(SessionStore):
         return 0
 
     def _turn(self, key: str) -> Lease:
-        return self._turns.acquire(checked_key(key), _PATIENCE, _HANGS, self.clock)
+        return self._turns.acquire(checked_key(key), _PATIENCE, _HANGS, monotonic)
 
     def _compare(self, key: str, expected: Version | None) -> None:
-        record = self.read(key)
+        record = self._read(key)
         if (None if record is None else record.version) != expected:
             raise Conflict(f"the record {key:.8} changed")
 
@@ -145,10 +153,14 @@ class FunctionSessionStore(SessionStore):
             return None
 
     def _old(self, key: str, items: dict[str, Any], until: float) -> Record:
-        """Return the record of a session that was saved without us: it begins now, for all that is known."""
+        """Return the record of a session that was saved without us: it begins now, for all that is known.
+
+        That it was never modified tells a touch that it is to be saved, though no record is used later than one that
+        begins now.
+        """
         payload = self.serializer.dumps({"data": items})
         now, version = self.clock(), hashlib.sha256(payload + repr(until).encode()).hexdigest()
-        return Record(self.serializer.seal(payload, key), now, now, now, until, None, version)
+        return Record(self.serializer.seal(payload, key), now, 0.0, now, until, None, version)
 
     def _ours(self, key: str, items: dict[str, Any], until: float, ours: Any) -> Record | None:
         if ours["of"] != _name(key):  # a column that does not mind capitals, say
@@ -214,8 +226,10 @@ def hooks(of: Any) -> Hooks:
 
     :param of: the store or the manager.
     """
-    store: SessionStore = getattr(of, "store", of)
     session_class: type[DictSession] = getattr(of, "session_class", DictSession)
+    store: SessionStore = of.store if hasattr(of, "session_class") else of  # a store may have one of its own, too
+    if not issubclass(session_class, DictSession):
+        raise ConfigurationError("these functions need a manager whose session_class is DictSession, or derived")
 
     def load(session_id: str) -> Found | None:
         session = store.sessions.load(_id_of(session_id), session_class)
@@ -227,10 +241,11 @@ def hooks(of: Any) -> Hooks:
         if isinstance(data, _Loaded) and data.session_id == session_id:
             data.save(store, expires)
             return
-        session = _session(store, _id_of(session_id), session_class)
-        if session is not None:  # else it has ended, and is not restored
-            session.data = dict(data)
-            _save(store, session, expires)
+        for _ in attempts(MERGE_PATIENCE):  # somebody else may begin it at the same moment
+            session = _session(store, _id_of(session_id), session_class)
+            if session is None or _replaced(store, session, dict(data), expires):  # or it has ended: it is not restored
+                return
+        raise SessionConflict(BUSY)
 
     def cleanup() -> None:
         store.purge()
@@ -244,6 +259,18 @@ def _session(store: SessionStore, session_id: str, session_class: type[DictSessi
     if found.absence in (Absence.ENDED, Absence.ROTATED):
         return None
     return session_class(session_id) if found.session is None else found.session
+
+
+def _replaced(store: SessionStore, session: DictSession, items: dict[str, Any], expires: float) -> bool:
+    """Store these items in place of all; False if it is new and somebody else began it meanwhile."""
+    session.data, is_new = items, session.key is None
+    try:
+        _save(store, session, expires)
+    except SessionConflict:
+        if is_new:
+            return False
+        raise
+    return True
 
 
 def _save(store: SessionStore, session: DictSession, expires: float) -> None:

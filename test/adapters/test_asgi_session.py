@@ -563,6 +563,18 @@ def test_websocket_stores_what_it_is_told_to(site: Site) -> None:
     assert site.items() == {"a": 3, "b": 2}
 
 
+def test_a_browser_that_missed_its_new_id_is_told_it_with_the_next_answer() -> None:
+    """When the grace is over, its old one leads nowhere."""
+    site = Site()
+    site.run(put(a=1))
+    old = site.id
+    site.manager.rotate(site.manager.load(old), grace=60)
+    assert site.run(look).body == b"1"
+    assert site.id != old
+    assert site.run(look).cookie is None
+    assert site.manager.load(site.id)["a"] == 1
+
+
 # -- beside another framework --------------------------------------------------------------------------------------
 
 

@@ -522,6 +522,29 @@ def test_a_cache_that_was_away_is_not_believed(tier: Tier, clock: Clock) -> None
     assert again_or_none(tier, two) is None
 
 
+def test_a_cache_that_was_away_does_not_stand_in_for_the_store(clock: Clock) -> None:
+    """A session that ended while it was away would be seen again."""
+    tier = Tier(clock, when_store_is_away="cache", max_stale_count=1)
+    one, two = saved(tier, n=1), saved(tier, n=1)
+    clock.advance(1)
+    tier.away(cache=True)
+    save(tier, again(tier, one), n=2)
+    tier.sessions.end(again(tier, two))
+    tier.away(store=True)
+    for session in (one, two):
+        with pytest.raises(StoreUnavailable):
+            again_or_none(tier, session)
+
+
+def test_a_flush_brings_along_what_somebody_claimed_who_was_killed(tier: Tier) -> None:
+    session = saved(tier, n=0)
+    save(tier, session, n=1)
+    tier._front.claim_any(str(session.key))
+    assert tier.flush() == 1
+    tier.lose()
+    assert again(tier, session)["n"] == 1
+
+
 def test_with_the_cache_away_all_is_an_error_if_it_shall_be(clock: Clock) -> None:
     tier = Tier(clock, when_cache_is_away="error")
     session = saved(tier, n=1)

@@ -263,6 +263,16 @@ def test_the_attributes_are_those_of_the_id(policy: CookiePolicy, clock: Clock) 
     assert client.cookies == {}
 
 
+def test_the_attributes_are_those_that_the_id_has_come_to(manager: SessionManager[DictSession]) -> None:
+    """Django and Flask decide at the end how long a browser is to keep a session."""
+    request = FakeExchange()
+    manager.start_request(request)
+    request.session["a"] = 1
+    request.visit.policy = CookiePolicy(max_age=60)
+    manager.finish_successful_request(request)
+    assert [attributes["max_age"] for _, attributes in request.sent.values()] == [60, 60]
+
+
 def test_a_session_in_which_nothing_is_left_takes_its_cookies_along(manager: SessionManager[DictSession]) -> None:
     client = begun(manager, a=1)
     with client.visit() as session:
@@ -420,6 +430,24 @@ def test_a_copy_in_use_is_refused_as_long_as_it_could_be_valid(remembering: Sess
     assert copy.look() == NOBODY
 
 
+@pytest.mark.parametrize("longer", [500, None])
+def test_a_copy_of_when_the_session_was_to_live_longer_is_refused_too(remembering: SessionManager[DictSession],
+                                                                      clock: Clock, longer: int | None) -> None:
+    """Applications set clocks for a single session: a visitor who was to be remembered for weeks changes his mind."""
+    long = SessionManager(remembering.store, DictSession, idle_timeout=longer, lifetime=None)
+    copy = begun(long, "anna")
+    client = Client(remembering, copy.cookies)
+    clock.advance(20)
+    client.look()
+    with client.visit() as session:
+        session["a"] = 1
+    client.log_out()
+    for _ in range(5):
+        clock.advance(90)
+        remembering.store.purge()
+        assert copy.copy().look() == NOBODY
+
+
 def test_nothing_is_kept_of_what_could_not_be_valid_any_more(remembering: SessionManager[DictSession],
                                                              clock: Clock) -> None:
     client = begun(remembering, "anna")
@@ -535,6 +563,43 @@ def test_who_logs_in_after_the_revocation_is_logged_in(remembering: SessionManag
             session.user = "anna"
         clock.advance(50)
         assert client.look()[0] == "anna"
+
+
+def test_logins_and_revocations_of_one_moment_count_in_their_order(remembering: SessionManager[DictSession],
+                                                                   clock: Clock) -> None:
+    """So also where one server's clock lags behind another's, and on a system whose clock moves seldom."""
+    for step in (0.0, -5.0, 0.0):
+        remembering.revoke_user("anna")
+        clock.advance(step)
+        client = begun(remembering, "anna")
+        assert client.look() == ("anna", {})
+        clock.advance(step)
+        remembering.revoke_user("anna")
+        assert client.look() == NOBODY
+        clock.advance(20)
+        assert client.look() == NOBODY
+
+
+def test_who_changes_the_id_while_the_user_is_revoked_does_not_get_away(remembering: SessionManager[DictSession],
+                                                                        clock: Clock,
+                                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The revocation has looked at the clock and is not stored yet: the new id is younger than it."""
+    client = begun(remembering, "anna")
+    kept: Any = remembering.store._aside  # type: ignore[attr-defined]
+    write = kept.write
+
+    def slowly(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        clock.advance(1)
+        request = client.begin()
+        remembering.rotate(request.session)
+        client.end(request)
+        clock.advance(1)
+        return write(*arguments)
+
+    monkeypatch.setattr(kept, "write", slowly)
+    remembering.revoke_user("anna")
+    assert client.look() == NOBODY
 
 
 def test_a_session_once_revoked_cannot_be_spared_by_a_later_revocation(remembering: SessionManager[DictSession],
@@ -678,6 +743,11 @@ def test_a_session_is_to_be_had_in_its_request_only(manager: SessionManager[Dict
     assert not manager.has_session_cookie(must_exist=True, exchange=Request(f"session2={session_id}"))
 
 
+def test_what_has_ended_cannot_be_kept_in_cookies_too() -> None:
+    with pytest.raises(ConfigurationError, match="ended_in needs a store of another kind"):
+        CookieSessionStore(SECRET, CookieSessionStore(SECRET))
+
+
 def test_max_sessions_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_sessions"):
         manage(CookieSessionStore(SECRET), max_sessions=1)
@@ -694,6 +764,24 @@ def test_what_comes_after_the_headers_cannot_be_stored(manager: SessionManager[D
     request = client.begin()
     manager.settle_request(request, headers_sent=True)
     assert request.sent == {}
+
+
+def test_nor_does_what_was_stored_in_mid_request_go_unsaid(manager: SessionManager[DictSession]) -> None:
+    """Adapters settle where there is news; what the application stored itself is some until it is sent."""
+    client = begun(manager, a=1)
+    request = client.begin()
+    assert not request.visit.has_news()
+    request.session["a"] = 2
+    manager.save(request.session)
+    assert request.visit.has_news()
+    manager.settle_request(request)
+    assert not request.visit.has_news()
+    request.session["a"] = 3
+    manager.save(request.session)
+    with pytest.raises(ConfigurationError, match="the headers are out"):
+        manager.settle_request(request, headers_sent=True)
+    client.end(request)
+    assert client.look() == (None, {"a": 2})
 
 
 def test_a_late_logout_holds_where_it_is_remembered(remembering: SessionManager[DictSession]) -> None:
@@ -741,6 +829,20 @@ def test_a_session_stored_in_mid_request_has_both_its_cookies_at_once(manager: S
     for name, (value, _) in request.sent.items():
         client.cookies[name] = value
     assert client.look() == (None, {"a": 1})
+
+
+def test_a_request_of_before_a_login_takes_no_cookie_of_it_along(remembering: SessionManager[DictSession],
+                                                                 clock: Clock) -> None:
+    """What the application stored itself is taken back, and the browser has the cookies of the login by now."""
+    client = begun(remembering, n=1)
+    before = client.copy()
+    with client.visit() as session:
+        session.user = "anna"
+    late = before.begin()
+    late.session["late"] = 1
+    remembering.save(late.session)
+    client.end(late)
+    assert client.look() == ("anna", {"n": 1})
 
 
 def test_a_logout_and_login_in_one_request(manager: SessionManager[DictSession]) -> None:

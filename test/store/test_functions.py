@@ -6,22 +6,37 @@ import base64
 import io
 import json
 import pickle
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers_sql import MariaServer
 
-from session2 import DictSession, Encrypted, JSONSerializer, SessionManager, StoreUnavailable, get_secret, merge
+from session2 import (
+    ConfigurationError,
+    DictSession,
+    Encrypted,
+    JSONSerializer,
+    SessionManager,
+    StoreUnavailable,
+    get_secret,
+    merge,
+    tokens,
+)
 from session2.events import Event
+from session2.store.cached import CachedSessionStore
 from session2.store.directory import DirectorySessionStore
 from session2.store.functions import NEVER, OURS, FunctionSessionStore, hooks
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
-from session2.testing.fakes import Clock
+from session2.testing.fakes import Clock, FakeExchange
 from session2.testing.store.samples import KEY, record_at
 from session2.testing.store.shop import again, saved
 from session2.testing.store.visitor import Visitor, logged_in, manage
@@ -243,6 +258,51 @@ def test_two_requests_that_find_old_data_lose_nothing(store: FunctionSessionStor
     assert visitor.look() == {"n": 0, "fast": 1, "slow": 1}
 
 
+def test_old_data_lives_as_long_as_it_is_read(store: FunctionSessionStore, table: Table, clock: Clock) -> None:
+    """Whoever keeps an old session in use does not lose it at the time that was saved with it."""
+    session_id = tokens.new_id()
+    table.save(base64.urlsafe_b64encode(bytes.fromhex(store.sessions.key(session_id))).decode().rstrip("="),
+               {"n": 1}, clock.now + 50)
+    manager = manage(store)
+    for _ in range(12):
+        request = FakeExchange({"session2": session_id})
+        manager.start_request(request)
+        assert dict(request.session) == {"n": 1}
+        clock.advance(1)
+        manager.finish_successful_request(request)
+        clock.advance(30)
+    version = store.read(store.sessions.key(session_id))
+    assert version is not None
+    assert not store.touch(store.sessions.key(session_id), 1.0, 2.0) or store.read(
+        store.sessions.key(session_id)) == version
+    clock.advance(100)
+    assert not store.has_session(session_id)
+
+
+def test_who_reads_between_two_statements_of_a_save_sees_no_gap(table: Table, clock: Clock) -> None:
+    """The functions of the manual delete a row before they insert another one."""
+    between, go_on = threading.Event(), threading.Event()
+
+    def save(session_id: str, data: dict[str, Any], expires: float) -> None:
+        if table.rows.pop(session_id, None):
+            between.set()
+            go_on.wait(10)
+        table.save(session_id, data, expires)
+
+    store = FunctionSessionStore(save, table.load, clock=clock)
+    session = saved(store, n=1)
+    session["n"] = 2
+    with ThreadPoolExecutor(2) as threads:
+        saving = threads.submit(store.save_session, session)
+        assert between.wait(10)
+        reading = threads.submit(again, store, session)
+        with suppress(FutureTimeout):
+            reading.result(0.1)
+        go_on.set()
+        saving.result()
+        assert reading.result()["n"] == 2
+
+
 def test_old_data_that_is_over_is_no_session(store: FunctionSessionStore, table: Table, clock: Clock) -> None:
     old_row(store, "a" * 43, table, {"n": 1}, clock.now - 1)
     old_row(store, "b" * 43, table, {}, clock.now + 1)
@@ -410,3 +470,36 @@ def test_functions_over_a_store_keep_the_sessions_of_another(kept: Any, clock: C
     with visitor.visit() as session:
         session.set_user("bert")
     assert visitor.look() == {"n": 1}
+
+
+def test_old_code_sees_what_a_cache_has(clock: Clock) -> None:
+    """A tier has a store of its own behind it."""
+    store = CachedSessionStore(VolatileSessionStore(clock=clock), VolatileSessionStore(clock=clock))
+    session = saved(store, n=1)
+    session["n"] = 2
+    store.save_session(session)
+    _, load, _ = hooks(store)
+    found = load(str(session.id))
+    assert found is not None
+    assert found[0] == {"n": 2}
+
+
+def test_two_that_begin_one_session_at_once_both_succeed(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = VolatileSessionStore(clock=clock)
+    save, load, _ = hooks(store)
+    read = store.read
+
+    def overtaken(key: str) -> Any:
+        monkeypatch.undo()
+        found = read(key)
+        save("old", {"theirs": 1}, clock.now + 100)
+        return found
+
+    monkeypatch.setattr(store, "read", overtaken)
+    save("old", {"mine": 1}, clock.now + 100)
+    assert load("old") == ({"mine": 1}, clock.now + 100)
+
+
+def test_functions_over_sessions_that_are_no_mappings_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="session_class"):
+        hooks(SessionManager(VolatileSessionStore()))

@@ -60,9 +60,11 @@ class Front:
 
     def believes(self, standing: Standing) -> bool:
         """Tell whether a copy needs no comparison with the store now."""
-        if standing.claimed or standing.mark is None:
-            return False
-        return standing.since > self._failed_at and self.cache.clock() < standing.since + self.believed_for
+        return self.may_be_right(standing) and self.cache.clock() < standing.since + self.believed_for
+
+    def may_be_right(self, standing: Standing) -> bool:
+        """Tell whether nothing is known that a copy might not know of."""
+        return not standing.claimed and standing.mark is not None and standing.since > self._failed_at
 
     def keep(self, key: str, record: Record, standing: Standing, mark: Version) -> Standing:
         """Save what the store does not have, in place of what stands so."""

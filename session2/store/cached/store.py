@@ -208,7 +208,7 @@ class CachedSessionStore(SessionStore):
         flushed = 0
         for key, found in self.cache.scan():
             record = standing_of(found)
-            if record is not None and standing_in(record).saves and not standing_in(record).claimed:
+            if record is not None and standing_in(record).saves:
                 with suppress(Conflict):  # saved meanwhile
                     self._flush(key, record)
                     flushed += 1
@@ -225,7 +225,7 @@ class CachedSessionStore(SessionStore):
         try:
             stored = self._back.read(key, found)
         except StoreUnavailable:
-            if not self._goes_on or found is None or place is None or place.claimed:
+            if not self._goes_on or found is None or not self._front.may_be_right(standing_in(found)):
                 raise
             return found
         if found is not None and stored is not None and standing_in(found).base == standing_in(stored).base:
