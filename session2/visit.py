@@ -150,6 +150,8 @@ class Visit:
     def _lock(self, session: Session | str, find: Callable[[], Found[Any]]) -> Found[Any]:
         self.lease, found = self.sessions.locked(session, find, timeout=self.manager.lock_timeout,
                                                  lease=self.manager.lock_lease)
+        if self.finished:  # its task was cancelled while this thread waited: nobody else lets go of the lock
+            self.close()
         return found
 
     def _catch_up(self, session: Session) -> Found[Any]:
@@ -186,6 +188,8 @@ class Visit:
         former, self.former, self.lease = self.former, self.lease, ahead
         if former is not None:
             former.release()
+        if self.finished:
+            self.close()
 
     # -- opening ---------------------------------------------------------------------------------------------------
 

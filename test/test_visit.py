@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -315,6 +316,39 @@ def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session() -> None:
     site.visit()
     with site.manager.lock(old), pytest.raises(Exception, match="locked"):
         site.manager.lock(site.id)
+
+
+def test_a_lock_that_comes_when_the_request_is_over_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.finish(site.start(lambda session: session.update(a=1)))
+    take, request = site.store.lock, FakeExchange(dict(site.cookies))
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        lease = take(*arguments, **options)
+        site.manager.finish_failed_request(request)  # by another thread: the task was cancelled
+        return lease
+
+    with monkeypatch.context() as waiting:
+        waiting.setattr(site.store, "lock", slow)
+        site.manager.start_request(request)
+    site.manager.lock(site.id).release()
+
+
+def test_a_lock_taken_ahead_when_the_request_is_over_is_released(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.finish(site.start(lambda session: session.update(a=1)))
+    request, write = site.start(lambda session: session.set_user("ada")), site.store.write
+
+    def slow(key: str, record: Record, expected: object) -> Any:
+        site.manager.finish_failed_request(request)
+        return write(key, record, expected)
+
+    monkeypatch.setattr(site.store, "write", slow)
+    with contextlib.suppress(SessionConflict):
+        site.manager.settle_request(request)
+    monkeypatch.undo()
+    for each in (request.session.id, site.cookies["session2"]):
+        site.manager.lock(each).release()
 
 
 def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:

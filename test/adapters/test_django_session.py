@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from importlib import import_module
@@ -718,6 +719,35 @@ def test_an_asynchronous_request_that_is_cancelled_frees_its_lock() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         answered(cancelled, store.session_key)
+    site.browser(store.session_key).get(items)
+
+
+def test_an_asynchronous_request_that_is_cancelled_while_it_waits_for_a_lock_leaves_none() -> None:
+    site = Site(concurrency="lock", lock_timeout=5)
+    store = SessionStore()
+    store.save()
+    arrived, gate, taken, take = *(threading.Event() for _ in range(3)), site.store.lock
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        arrived.set()
+        assert gate.wait(60)
+        lease = take(*arguments, **options)
+        taken.set()
+        return lease
+
+    async def cancelled(request: Any) -> None:
+        looking = asyncio.create_task(request.session._aget_session())
+        await asyncio.to_thread(arrived.wait, 60)
+        looking.cancel()
+        await looking
+
+    site.store.lock = slow  # type: ignore[method-assign]
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            answered(cancelled, store.session_key)
+    finally:
+        gate.set()
+    assert taken.wait(60)
     site.browser(store.session_key).get(items)
 
 
