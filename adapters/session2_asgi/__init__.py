@@ -80,6 +80,9 @@ class ASGISession(LazySession):
         self.manager = manager
         self.headers_sent = self._is_socket = scope["type"] == "websocket"
         self._work: Future[None] | None = None
+        self._turn = asyncio.Lock()
+        self.refusal: Exception | None = None
+        """Why the response could not begin; frameworks take that for a crash of their own."""
 
     def _start(self) -> None:
         if self._exchange.visit is None:  # no cookie, and so nothing to ask a store for
@@ -160,12 +163,13 @@ class ASGISession(LazySession):
 
     async def _run(self, pool: ThreadPoolExecutor, function: Callable[[], None]) -> None:
         """Run a function in a thread: once begun, to its end, whatever becomes of the task; then the lock may go."""
-        self._work = pool.submit(contextvars.copy_context().run, function)
-        try:
-            await asyncio.wrap_future(self._work)
-        except asyncio.CancelledError:
-            self._work.add_done_callback(lambda _: self.give_up())
-            raise
+        async with self._turn:  # tasks of one request may store at the same time
+            self._work = pool.submit(contextvars.copy_context().run, function)
+            try:
+                await asyncio.wrap_future(self._work)
+            except asyncio.CancelledError:
+                self._work.add_done_callback(lambda _: self.give_up())
+                raise
 
 
 class SessionMiddleware:
@@ -189,7 +193,11 @@ class SessionMiddleware:
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
-                await session.before_headers(message)
+                try:
+                    await session.before_headers(message)
+                except SessionError as error:
+                    session.refusal = error
+                    raise
             elif message["type"] == "http.response.body" and not message.get("more_body"):
                 await session.after_body()
             await send(message)
@@ -200,9 +208,10 @@ class SessionMiddleware:
             await session.end()
         except BaseException as error:
             session.give_up()
-            if session.headers_sent or not _refuses(error):
+            reason = session.refusal if session.refusal and isinstance(error, Exception) else error
+            if session.headers_sent or not _refuses(reason):
                 raise
-            await _refuse(error, send)
+            await _refuse(reason, send)
 
 
 def _refuses(error: BaseException) -> bool:

@@ -16,7 +16,15 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable
+from session2 import (
+    ConfigurationError,
+    CookiePolicy,
+    DictSession,
+    Session,
+    SessionError,
+    SessionManager,
+    StoreUnavailable,
+)
 from session2.errors import SerializationError
 from session2.record import Record
 from session2.store.lease import Lease
@@ -291,6 +299,24 @@ def test_clear_logs_out_and_regenerate_gives_a_new_id(site: Site) -> None:
     assert site.manager.load(after) is None
 
 
+def test_tasks_of_one_request_may_save_at_the_same_time(site: Site) -> None:
+    async def page(request: fastapi.Request) -> str:
+        session: Any = request.session
+        session.user = "ada"
+        with site.store.stopped("write") as arrived:
+            first = asyncio.create_task(session.save())
+            await until(arrived)
+            second = asyncio.create_task(session.save())
+            await asyncio.sleep(0)
+        await asyncio.gather(first, second)
+        return "saved"
+
+    answer = site.run(page)
+    assert [session.user for session in site.manager.values()] == ["ada"]
+    assert answer.cookie is not None
+    assert site.manager.load(answer.cookie.id) is not None
+
+
 def test_session_class_that_is_no_mapping_is_refused() -> None:
     class Own(Session):
         pass
@@ -410,6 +436,17 @@ def test_application_may_have_a_page_of_its_own_for_it(site: Site, monkeypatch: 
     site.run(put(a=1))
     monkeypatch.setattr(site.store, "read", fail)
     assert site.run(look, 503).body == b"Back soon."
+
+
+def test_store_that_is_down_at_the_end_is_a_503_also_with_a_page_of_its_own(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    @site.fastapi.exception_handler(SessionError)
+    async def handle(request: fastapi.Request, error: SessionError) -> Response:
+        return PlainTextResponse("Back soon.", error.status)
+
+    site.run(put(a=1))
+    monkeypatch.setattr(site.store, "write", fail)
+    site.run(put(a=2), 503)
 
 
 def test_value_that_cannot_be_stored_is_a_crash(site: Site) -> None:
