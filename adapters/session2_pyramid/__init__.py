@@ -62,6 +62,8 @@ class PyramidSession(LazySession):
     def __init__(self, manager: SessionManager[Any], request: Any, policy: CookiePolicy | None = None) -> None:
         super().__init__(PyramidExchange(request, policy), self._begin_request)
         self.manager = manager
+        self._waits = False
+        """Whether it is behind the response callbacks that were added after its own."""
 
     def _begin_request(self) -> None:
         request = self._exchange.request
@@ -77,6 +79,10 @@ class PyramidSession(LazySession):
         if request.exception is not None and not IResponse.providedBy(request.exception):
             return
         if not self._opened:
+            return
+        if request.response_callbacks and not self._waits:  # which may change the session
+            self._waits = True
+            request.add_response_callback(self._answer)
             return
         try:
             self.manager.finish_successful_request(self._exchange)
@@ -164,4 +170,5 @@ def _refuse(request: Any, response: Any, error: SessionError) -> None:
     if refusal is error:
         raise error
     refusal.prepare(request.environ)
+    getattr(response.app_iter, "close", lambda: None)()
     response.status, response.headerlist, response.app_iter = refusal.status, refusal.headerlist, refusal.app_iter

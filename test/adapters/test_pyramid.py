@@ -183,6 +183,15 @@ def test_crash_that_an_exception_view_answers_stores_nothing(manager: SessionMan
     assert list(manager.store.scan()) == []
 
 
+def test_what_a_response_callback_changes_is_stored(visit: Any) -> None:
+    def view(request: Any) -> None:
+        request.session["a"] = 1
+        request.add_response_callback(lambda request, response: request.session.update(b=2))
+
+    visit(view)
+    assert visit(lambda request: dict(request.session)).text == "{'a': 1, 'b': 2}"
+
+
 def test_vary_and_cache_control_of_the_view_stay(visit: Any) -> None:
     def view(request: Any) -> None:
         request.session["a"] = 1
@@ -223,3 +232,26 @@ def test_a_store_that_fails_at_the_end_is_a_503(visit: Any, manager: SessionMana
     answer = visit(view, status=503, headers={"Accept": "text/plain"})
     assert "not available" in answer.text
     assert "Set-Cookie" not in answer.headers
+
+
+def test_a_body_that_is_not_sent_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Body:
+        closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            return iter([b"body"])
+
+        def close(self) -> None:
+            Body.closed = True
+
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    def view(request: Any) -> Response:
+        request.session["a"] = 1
+        return Response(app_iter=Body())
+
+    manager = SessionManager(VolatileSessionStore(), DictSession)
+    monkeypatch.setattr(manager.store, "write", fail)
+    TestApp(application(manager, view)).get("/", status=503)
+    assert Body.closed
