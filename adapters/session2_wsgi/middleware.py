@@ -32,6 +32,8 @@ class SessionMiddleware:
         self._beaker = Beaker() if beaker is True else beaker or None
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        if self._is_around(environ.get(self._key)):
+            return self.app(environ, start_response)
         session = environ[self._key] = self._session(environ)
         answer, files = Answer(session, environ, start_response), Files.in_place(environ)
         try:
@@ -43,6 +45,11 @@ class SessionMiddleware:
             raise
         is_done = chunks is None or isinstance(chunks, (list, tuple)) or files.made(chunks)
         return delivered(answer, chunks, is_done)
+
+    def _is_around(self, session: object) -> bool:
+        """Tell whether the session of the request is there already: a second one would not know of its changes."""
+        kind = WSGISession if self._beaker is None else BeakerSession
+        return type(session) is kind and session.manager is self.manager and not session.is_over
 
     def _session(self, environ: dict[str, Any]) -> WSGISession:
         if self._beaker is None:

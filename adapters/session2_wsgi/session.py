@@ -22,6 +22,9 @@ class WSGISession(LazySession):
 
     _exchange: WSGIExchange
 
+    is_over = False
+    """Whether the answer is out, or will not be."""
+
     def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
         exchange = WSGIExchange(environ)
         super().__init__(exchange, partial(manager.start_request, exchange))
@@ -77,6 +80,7 @@ class WSGISession(LazySession):
 
     def finish_late(self) -> None:
         """Store what was changed when the headers were out, and let go of the session."""
+        self.is_over = True
         if not self._opened or self._exchange.visit.finished:
             return
         try:
@@ -89,5 +93,6 @@ class WSGISession(LazySession):
 
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
+        self.is_over = True
         if self._opened:
             self._manager.finish_failed_request(self._exchange)

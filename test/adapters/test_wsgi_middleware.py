@@ -14,7 +14,7 @@ from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
-from wsgi_client import PLAIN, Client, Start
+from wsgi_client import PLAIN, Client, Start, environ
 
 from session2 import (
     ConfigurationError,
@@ -127,6 +127,34 @@ def test_two_middlewares_have_a_session_each(manager):
     assert len(answer.all("Set-Cookie")) == 2
     assert stored(manager) == [{"n": 1}]
     assert stored(SessionManager(other.store, DictSession)) == [{"n": 7}]
+
+
+@pytest.mark.parametrize("beaker", [False, True])
+def test_the_middleware_within_itself_is_one(manager, beaker):
+    inner = SessionMiddleware(simple(lambda session: [count(session), beaker and session.save()]), manager,
+                              beaker=beaker)
+
+    def around(environ, start):
+        environ["session2.session"]["around"] = True
+        return inner(environ, start)
+
+    client = Client(SessionMiddleware(around, manager, beaker=beaker))
+    assert len(client.get().all("Set-Cookie")) == 1
+    client.get()
+    assert stored(manager) == [{"around": True, "n": 2}]
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_an_environment_that_is_used_again_has_a_session_of_its_own(manager, streams):
+    app = simple(count)
+    middleware = SessionMiddleware((lambda environ, start: iter(app(environ, start))) if streams else app, manager)
+    client = Client(middleware)
+    client.get()
+    used = environ("/", client.cookie)
+    for _ in range(2):
+        client.sent = []
+        list(middleware(used, client.start))
+    assert stored(manager) == [{"n": 3}]
 
 
 @pytest.mark.parametrize("app", [simple(count), lambda environ, start: iter(simple(count)(environ, start))],
