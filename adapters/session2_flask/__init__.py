@@ -115,6 +115,12 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
             self.manager.finish_successful_request(self._exchange)
             self._modified |= self.session.origin is not before
 
+    def explain(self, response: flask.Response) -> None:
+        """Say what a crash means, if it was that of an error page which looked at a session that cannot be had."""
+        if response.status_code == 500 and isinstance(self._failure, HTTPException):
+            response.status_code = cast(int, self._failure.code)
+            response.headers.update(header for header in self._failure.get_headers() if header[0] == "Retry-After")
+
     def _choose_age(self) -> None:
         """Have the cookie outlive the browser if the session is permanent, which is not known before the end."""
         if self.manager.cookie is not None:
@@ -191,6 +197,7 @@ class SessionInterface(flask.sessions.SessionInterface):
             session.finish()
         except SessionError as error:
             _replace(response, app.make_response(app.handle_user_exception(refusal(error))))
+        session.explain(response)
         if session.accessed:
             session._exchange.add_header("Vary", "Cookie")
         session._exchange.emit(response)

@@ -420,6 +420,15 @@ def test_store_that_is_down_is_a_503_for_which_the_application_may_have_a_page(s
     assert site.items() == {"a": 1}
 
 
+def test_error_page_that_looks_at_a_session_that_cannot_be_had_leaves_the_status(make: Callable[..., Site]) -> None:
+    site = make(concurrency="lock", lock_timeout=0)
+    site.app.register_error_handler(503, lambda error: str(flask.get_flashed_messages()))
+    sent = site.cookie(lambda: str(flask.session.update(a=1)))
+    assert sent is not None
+    with site.manager.lock(sent.id):
+        assert site.run(lambda: str(flask.session["a"]), 503).headers["Retry-After"] == "1"
+
+
 def test_body_that_is_not_sent_is_closed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[str] = []
 
