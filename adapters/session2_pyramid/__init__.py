@@ -50,7 +50,7 @@ class PyramidExchange(EnvironExchange):
             if name == "Set-Cookie":
                 response.headers.add(name, value)
             else:
-                response.headers[name] = joined(response.headers.get(name), value)
+                response.headers[name] = joined(", ".join(response.headers.getall(name)), value)
 
 
 @implementer(ISession)

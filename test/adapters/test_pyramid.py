@@ -201,6 +201,14 @@ def test_vary_and_cache_control_of_the_view_stay(visit: Any) -> None:
     assert visit(lambda request: request.session.update(b=2)).headers["Vary"] == "Cookie"
 
 
+def test_headers_of_the_view_that_are_there_twice_stay(manager: SessionManager[DictSession]) -> None:
+    def view(request: Any) -> Response:
+        request.session["a"] = 1
+        return Response(headerlist=[("Vary", "Accept"), ("Vary", "Origin")])
+
+    assert TestApp(application(manager, view)).get("/").headers["Vary"] == "Accept, Origin, Cookie"
+
+
 def test_cookie_policy_of_the_factory() -> None:
     manager = SessionManager(VolatileSessionStore(), DictSession)
     app = application(manager, lambda request: Response(str(request.session.update(a=1))),
