@@ -28,6 +28,9 @@ __all__ = ["SessionInterface"]
 
 _policy = lru_cache(maxsize=64)(CookiePolicy)
 
+_SENT = "_session2_sent"
+"""The attribute of a response with the cookies that it has from us."""
+
 
 class FlaskExchange(EnvironExchange):
     """One request; there is no response before Flask has the session saved."""
@@ -51,10 +54,14 @@ class FlaskExchange(EnvironExchange):
             self.headers[-1] = "Set-Cookie", f"{self.headers[-1][1]}; Expires={expires}"
 
     def emit(self, response: flask.Response) -> None:
-        """Put the headers into the response."""
+        """Put the headers into the response; one that an application uses again bears no cookie of another visitor."""
+        if left := vars(response).pop(_SENT, None):
+            kept = [cookie for cookie in response.headers.getlist("Set-Cookie") if cookie not in left]
+            response.headers.setlist("Set-Cookie", kept)
         for name, value in self.headers:
             if name == "Set-Cookie":
                 response.headers.add(name, value)
+                vars(response).setdefault(_SENT, []).append(value)
             else:
                 response.headers[name] = joined(", ".join(response.headers.getlist(name)), value)
         self.headers = []

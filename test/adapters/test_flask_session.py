@@ -261,6 +261,23 @@ def test_vary_and_cache_control_of_the_page_are_kept(site: Site) -> None:
     assert headers["Cache-Control"] == "private, no-store"
 
 
+def test_response_that_is_used_again_tells_nobody_the_id_of_another_visitor(site: Site) -> None:
+    shared = flask.Response("shared")
+    shared.set_cookie("theme", "dark")
+
+    def look() -> flask.Response:
+        flask.session["a"] = 1
+        return shared
+
+    site.run(look)
+    first = site.client
+    for page in (look, lambda: shared):
+        site.client = site.app.test_client()
+        sent = site.run(page).headers.getlist("Set-Cookie")
+        assert [cookie.partition("=")[0] for cookie in sent] == ["theme", "session"][:1 + (page is look)]
+        assert first.get_cookie("session").value not in str(sent)  # type: ignore[union-attr]
+
+
 def test_changes_within_values_are_found_without_being_told(site: Site) -> None:
     site.run(put(basket=["tea"]))
     site.run(lambda: str(flask.session["basket"].append("milk")))
