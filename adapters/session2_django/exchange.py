@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.cookies import SimpleCookie
 from typing import Any
 
 from session2 import Exchange
@@ -61,8 +62,13 @@ class DjangoExchange(Exchange):
         value: str | None = self.request.POST.get(name)
         return value
 
-    def apply(self, response: Any) -> None:
-        """Tell the browser, with this response, what it is to be told."""
+    def apply(self, response: Any) -> Any:
+        """Return a response that tells the browser what it is to be told.
+
+        It is a copy if there is a cookie: an application may use its response again, for another visitor.
+        """
+        if self._cookies:
+            response = _copied(response)
         for name, (value, attributes) in self._cookies.items():
             response.cookies.pop(name, None)
             response.cookies[name] = value
@@ -72,3 +78,14 @@ class DjangoExchange(Exchange):
                 response.cookies[name][attribute.replace("_", "-")] = given
         for name, value in self._headers.items():
             response[name] = joined(response.get(name), value)
+        return response
+
+
+def _copied(response: Any) -> Any:
+    """Return a response with headers and cookies of its own."""
+    copy: Any = object.__new__(type(response))
+    vars(copy).update(vars(response))
+    copy.headers = type(response.headers)(response.headers)
+    copy.cookies = SimpleCookie()
+    copy.cookies.update(response.cookies)
+    return copy

@@ -75,8 +75,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
             if not isinstance(keeper, InRequest):  # the application has put another session in its place
                 return super().process_response(request, response)
             response = self._finished(request, response, session, keeper)
-            keeper.exchange.apply(response)
-            return response
+            return keeper.exchange.apply(response)
         finally:
             _give_up(exchange)
             if isinstance(keeper, InRequest):

@@ -290,6 +290,21 @@ def test_no_cookie_is_sent_again_that_has_not_changed(browser: Browser) -> None:
         assert browser.sent is None
 
 
+def test_a_response_that_is_used_again_tells_nobody_the_id_of_another_visitor(site: Site) -> None:
+    shared = HttpResponse("shared")
+    shared.set_cookie("theme", "dark")
+
+    def begins(request: Any) -> HttpResponse:
+        request.session["a"] = 1
+        return shared
+
+    first, second = site.browser(), site.browser()
+    first.get(begins)
+    assert set(first.response.cookies) == {"theme", NAME}
+    second.get(lambda request: shared)
+    assert set(second.response.cookies) == {"theme"}
+
+
 def test_a_crash_stores_nothing_and_cancels_login_and_logout(site: Site, browser: Browser) -> None:
     def crashes(view: cases.View) -> cases.View:
         def crash(request: Any) -> None:
