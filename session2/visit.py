@@ -59,13 +59,13 @@ class Visit:
 
     def begin(self) -> None:
         """Open the session the cookie names, or begin a new one."""
+        self.exchange.add_header("Vary", "Cookie")  # at once: a page may answer also if this fails
         try:
             session = self._open()
             self._attach(self.manager.new_session(exchange=self.exchange) if session is None else session)
         except BaseException:  # nobody will finish this request, and it may have the lock by now
             self.close()
             raise
-        self.exchange.add_header("Vary", "Cookie")
 
     def finish(self) -> None:
         """Store what the request made of its session, tell the browser what it must know, and close."""

@@ -81,8 +81,14 @@ class ASGISession(LazySession):
         self.headers_sent = self._is_socket = scope["type"] == "websocket"
         self._work: Future[None] | None = None
         self._turn = asyncio.Lock()
+        self._was_looked_at = False
+        """Also in vain: the answer depends on the session then, too."""
         self.refusal: Exception | None = None
         """Why the response could not begin; frameworks take that for a crash of their own."""
+
+    def _open(self) -> None:
+        self._was_looked_at = True
+        super()._open()
 
     def _start(self) -> None:
         if self._exchange.visit is None:  # no cookie, and so nothing to ask a store for
@@ -131,7 +137,7 @@ class ASGISession(LazySession):
             self.give_up()
         elif self.loaded and (visit.has_news() or visit.clear_site_data or self.manager.is_due(self.session)):
             await self.save()  # there is something to do, and a thread is worth its price
-        if self.loaded:
+        if self._was_looked_at:
             self._exchange.add_to(message)
         self.headers_sent = True
 

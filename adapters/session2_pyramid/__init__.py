@@ -75,17 +75,14 @@ class PyramidSession(LazySession):
             raise _refusal(error) from error
 
     def _answer(self, request: Any, response: Any) -> None:
-        """Store the session and tell the browser, unless the view crashed: then all stays as it was."""
-        if request.exception is not None and not IResponse.providedBy(request.exception):
-            return
-        if not self._opened:
-            return
+        """Store the session, unless the view crashed: then all stays as it was; and tell the browser."""
         if request.response_callbacks and not self._waits:  # which may change the session
             self._waits = True
             request.add_response_callback(self._answer)
             return
         try:
-            self.manager.finish_successful_request(self._exchange)
+            if self._opened and (request.exception is None or IResponse.providedBy(request.exception)):
+                self.manager.finish_successful_request(self._exchange)
         except SessionError as error:
             _refuse(request, response, error)
         self._exchange.emit(response)

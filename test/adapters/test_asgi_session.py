@@ -435,7 +435,9 @@ def test_application_may_have_a_page_of_its_own_for_it(site: Site, monkeypatch: 
 
     site.run(put(a=1))
     monkeypatch.setattr(site.store, "read", fail)
-    assert site.run(look, 503).body == b"Back soon."
+    answer = site.run(look, 503)
+    assert answer.body == b"Back soon."
+    assert answer.all("vary") == ["Cookie"]
 
 
 def test_store_that_is_down_at_the_end_is_a_503_also_with_a_page_of_its_own(

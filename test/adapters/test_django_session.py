@@ -447,6 +447,7 @@ def test_an_unavailable_store_is_503_in_a_view_and_in_another_middleware(site: S
     with site.store_is_away():
         browser.get(items, status=503)
         assert browser.response.content == b"Sessions are not available at the moment."
+        assert browser.response["Vary"] == "Cookie"
         with override_settings(MIDDLEWARE=[OURS, "django_shop.views.LooksAtTheSession"]):
             browser.copy().get(items, status=503)
     assert browser.get(items) == {"a": 1}

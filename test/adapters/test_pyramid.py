@@ -179,6 +179,7 @@ def test_crash_that_an_exception_view_answers_stores_nothing(manager: SessionMan
         config.add_exception_view(lambda error, request: Response("sorry", status=500))
     answer = TestApp(config.make_wsgi_app()).get("/", status=500)
     assert answer.text == "sorry"
+    assert answer.headers["Vary"] == "Cookie"
     assert "Set-Cookie" not in answer.headers
     assert list(manager.store.scan()) == []
 
@@ -224,7 +225,7 @@ def test_a_busy_session_is_a_503_with_retry_after(tmp_path: Any) -> None:
     browser.get("/")
     with manager.lock(browser.cookies["session2"]):
         answer = browser.get("/", status=503)
-    assert answer.headers["Retry-After"] == "1"
+    assert (answer.headers["Retry-After"], answer.headers["Vary"]) == ("1", "Cookie")
     assert "taking too long" in answer.text
 
 

@@ -559,7 +559,7 @@ def test_a_store_that_fails_is_a_503(kind, caplog):
     client.cookie = "session2=" + "x" * 43
     answer = client.get()
     assert (answer.status, answer.text) == (503, "Sessions are not available at the moment.")
-    assert answer.all("Set-Cookie") == []
+    assert (answer.all("Set-Cookie"), answer.all("Vary")) == ([], ["Cookie"])
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
     assert "no such disk" in caplog.text
     assert "x" * 43 not in caplog.text
