@@ -46,20 +46,27 @@ def from_pazzo_settings(settings: object) -> SessionManager[DictSession]:
     secret = getattr(settings, "SESSION_SECRET_KEY", None)
     if not secret:
         raise ConfigurationError("set SESSION_SECRET_KEY to a secret of session2.get_secret(): it signs what is stored")
-    store = RedisSessionStore(_url(given), prefix="pazzo:", pool_size=int(given["REDIS_POOL_MAX_CONNECTIONS"]),
+    store = RedisSessionStore(_url(given), prefix="pazzo:", pool_size=_whole("REDIS_POOL_MAX_CONNECTIONS", given),
                               serializer=Signed(PickleSerializer(), secret))
     return SessionManager(store, DictSession, cookie=_policy(given), idle_timeout=given["SESSION_COOKIE_AGE"])
 
 
 def _url(given: Mapping[str, Any]) -> str:
     """Return where Redis is: of a URL that was given the database is the other setting's, as in Pazzo."""
-    database = int(given["REDIS_SESSIONS_DB"])
+    database = _whole("REDIS_SESSIONS_DB", given)
     if given["REDIS_SESSIONS_URL"]:
         scheme, _, rest = str(given["REDIS_SESSIONS_URL"]).partition("://")
         return f"{scheme}://{rest.partition('/')[0]}/{database}"
     password = given["REDIS_SESSIONS_PASSWORD"]
     login = f":{quote(password, '')}@" if password else ""
-    return f"redis://{login}{given['REDIS_SESSIONS_HOST']}:{int(given['REDIS_SESSIONS_PORT'])}/{database}"
+    return f"redis://{login}{given['REDIS_SESSIONS_HOST']}:{_whole('REDIS_SESSIONS_PORT', given)}/{database}"
+
+
+def _whole(name: str, given: Mapping[str, Any]) -> int:
+    try:
+        return int(given[name])
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{name} must be a whole number, not {given[name]!r}") from None
 
 
 def _policy(given: Mapping[str, Any]) -> CookiePolicy:

@@ -125,6 +125,12 @@ def test_there_is_no_secret_by_default() -> None:
         from_pazzo_settings(SimpleNamespace())
 
 
+@pytest.mark.parametrize("name", ["REDIS_SESSIONS_PORT", "REDIS_SESSIONS_DB", "REDIS_POOL_MAX_CONNECTIONS"])
+def test_a_setting_that_must_be_a_number_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} must be a whole number, not 'many'"):
+        from_pazzo_settings(SimpleNamespace(SESSION_SECRET_KEY=SECRET, **{name: "many"}))
+
+
 def test_a_session_outside_of_the_middleware() -> None:
     with pytest.raises(ConfigurationError, match="SessionMiddleware"):
         Session({})
