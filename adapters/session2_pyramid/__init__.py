@@ -139,8 +139,9 @@ class PyramidSession(LazySession):
 class SessionFactory:
     """Gives every request its session.
 
-    :param manager: a `SessionManager` of `DictSession`.
+    :param manager: its session class is a `DictSession`; `Session` itself will do.
     :param cookie: how the cookie is sent, for a manager that was made without a policy of its own.
+    :raises ConfigurationError: for a session class that is no mapping.
     """
 
     def __init__(self, manager: SessionManager[Any], cookie: CookiePolicy | None = None) -> None:

@@ -16,7 +16,7 @@ from pyramid.response import Response
 from webtest import TestApp
 from zope.interface.verify import verifyObject
 
-from session2 import CookiePolicy, DictSession, SessionManager, StoreUnavailable, from_url
+from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, from_url
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import AdapterSuite
 from session2.testing.adapter import pages
@@ -216,6 +216,17 @@ def test_cookie_policy_of_the_factory() -> None:
                       cookie=CookiePolicy("shop", max_age=60))
     assert TestApp(app).get("/").headers["Set-Cookie"].startswith("shop=")
     assert isinstance(SessionFactory(manager)(Request.blank("/")), PyramidSession)
+
+
+def test_a_manager_of_plain_sessions_serves_mappings() -> None:
+    class Own(Session):
+        pass
+
+    manager = SessionManager(VolatileSessionStore())
+    app = application(manager, lambda request: Response(request.session.get("a", "none")))
+    assert TestApp(app).get("/").text == "none"
+    with pytest.raises(ConfigurationError, match="derive Own from DictSession"):
+        SessionFactory(SessionManager(VolatileSessionStore(), Own))
 
 
 def test_a_busy_session_is_a_503_with_retry_after(tmp_path: Any) -> None:
