@@ -49,7 +49,7 @@ class SessionMiddleware:
     def _is_around(self, session: object) -> bool:
         """Tell whether the session of the request is there already: a second one would not know of its changes."""
         kind = WSGISession if self._beaker is None else BeakerSession
-        return type(session) is kind and session.manager is self.manager and not session.is_over
+        return type(session) is kind and session.is_under_way(self.manager)
 
     def _session(self, environ: dict[str, Any]) -> WSGISession:
         if self._beaker is None:

@@ -22,7 +22,7 @@ class WSGISession(LazySession):
 
     _exchange: WSGIExchange
 
-    is_over = False
+    _is_over = False
     """Whether the answer is out, or will not be."""
 
     def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
@@ -72,6 +72,10 @@ class WSGISession(LazySession):
 
     # -- for the middleware ----------------------------------------------------------------------------------------
 
+    def is_under_way(self, manager: SessionManager[Any]) -> bool:
+        """Tell whether it is a session of this manager, and its answer still to come."""
+        return self._manager is manager and not self._is_over
+
     def finish(self, final: bool) -> None:
         """Store the session while a cookie can be sent; `final` if nobody can change it any more."""
         if self._opened:
@@ -80,7 +84,7 @@ class WSGISession(LazySession):
 
     def finish_late(self) -> None:
         """Store what was changed when the headers were out, and let go of the session."""
-        self.is_over = True
+        self._is_over = True
         if not self._opened or self._exchange.visit.finished:
             return
         try:
@@ -93,6 +97,6 @@ class WSGISession(LazySession):
 
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
-        self.is_over = True
+        self._is_over = True
         if self._opened:
             self._manager.finish_failed_request(self._exchange)
