@@ -63,6 +63,20 @@ class Outside:
             self.manager.delete(str(key or own))
 
 
+class Behind(Outside):
+    """Behind the answer to a request that did not look at its session: in a stream, it still is the cookie's."""
+
+    def __init__(self, exchange: DjangoExchange) -> None:
+        self.exchange = exchange
+
+    def find(self, key: str | None, store: Any) -> DictSession:
+        """Return the session with this id, or that of the cookie, or a new one."""
+        manager = self.manager
+        name = manager.cookie.name if manager.cookie else settings.SESSION_COOKIE_NAME
+        ids = [key] if key else [id for id in self.exchange.get_cookies(name) if tokens.is_id(id)][:5]
+        return super().find(next(filter(lenient(manager).has_session, ids), None), store)
+
+
 class InRequest:
     """In a request that our middleware manages: it is looked up once, and what becomes of it is decided at the end."""
 

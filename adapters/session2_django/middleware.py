@@ -13,7 +13,7 @@ from session2 import ConfigurationError, SessionError, StoreUnavailable
 from session2.errors import StoreMissing
 
 from .exchange import DjangoExchange
-from .keepers import InRequest, Outside
+from .keepers import Behind, InRequest, Outside
 from .managers import cookie_policy, current_manager
 from .store import SessionStore
 
@@ -79,7 +79,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
         finally:
             _give_up(exchange)
             if isinstance(keeper, InRequest):
-                session._keeper = Outside()
+                session._keeper = Behind(keeper.exchange) if keeper.exchange.visit is None else Outside()
 
     def _finished(self, request: Any, response: Any, session: Any, keeper: InRequest) -> Any:
         if response.status_code == 500 and keeper.failure is not None:  # of another middleware

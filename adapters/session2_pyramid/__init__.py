@@ -17,6 +17,7 @@ from session2.variants import for_mappings
 try:
     from pyramid.httpexceptions import HTTPConflict, HTTPServiceUnavailable
     from pyramid.interfaces import IResponse, ISession
+    from pyramid.threadlocal import manager as in_progress
     from zope.interface import implementer
 except ModuleNotFoundError as error:
     raise ConfigurationError("session2_pyramid needs Pyramid: pip install session2[pyramid]") from error
@@ -73,6 +74,8 @@ class PyramidSession(LazySession):
             self.manager.start_request(self._exchange)
         except SessionError as error:
             raise _refusal(error) from error
+        if all(each["request"] is not request for each in in_progress.stack):  # in a stream: nobody will call back
+            self.manager.unlock_request(self._exchange)
 
     def _answer(self, request: Any, response: Any) -> None:
         """Store the session, unless the view crashed: then all stays as it was; and tell the browser."""

@@ -23,7 +23,7 @@ from django.contrib.auth import update_session_auth_hash
 from django.contrib.sessions.backends.base import CreateError, UpdateError
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.management import call_command
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.test import AsyncRequestFactory, Client, RequestFactory
 from django.test.utils import override_settings
 from django_cases import AUTH, DJANGOS, NAME, OURS, Browser, Site, items, logs_in, logs_out, sets, user
@@ -303,6 +303,19 @@ def test_a_response_that_is_used_again_tells_nobody_the_id_of_another_visitor(si
     assert set(first.response.cookies) == {"theme", NAME}
     second.get(lambda request: shared)
     assert set(second.response.cookies) == {"theme"}
+
+
+@pytest.mark.parametrize("cookie", [None, "x" * 43])
+def test_a_stream_that_is_the_first_to_look_finds_the_session(browser: Browser, cookie: str | None) -> None:
+    def chunks(request: Any) -> Iterator[str]:
+        request.session["b"] = request.session.get("a", 0) + 1
+        request.session.save()
+        yield "b"
+
+    browser.get(sets(a=1))
+    more = {"HTTP_COOKIE": f"{NAME}={cookie}; {NAME}={browser.id}"} if cookie else {}
+    browser.client.get("/", **{"shop.view": lambda request: StreamingHttpResponse(chunks(request))}, **more).getvalue()
+    assert browser.get(items) == {"a": 1, "b": 2}
 
 
 def test_a_crash_stores_nothing_and_cancels_login_and_logout(site: Site, browser: Browser) -> None:

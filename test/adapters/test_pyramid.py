@@ -240,6 +240,18 @@ def test_a_busy_session_is_a_503_with_retry_after(tmp_path: Any) -> None:
     assert "taking too long" in answer.text
 
 
+def test_a_stream_that_is_the_first_to_look_leaves_no_lock() -> None:
+    def view(request: Any) -> Response:
+        if request.path_info == "/stream":
+            return Response(app_iter=(str(request.session["a"]).encode() for _ in range(2)))
+        return Response(str(request.session.update(a=1)))
+
+    browser = TestApp(application(SessionManager(VolatileSessionStore(), concurrency="lock", lock_timeout=0), view))
+    browser.get("/")
+    assert browser.get("/stream").text == "11"
+    browser.get("/")
+
+
 def test_a_store_that_fails_at_the_end_is_a_503(visit: Any, manager: SessionManager[DictSession],
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
