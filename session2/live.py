@@ -32,14 +32,16 @@ class LiveSession(MutableMapping[str, Any]):
     in place has to be set again, or changed in `apply`.
 
     :param manager: with sessions that are `DictSession`.
-    :param session: the session of a request, or the id of one.
+    :param session: the session of a request, as a `DictSession` or as a framework gives it, or the id of one.
 
     A session that ended, by a logout elsewhere for example, is not restored.  In its own request it is empty from then
     on and changes are not stored, as with every session that ends; outside of requests `SessionEnded` is raised.
     Methods raise `StoreUnavailable` as the manager's do, and `SessionConflict` if others kept changing the session.
     """
 
-    def __init__(self, manager: SessionManager[Any], session: DictSession | str) -> None:
+    def __init__(self, manager: SessionManager[Any], session: Any) -> None:
+        if not isinstance(session, (DictSession, str)):
+            session = getattr(session, "session", None)
         self._manager = manager
         self._session = session if isinstance(session, DictSession) else None
         self._id = session if isinstance(session, str) else None

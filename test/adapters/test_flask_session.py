@@ -20,6 +20,7 @@ from flask_wtf.csrf import generate_csrf
 from werkzeug.test import TestResponse
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, merge
+from session2.live import LiveSession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.browser import SetCookie
 from session2.testing.fakes import Clock
@@ -276,6 +277,14 @@ def test_response_that_is_used_again_tells_nobody_the_id_of_another_visitor(site
         sent = site.run(page).headers.getlist("Set-Cookie")
         assert [cookie.partition("=")[0] for cookie in sent] == ["theme", "session"][:1 + (page is look)]
         assert first.get_cookie("session").value not in str(sent)  # type: ignore[union-attr]
+
+
+def test_live_session_of_a_request(site: Site) -> None:
+    def page() -> str:
+        live = LiveSession(site.manager, flask.session)
+        return str(live.increment("n"))
+
+    assert [site.run(page).text for _ in range(2)] == ["1", "2"]
 
 
 def test_changes_within_values_are_found_without_being_told(site: Site) -> None:
