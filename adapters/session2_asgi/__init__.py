@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from session2 import DictSession, Exchange, SessionError, SessionManager, StoreUnavailable
+from session2 import ConfigurationError, DictSession, Exchange, SessionError, SessionManager, StoreUnavailable
 from session2.cookies import values_of
 from session2.exchange import policy_of
 from session2.forks import PerProcess
@@ -24,6 +24,7 @@ from session2.variants import for_mappings
 __all__ = ["ASGISession", "SessionMiddleware"]
 
 Message = MutableMapping[str, Any]
+Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
 log = logging.getLogger("session2")
@@ -79,6 +80,7 @@ class ASGISession(LazySession):
         super().__init__(ASGIExchange(scope), self._start)
         self.manager = manager
         self.headers_sent = self._is_socket = scope["type"] == "websocket"
+        self.is_over = False
         self._work: Future[None] | None = None
         self._turn = asyncio.Lock()
         self._was_looked_at = False
@@ -96,6 +98,9 @@ class ASGISession(LazySession):
 
     async def save(self) -> None:
         """Store what was changed so far; needed by websockets only, whose session is never stored by itself."""
+        if self.is_over:
+            raise ConfigurationError("the request is over, and nothing can be stored for it: in a task of its own use "
+                                     "manager.load(id) and manager.save(session)")
         self.session  # noqa: B018 (it is opened)
         await self._run(_storing(), partial(self.manager.settle_request, self._exchange, self.headers_sent))
 
@@ -127,6 +132,18 @@ class ASGISession(LazySession):
         self.manager.start_request(self._exchange)
         if self._is_socket:  # which may stay for days
             self.manager.unlock_request(self._exchange)
+
+    async def send_on(self, send: Send, message: Message) -> None:
+        """Send what the application sends, when that has been done which is due before it."""
+        if message["type"] == "http.response.start":
+            try:
+                await self.before_headers(message)
+            except SessionError as error:
+                self.refusal = error
+                raise
+        elif message["type"] == "http.response.body" and not message.get("more_body"):
+            await self.after_body()
+        await send(message)
 
     async def before_headers(self, message: Message) -> None:
         """Store the session, unless the application crashed, and tell the browser."""
@@ -190,27 +207,15 @@ class SessionMiddleware:
         self.app = app
         self.manager = for_mappings(manager, manager.clocks.idle)
 
-    async def __call__(self, scope: Any, receive: Any, send: Callable[[Message], Awaitable[None]]) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or \
                 getattr(scope.get("session2.session"), "manager", None) is self.manager:
             await self.app(scope, receive, send)
             return
         session = scope["session"] = scope["session2.session"] = ASGISession(self.manager, scope)
-
-        async def send_on(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                try:
-                    await session.before_headers(message)
-                except SessionError as error:
-                    session.refusal = error
-                    raise
-            elif message["type"] == "http.response.body" and not message.get("more_body"):
-                await session.after_body()
-            await send(message)
-
         try:
             await session.load()
-            await self.app(scope, receive, send_on)
+            await self.app(scope, receive, partial(session.send_on, send))
             await session.end()
         except BaseException as error:
             session.give_up()
@@ -218,6 +223,8 @@ class SessionMiddleware:
             if session.headers_sent or not _refuses(reason):
                 raise
             await _refuse(reason, send)
+        finally:
+            session.is_over = True
 
 
 def _refuses(error: BaseException) -> bool:
@@ -225,7 +232,7 @@ def _refuses(error: BaseException) -> bool:
     return isinstance(error, SessionError) and error.status != SessionError.status
 
 
-async def _refuse(error: Any, send: Callable[[Message], Awaitable[None]]) -> None:
+async def _refuse(error: Any, send: Send) -> None:
     if isinstance(error, StoreUnavailable):
         log.error("the session store is not available", exc_info=error)
     text = error.public.encode()

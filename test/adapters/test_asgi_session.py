@@ -317,6 +317,21 @@ def test_tasks_of_one_request_may_save_at_the_same_time(site: Site) -> None:
     assert site.manager.load(answer.cookie.id) is not None
 
 
+def test_task_that_outlives_its_request_is_told_that_it_stores_nothing(site: Site) -> None:
+    held: list[Any] = []
+
+    async def page(request: fastapi.Request) -> str:
+        request.session["a"] = 1
+        held.append(request.session)
+        return "page"
+
+    site.run(page)
+    held[0]["a"] = 2
+    with pytest.raises(ConfigurationError, match="the request is over"):
+        asyncio.run(held[0].save())
+    assert site.items() == {"a": 1}
+
+
 def test_session_class_that_is_no_mapping_is_refused() -> None:
     class Own(Session):
         pass
