@@ -93,6 +93,8 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
             self.manager.start_request(exchange)
         except SessionError as error:
             raise refusal(error) from error
+        if not flask.has_request_context():  # in a stream: nobody would release it
+            self.manager.unlock_request(exchange)
         self._opened = True
         self._was_permanent = self.permanent
 

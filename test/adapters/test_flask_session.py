@@ -372,6 +372,18 @@ def test_stream_reads_the_session_and_does_not_change_it(site: Site) -> None:
     assert site.items() == {"a": 1}
 
 
+def test_stream_behind_its_request_that_is_the_first_to_look_leaves_no_lock(make: Callable[..., Site]) -> None:
+    site = make(concurrency="lock", lock_timeout=0)
+    site.run(put(a=1))
+
+    def page() -> Iterator[str]:
+        session = flask.session._get_current_object()  # type: ignore[attr-defined]
+        return (str(session["a"]) for _ in range(2))
+
+    assert site.run(page).text == "11"
+    site.run(put(a=2))
+
+
 def test_csrf_token_of_the_session(site: Site) -> None:
     def valid() -> str:
         session: Any = flask.session
