@@ -30,6 +30,11 @@ class WSGISession(LazySession):
         super().__init__(exchange, partial(manager.start_request, exchange))
         self._manager = manager
 
+    def _open(self) -> None:
+        super()._open()
+        if self._is_over:  # in a thread of its own, say: nobody would release it
+            self.release_lock()
+
     def __bool__(self) -> bool:
         return True
 

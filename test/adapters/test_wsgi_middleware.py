@@ -489,6 +489,17 @@ def test_a_stream_holds_its_lock_to_the_end_unless_it_is_released(early):
     assert other.get().status == 200
 
 
+def test_who_is_the_first_to_look_when_the_answer_is_out_leaves_no_lock():
+    manager = SessionManager(VolatileSessionStore(), DictSession, concurrency="lock", lock_timeout=0)
+    client, held = Client(SessionMiddleware(simple(count), manager)), []
+    client.get()
+    client.app.app = simple(held.append)
+    client.get()
+    assert held[0]["n"] == 1
+    client.app.app = simple(count)
+    assert client.get().text == "2"
+
+
 def test_a_socket_that_is_taken_over_is_left_alone(serve, manager):
     """Servers hand their socket to applications that speak WebSocket: these never call start_response."""
     def app(environ, start):
