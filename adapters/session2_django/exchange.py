@@ -13,6 +13,9 @@ from session2.exchange import joined
 class DjangoExchange(Exchange):
     """One request of Django's; what the response is to say is kept until there is one."""
 
+    is_over = False
+    """Whether the request ended before anybody looked at its session."""
+
     def __init__(self, request: Any) -> None:
         self.request = request
         self._cookies: dict[str, tuple[str, dict[str, Any]]] = {}

@@ -118,6 +118,8 @@ class InRequest:
         if self._session.origin is not None and _is_over(self._session, self.manager, store):
             self.manager.start_request(exchange)
         self._suit(store)
+        if exchange.is_over:  # it was cancelled when the thread had begun that does this
+            exchange.visit.close()
 
     def _suit(self, store: Any) -> None:
         """Let store and browser go by an expiry of the session's own."""

@@ -97,8 +97,10 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
 
 def _give_up(exchange: DjangoExchange | None) -> None:
     """Forget what was not stored, and free the lock."""
-    if exchange is not None and exchange.visit is not None:
-        exchange.visit.close()
+    if exchange is not None:
+        exchange.is_over = True
+        if exchange.visit is not None:
+            exchange.visit.close()
 
 
 def _refused(request: Any, error: Exception) -> HttpResponse | None:

@@ -780,6 +780,22 @@ def test_an_asynchronous_request_that_is_cancelled_while_it_waits_for_a_lock_lea
     site.browser(store.session_key).get(items)
 
 
+def test_a_look_that_begins_when_the_request_was_cancelled_leaves_no_lock() -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    store = SessionStore()
+    store["a"] = 1
+    store.save()
+
+    def cancelled(request: Any) -> HttpResponse:
+        raise KeyboardInterrupt
+
+    request = RequestFactory().get("/", headers={"Cookie": f"{NAME}={store.session_key}"})
+    with pytest.raises(KeyboardInterrupt):
+        SessionMiddleware(cancelled)(request)
+    assert request.session["a"] == 1
+    assert site.browser(store.session_key).get(items) == {"a": 1}
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 
 
