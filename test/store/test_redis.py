@@ -354,6 +354,17 @@ def test_other_keys_are_left_alone(make: Any, client: redis.Redis, prefix: str) 
     client.delete(*client.keys(f"{prefix}*"))
 
 
+def test_a_purge_spares_the_indices_of_a_longer_prefix(make: Any, clock: Clock, prefix: str) -> None:
+    """Also of one that looks like what its own indices begin with."""
+    stores = [make(prefix=prefix + more, clock=clock) for more in ("", "user:", "user:user:")]
+    for store in stores:
+        store.write(KEY, record_at(clock(), user="anna", expires=None), None)
+    stores[0].remove(KEY)
+    clock.advance(3601)
+    stores[0].purge()
+    assert [[key for key, _ in store.records_of("anna")] for store in stores] == [[], [KEY], [KEY]]
+
+
 def test_a_key_of_another_kind_is_an_error_that_says_so(store: RedisSessionStore, client: redis.Redis) -> None:
     client.hset(name(store), "field", "value")
     for call in (lambda: store.read(KEY), lambda: store.write(KEY, record_at(0), None),

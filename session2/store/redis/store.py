@@ -34,6 +34,8 @@ _PAGE: Final = 100
 
 _INDEX: Final = b"user:"
 """What follows the prefix in the name of an index."""
+_HASH: Final = re.compile(rb"[0-9a-f]{64}")
+"""And what follows that."""
 
 _HINTS: Final = {
     "OOM": "its memory is full: give it more (maxmemory)", "NOAUTH": "put user and password into the URL",
@@ -176,7 +178,8 @@ class RedisSessionStore(SessionStore):
         return self._prefix + _INDEX + hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest().encode()
 
     def _is_index(self, name: bytes) -> bool:
-        return name.startswith(self._prefix + _INDEX)
+        """Tell whether it is the name of an index here; those of a prefix that begins so are another store's."""
+        return _HASH.fullmatch(name.removeprefix(self._prefix + _INDEX)) is not None
 
     def _pages(self, count: int) -> Iterator[list[bytes]]:
         pattern = re.sub(rb"([\\*?\[\]^-])", rb"\\\1", self._prefix) + b"*"
