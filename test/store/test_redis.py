@@ -843,6 +843,29 @@ def test_replicas_that_are_waited_for(replicated: Replicated, make: Any) -> None
     strict.remove(KEY)
 
 
+def test_replicas_are_not_taken_to_have_a_change_whose_answer_is_lost(replicated: Replicated, make: Any,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, store = make(replicated.primary.url), make(replicated.primary.url, wait_replicas=1)
+    version = plain.write(KEY, record_at(plain.clock(), user="anna"), None)
+    pool = store._servers._server._pool
+    use = pool.use
+
+    def lost(exchange: Any) -> Any:
+        answers = use(exchange)
+        monkeypatch.setattr(pool, "use", use)
+        raise StatementFailed(Fault.BROKEN, f"{len(answers)} answers are gone")
+
+    for change in (lambda: store.write(key_of(1), record_at(store.clock()), None),
+                   lambda: store.write(KEY, record_at(store.clock(), b"new"), version),
+                   lambda: store.remove(KEY, plain.read(KEY).version), lambda: store.remove(key_of(1))):
+        store.write(key_of(2), record_at(store.clock()), None)  # so that the scripts are known
+        store.remove(key_of(2), store.read(key_of(2)).version)
+        monkeypatch.setattr(pool, "use", lost)
+        with pytest.raises(StoreUnavailable):
+            change()
+    assert contents(plain) == {}
+
+
 def test_a_replica_is_refused_as_such(replicated: Replicated, make: Any) -> None:
     store = make(replicated.replica.url)
     assert store.read(KEY) is None

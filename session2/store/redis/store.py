@@ -13,7 +13,7 @@ from ...record import Record, Version
 from ...traces import MARK, is_lock, is_over
 from ..base import SessionStore
 from ..records import KEY, checked_key
-from ..sql.once import Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
+from ..sql.once import Fate, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
 from ..versions import new_version
 from .commands import PURGE, REMOVE, SWEEP, TOUCH, WRITE, Command, plain, scripted
 from .layout import HEAD, OtherKey, glance, packed, packed_time, packed_times, packed_version, record_of, standing_of
@@ -103,11 +103,11 @@ class RedisSessionStore(SessionStore):
         if expected is None:
             save = scripted(WRITE, name, packed_time(now), b"", *rest)
             done = applied(lambda: self._change(*entry, save),
-                           lambda: fate_of_insert(self._standing(name), version, is_lock(key)))
+                           lambda: self._known(fate_of_insert(self._standing(name), version, is_lock(key))))
         else:
             done = _is_version(expected) and applied(
                 partial(self._change, *entry, scripted(WRITE, name, packed_time(now), packed_version(expected), *rest)),
-                lambda: fate_of_replacement(self._standing(name), version, expected))
+                lambda: self._known(fate_of_replacement(self._standing(name), version, expected)))
         if not done:
             raise Conflict(f"the record {key:.8} changed")
         return version
@@ -121,11 +121,11 @@ class RedisSessionStore(SessionStore):
     def remove(self, key: str, expected: Version | None = None) -> None:
         name = self._name(key)
         if expected is None:
-            self._change(plain(b"DEL", name), once=False)
+            self._change(plain(b"DEL", name), once=self._replicas > 0)
             return
         done = _is_version(expected) and applied(
             lambda: self._change(scripted(REMOVE, name, packed_time(self.clock()), packed_version(expected))),
-            lambda: fate_of_removal(self._standing(name), expected))
+            lambda: self._known(fate_of_removal(self._standing(name), expected)))
         if not done and self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
 
@@ -205,6 +205,10 @@ class RedisSessionStore(SessionStore):
             raise StoreUnavailable(f"{_number(answers[-1])} of {self._replicas} replicas have the change: if the "
                                    "server fails now it may be lost")
         return done
+
+    def _known(self, fate: Fate) -> Fate:
+        """Return what is known of a change: not that it counts, where replicas must have it and nobody waited."""
+        return Fate.UNKNOWN if self._replicas and fate is Fate.DONE else fate
 
     def _standing(self, name: bytes) -> Standing | None:
         [head] = self._ask(plain(b"GETRANGE", name, b"0", b"%d" % (HEAD - 1)))
