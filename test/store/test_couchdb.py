@@ -319,6 +319,14 @@ class TestURL:
     def test_parts(self, url: str, place: tuple[Any, ...]) -> None:
         assert place_of(url)[:4] == place
 
+    @pytest.mark.parametrize("url", ["couchdb://u:s3cret\u2100@h/p", "couchdb://u:s3c[ret@h/p", "couchdb://u:1/s3cret@h/p",
+                                     "couchdb://u:s3@cret@h/p"])
+    def test_a_password_that_takes_the_url_apart_is_not_told(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="%40") as caught:
+            CouchDBSessionStore(url)
+        assert "s3c" not in str(caught.value)
+        assert "cret" not in str(caught.value)
+
     def test_login(self) -> None:
         header = place_of("couchdb://jo%40:p%3A%20ü@h/p").authorization["Authorization"]
         assert b64decode(header.removeprefix("Basic ")).decode() == "jo@:p: ü"

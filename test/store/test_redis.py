@@ -705,15 +705,34 @@ def test_urls_of_a_server(server: RedisServer, prefix: str) -> None:
     ("redis+sentinel://h:1", "lacks the name"), ("redis+sentinel://h:1/", "lacks the name"),
     ("redis+cluster://h:1/2", "no database of a cluster"), ("redis://h?ssl_ca=x", "rediss"),
     ("redis://h?colour=red", "no argument 'colour'"), ("redis://h?prefix=x", "must end in"),
-    ("redis://h?prefix=", "must end in"), ("redis://h?db=x", "is a number")])
+    ("redis://h?prefix=", "must end in"), ("redis://h?db=x", "is one number"), ("redis://h/0?db=1", "is one number"),
+    ("redis+unix://run/redis.sock", "names no socket")])
 def test_urls_that_cannot_be_read(url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         from_url(url)
 
 
-def test_a_database_of_a_sentinel(prefix: str) -> None:
-    store = from_url("redis+sentinel://h:1/shop/2")
-    assert store._servers._server._pool._kind.connect.__self__.options["db"] == 2
+@pytest.mark.parametrize(("rest", "database"), [("/2", 2), ("?db=2", 2), ("", 0), ("/", 0)])
+def test_a_database_of_a_sentinel(rest: str, database: int) -> None:
+    place = from_url(f"redis+sentinel://h:1/shop{rest}")._servers._server._pool._kind.connect.__self__
+    assert place.options["db"] == database
+    assert place.pool.service_name == "shop"
+
+
+@pytest.mark.parametrize("url", ["redis://h/0?prefix=shop:", "redis://h/0?tiemout=2", "redis+unix:/s?db=1&user=x",
+                                 "redis+sentinel://h:1/shop/0?prefix=shop:", "redis://h/#2"])
+def test_what_a_url_says_besides_is_not_swallowed(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="session2.from_url"):
+        RedisSessionStore(url)
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret\u2100@h/0", "redis://:s3c[ret@h/0", "redis+sentinel://u:1/s3cret@h:1/n/0",
+                                 "redis://u:s3@cret@h/0", "redis+unix://u:1/s3cret@/run/socket"])
+def test_a_password_that_takes_the_url_apart_is_not_told(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="%40") as caught:
+        RedisSessionStore(url)
+    assert "s3c" not in str(caught.value)
+    assert "cret" not in str(caught.value)
 
 
 # -- encryption --------------------------------------------------------------------------------------------------------

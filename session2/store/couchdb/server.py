@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...urls import parts_of
 from ..sql.once import AnswerLost
 from ..sql.pool import Kind, Pool
 from ..sql.wire import Ear
@@ -190,7 +191,7 @@ class _Wire:
 
 def place_of(url: str) -> Place:
     """Return what a URL says; `ConfigurationError` if it says too little."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path, _, prefix = parts.path.rpartition("/")
     if parts.scheme not in _PORTS or not parts.hostname or not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(f"the URL of a CouchDB store is not complete: {_WRITE}")
