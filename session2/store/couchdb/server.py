@@ -159,9 +159,10 @@ class _Wire:
                       HTTPSConnection(place.host, place.port, timeout=connect_timeout, context=context))
         try:
             self._http.connect()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a host that can have no address
             self._http.close()
-            raise StoreUnavailable(f"no connection to {place.name}: {error.strerror or error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise StoreUnavailable(f"no connection to {place.name}: {why}") from error
         except BaseException:
             self._http.close()
             raise
@@ -195,7 +196,7 @@ def place_of(url: str) -> Place:
     path, _, prefix = parts.path.rpartition("/")
     if parts.scheme not in _PORTS or not parts.hostname or not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(f"the URL of a CouchDB store is not complete: {_WRITE}")
-    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", path) or parts.query or parts.fragment:
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", path) or parts.query or parts.fragment or " " in parts.hostname:
         raise ConfigurationError(f"the URL of a CouchDB store says more than there is to say: {_WRITE}")
     try:
         port = parts.port or _PORTS[parts.scheme]

@@ -68,8 +68,9 @@ class Connection:
         self._name, self._timeout = name, timeout
         try:
             self._socket = _connected(address, timeout)
-        except OSError as error:
-            raise StoreUnavailable(f"no connection to memcached at {name}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # the latter of a host that can have no address
+            why = getattr(error, "strerror", None) or error
+            raise StoreUnavailable(f"no connection to memcached at {name}: {why}") from error
         try:
             self.ear = Ear(self._socket.fileno())
             self.used = monotonic()

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard
 
+from ...clocks import seconds
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
 from ...traces import MARK, is_lock, is_over
@@ -75,6 +76,10 @@ class RedisSessionStore(SessionStore):
         if not prefix or KEY.fullmatch(prefix[-1]):
             raise ConfigurationError("the prefix must end in what is no letter, digit, '-' or '_', such as ':', so "
                                      "that no key of another prefix begins with it")
+        seconds("connect_timeout", connect_timeout)
+        seconds("timeout", timeout)
+        if wait_replicas < 0:
+            raise ConfigurationError("wait_replicas is the number of replicas, 0 or more")
         self._prefix = prefix.encode()
         self._replicas = wait_replicas
         self._patience = b"%d" % (timeout * 500)
