@@ -376,13 +376,16 @@ class TestConnections:
 
 class TestEncryption:
     @pytest.fixture
-    def encrypted(self, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-        certificate, key = certified(tmp_path, "localhost")
+    def server(self, tmp_path: Path) -> Iterator[StrictServer]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(*certified(tmp_path, "localhost"))
         server = StrictServer(context)
-        yield server.url.replace("couchdb:", "couchdbs:").replace("127.0.0.1", "localhost"), certificate
+        yield server
         server.close()
+
+    @pytest.fixture
+    def encrypted(self, server: StrictServer, tmp_path: Path) -> tuple[str, Path]:
+        return server.url.replace("couchdb:", "couchdbs:").replace("127.0.0.1", "localhost"), tmp_path / "certificate.pem"
 
     def test_certificate_is_checked(self, encrypted: tuple[str, Path], tmp_path: Path) -> None:
         url, certificate = encrypted
@@ -396,6 +399,18 @@ class TestEncryption:
                 from_url(url + other).setup()
         with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
             from_url(f"{url.replace('localhost', '127.0.0.1')}?ssl_ca={certificate}").setup()
+
+    def test_a_connection_that_the_server_ended_is_noticed_before_a_session_begins(
+            self, server: StrictServer, encrypted: tuple[str, Path]) -> None:
+        url, certificate = encrypted
+        store = from_url(f"{url}?ssl_ca={certificate}&pool_size=1")
+        store.setup()
+        mine = store._server._pool.use(lambda wire: wire._http.sock.getsockname())
+        assert store.read(KEY) is None
+        assert store._server._pool.use(lambda wire: wire._http.sock.getsockname()) == mine
+        server.cut_all()
+        store.write(KEY, record_at(store.clock()), None)
+        store.close()
 
     def test_authority_without_encryption_is_refused(self, url: str, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="couchdbs"):

@@ -166,7 +166,7 @@ class _Wire:
         except BaseException:
             self._http.close()
             raise
-        self._ear = None if context is not None else Ear(self._http.sock.fileno())
+        self._ear = Ear(self._http.sock.fileno())
         self._at_rest = True
 
     def ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Answer:
@@ -183,8 +183,8 @@ class _Wire:
         return self._at_rest
 
     def is_cut(self) -> bool:
-        """Tell whether the server has ended the connection; an encrypted one may have something to read anyway."""
-        return self._ear is not None and self._ear.hears()
+        """Tell whether the server has ended the connection, or said what nobody asked for."""
+        return self._ear.hears()
 
     def close(self) -> None:
         self._http.close()
