@@ -385,7 +385,8 @@ class TestEncryption:
 
     @pytest.fixture
     def encrypted(self, server: StrictServer, tmp_path: Path) -> tuple[str, Path]:
-        return server.url.replace("couchdb:", "couchdbs:").replace("127.0.0.1", "localhost"), tmp_path / "certificate.pem"
+        url = server.url.replace("couchdb:", "couchdbs:").replace("127.0.0.1", "localhost")
+        return url, tmp_path / "certificate.pem"
 
     def test_certificate_is_checked(self, encrypted: tuple[str, Path], tmp_path: Path) -> None:
         url, certificate = encrypted
@@ -463,6 +464,31 @@ class TestRefusals:
             thread.start()
             with pytest.raises(StoreUnavailable, match="no CouchDB"):
                 CouchDBSessionStore(f"couchdb://127.0.0.1:{server.server_port}/sessions").read(KEY)
+            server.shutdown()
+            thread.join()
+
+    @pytest.mark.parametrize("status", [200, 404])
+    @pytest.mark.parametrize("body", [b"[]", b'"x"', b"null", b"[" * 100_000,
+                                      b'{"months": ["s-2026-11"], "rows": null}',
+                                      b'{"months": ["s-2026-11"], "rows": [{"key": null, "error": "timeout"}]}'])
+    def test_answers_that_are_none(self, body: bytes, status: int) -> None:
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(status)
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        answering = type("Answering", (BaseHTTPRequestHandler,), {"log_message": lambda *_: None, "do_GET": answer,
+                                                                  "do_PUT": answer, "do_POST": answer})
+        with ThreadingHTTPServer(("127.0.0.1", 0), answering) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            store = CouchDBSessionStore(f"couchdb://127.0.0.1:{server.server_port}/s")
+            for call in (lambda: store.read(KEY), lambda: contents(store), store.purge,
+                         lambda: [*store.records_of("anna")]):
+                with pytest.raises(StoreUnavailable):
+                    call()
             server.shutdown()
             thread.join()
 

@@ -587,7 +587,7 @@ def answering(*answers: bytes, timeout: float = 10.0) -> Iterator[MemcachedSessi
     """Yield a store on something that takes one connection and answers like this, one question after the other."""
     def serve() -> None:
         connection = listener.accept()[0]
-        with connection:
+        with connection, suppress(OSError):  # who has heard enough closes it
             for answer in answers:
                 connection.recv(65536)
                 connection.sendall(answer)
@@ -633,6 +633,13 @@ def test_an_answer_to_another_question_is_unavailable_and_ends_the_connection(an
 def test_an_answer_that_is_none_to_a_change(answer: bytes) -> None:
     with answering(*GREETING, answer) as store, pytest.raises(StoreUnavailable, match="answers another question"):
         store.write(KEY, record_at(1e10), None)
+
+
+@pytest.mark.parametrize("answers", [(b"x" * 2**21,), (*GREETING[:1], b"STAT x " + b"y\r\n" * 2**20),
+                                     (*GREETING, b"x" * 2**21)])
+def test_an_answer_that_does_not_end_is_given_up(answers: tuple[bytes, ...]) -> None:
+    with answering(*answers) as store, pytest.raises(StoreUnavailable, match="no memcached"):
+        store.read(KEY)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "no..where", "n" * 64])

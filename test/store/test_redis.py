@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -390,6 +392,39 @@ def test_a_damaged_value_is_missing_and_one_line_in_the_log(store: RedisSessionS
     assert [key for key, _ in store.records_of("anna")] == [key_of(1)]
 
 
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """Yield the port of something that answers this whatever it is asked."""
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while asked := self.request.recv(65536):
+                self.request.sendall(b"+OK\r\n" if b"SETINFO" in asked else answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.daemon_threads = True
+        thread = threading.Thread(target=listener.serve_forever, args=[0.01])
+        thread.start()
+        yield listener.server_address[1]
+        listener.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis+cluster"])
+@pytest.mark.parametrize("answer", [
+    b"*2\r\n:1\r\n$1\r\nx\r\n", b"*1\r\n:5\r\n", b"*3\r\n:1\r\n:1\r\n:1\r\n", b"*1\r\n" * 3000, b":x\r\n", b"\r\n",
+    b"-\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n*0\r\n", b"$-5\r\n", b"$99999999999999999\r\n", b"HTTP/1.0 400 Bad\r\n",
+    b"x" * 70000])
+def test_an_answer_that_is_none_is_unavailable(answer: bytes, kind: str) -> None:
+    with answering(answer) as port:
+        store = from_url(f"{kind}://127.0.0.1:{port}?timeout=0.2")
+        for call in (lambda: store.read(KEY), lambda: store.write(KEY, record_at(0), None), lambda: [*store.scan()],
+                     lambda: [*store.records_of("anna")], lambda: store.touch(KEY, 1, 2), lambda: store.remove(KEY),
+                     store.purge):
+            with pytest.raises(StoreUnavailable):
+                call()
+        store.close()
+
+
 def test_the_record_of_another_key_is_an_error(store: RedisSessionStore, client: redis.Redis,
                                                trips: list[Any]) -> None:
     """An answer to another question looks so."""
@@ -724,7 +759,7 @@ def test_a_database_of_a_sentinel(rest: str, database: int) -> None:
 @pytest.mark.parametrize("url", ["redis://h/0?prefix=shop:", "redis://h/0?tiemout=2", "redis+unix:/s?db=1&user=x",
                                  "redis+sentinel://h:1/shop/0?prefix=shop:", "redis://h/#2"])
 def test_what_a_url_says_besides_is_not_swallowed(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="session2.from_url"):
+    with pytest.raises(ConfigurationError, match="arguments, or the URL"):
         RedisSessionStore(url)
 
 

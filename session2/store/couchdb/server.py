@@ -108,6 +108,8 @@ class Server:
         answer = self._pool.use(self._explained(question))
         if answer.status >= 500:
             raise AnswerLost(self.explain(answer))
+        if not isinstance(answer.body, dict) and not (isinstance(answer.body, list) and path.endswith("/_bulk_docs")):
+            raise self._none("it answers something else")
         return answer
 
     def explain(self, answer: Answer, what: str = "what it was asked") -> str:
@@ -123,6 +125,10 @@ class Server:
         """Close what nobody uses."""
         self._pool.clear()
 
+    def _none(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(f"what answers at {self._place.host}:{self._place.port} is no CouchDB: {why}; check "
+                                "the host and the port in the URL")
+
     def _explained(self, question: Callable[[_Wire], Answer]) -> Callable[[_Wire], Answer]:
         def ask(wire: _Wire) -> Answer:
             try:
@@ -131,9 +137,8 @@ class Server:
                 raise StoreUnavailable(f"{self._place.name} did not answer in time") from error
             except (OSError, HTTPException) as error:
                 raise AnswerLost(f"the connection to {self._place.name} broke: {type(error).__name__}") from error
-            except ValueError as error:
-                raise StoreUnavailable(f"what answers at {self._place.host}:{self._place.port} is no CouchDB: it does "
-                                       "not speak JSON; check the host and the port in the URL") from error
+            except (ValueError, RecursionError) as error:
+                raise self._none("it does not speak JSON") from error
 
         return ask
 

@@ -128,8 +128,8 @@ def _of_url(url: str, place: Callable[[Any], Place], times: dict[str, float], ss
     login, _, netloc = parts.netloc.rpartition("@")
     options = {**_login(login), **times, **_encryption(encrypt, ssl_ca)}
     if kind == "unix":
-        return Destination(place(redis.Redis(unix_socket_path=_socket(netloc, parts.path), db=_number("", parts), **options)
-                                 .connection_pool), [])
+        local: Any = redis.Redis(unix_socket_path=_socket(netloc, parts.path), db=_number("", parts), **options)
+        return Destination(place(local.connection_pool), [])
     hosts = [_address(host, _PORTS.get(kind, 6379)) for host in netloc.split(",")]
     path = parts.path.strip("/")
     name, _, number = path.partition("/") if kind == "sentinel" else ("", "", path)

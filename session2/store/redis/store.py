@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard, TypeVar
 
 from ...clocks import seconds
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
@@ -23,6 +23,8 @@ from .wire import Answer, Refusal
 
 if TYPE_CHECKING:
     import redis
+
+_T = TypeVar("_T")
 
 _SLACK: Final = 3600.0
 """Seconds for which the server keeps what has expired: clocks of hosts may differ by as much, and nothing is lost."""
@@ -97,8 +99,7 @@ class RedisSessionStore(SessionStore):
         try:
             return self._live(key, value)
         except OtherKey as error:
-            self._servers.clear()
-            raise StoreUnavailable("the answer belongs to another question; the connection was closed") from error
+            raise self._mixed_up() from error
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         name, version, now = self._name(key), new_version(), self.clock()
@@ -121,7 +122,7 @@ class RedisSessionStore(SessionStore):
         now = self.clock()
         [stands] = self._ask(scripted(TOUCH, self._name(key), packed_time(now), packed_times(accessed, expires),
                                       _kept_for(expires, now)))
-        return stands == 1
+        return self._of(int, stands) == 1
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         name = self._name(key)
@@ -145,7 +146,7 @@ class RedisSessionStore(SessionStore):
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
         index = self._index(user)
         [members] = self._ask(plain(b"ZRANGE", index, b"0", b"-1"))
-        for some in _parts([key.decode() for key in _list(members)], _PAGE):
+        for some in _parts(self._members(members), _PAGE):
             values = self._values(some)
             yield from ((key, record) for key, record in self._listed(some, values) if record.user == user)
             self._sweep(index, [key for key, value in zip(some, values, strict=True) if value is None])
@@ -205,9 +206,9 @@ class RedisSessionStore(SessionStore):
         """Send what changes a record, with what goes before; tell whether it did, to the replicas asked for too."""
         wait = Command(commands[-1].name, (b"WAIT", b"%d" % self._replicas, self._patience))
         answers = self._ask(*commands, *([wait] if self._replicas else []), once=once)
-        done = answers[len(commands) - 1] == 1
-        if done and self._replicas and _number(answers[-1]) < self._replicas:
-            raise StoreUnavailable(f"{_number(answers[-1])} of {self._replicas} replicas have the change: if the "
+        done = self._of(int, answers[len(commands) - 1]) == 1
+        if done and self._replicas and self._of(int, answers[-1]) < self._replicas:
+            raise StoreUnavailable(f"{self._of(int, answers[-1])} of {self._replicas} replicas have the change: if the "
                                    "server fails now it may be lost")
         return done
 
@@ -215,9 +216,24 @@ class RedisSessionStore(SessionStore):
         """Return what is known of a change: not that it counts, where replicas must have it and nobody waited."""
         return Fate.UNKNOWN if self._replicas and fate is Fate.DONE else fate
 
+    def _of(self, kind: type[_T], answer: Any) -> _T:
+        """Return an answer of this kind, an empty one if there is none; one of another kind is to another question."""
+        if not isinstance(answer, kind | None):
+            raise self._mixed_up()
+        return kind() if answer is None else answer
+
+    def _mixed_up(self) -> StoreUnavailable:
+        self._servers.clear()
+        return StoreUnavailable("the answer belongs to another question; the connection was closed")
+
+    def _members(self, answer: Answer) -> list[str]:
+        """Return the keys that an index lists."""
+        names = [self._of(bytes, name).decode("ascii", "replace") for name in self._of(list, answer)]
+        return [name for name in names if KEY.fullmatch(name)]
+
     def _standing(self, name: bytes) -> Standing | None:
         [head] = self._ask(plain(b"GETRANGE", name, b"0", b"%d" % (HEAD - 1)))
-        return standing_of(_bytes(head), self.clock())
+        return standing_of(self._of(bytes, head), self.clock())
 
     def _values(self, keys: Sequence[str]) -> list[Answer]:
         return self._ask_each([plain(b"GET", self._name(key)) for key in keys])
@@ -227,7 +243,7 @@ class RedisSessionStore(SessionStore):
         if value is None:
             return None
         try:
-            record = record_of(key, _bytes(value))
+            record = record_of(key, self._of(bytes, value))
         except OtherKey:
             raise
         except ValueError as error:
@@ -261,15 +277,15 @@ class RedisSessionStore(SessionStore):
 
     def _sweep_all(self, index: bytes, batch: int) -> None:
         [members] = self._ask_each([plain(b"ZRANGEBYSCORE", index, b"-inf", b"%r" % (self.clock() - _UNSETTLED))])
-        for some in _parts([key.decode() for key in _list(members)], batch):
+        for some in _parts(self._members(members), batch):
             found = self._ask_each([plain(b"EXISTS", self._name(key)) for key in some])
             self._sweep(index, [key for key, there in zip(some, found, strict=True) if there == 0])
 
     def _purge_some(self, keys: Sequence[str], now: float, unused_since: float | None) -> int:
         length = b"%d" % (HEAD + len(MARK) - 1)
         heads = self._ask_each([plain(b"GETRANGE", self._name(key), b"0", length) for key in keys])
-        over = [(key, _bytes(head)[:HEAD]) for key, head in zip(keys, heads, strict=True)
-                if (record := glance(_bytes(head))) is not None and is_over(key, record, now, unused_since)]
+        over = [(key, self._of(bytes, head)[:HEAD]) for key, head in zip(keys, heads, strict=True)
+                if (record := glance(self._of(bytes, head))) is not None and is_over(key, record, now, unused_since)]
         return self._ask_each([scripted(PURGE, self._name(key), head) for key, head in over]).count(1)
 
 
@@ -295,15 +311,3 @@ def _taken(answer: Answer) -> Answer:
 
 def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start:start + size] for start in range(0, len(items), size))
-
-
-def _bytes(answer: Answer) -> bytes:
-    return answer if isinstance(answer, bytes) else b""
-
-
-def _number(answer: Answer) -> int:
-    return answer if isinstance(answer, int) else 0
-
-
-def _list(answer: Answer) -> list[bytes]:
-    return answer if isinstance(answer, list) else []
