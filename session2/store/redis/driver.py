@@ -40,7 +40,7 @@ class Destination(NamedTuple):
     """From an address that the nodes of a cluster tell to the one by which they are reached from here."""
 
 
-@dataclass
+@dataclass(repr=False)  # it knows the password
 class Place:
     """What redis-py makes a connection of.
 
