@@ -218,9 +218,11 @@ class RedisSessionStore(SessionStore):
 
     def _of(self, kind: type[_T], answer: Any) -> _T:
         """Return an answer of this kind, an empty one if there is none; one of another kind is to another question."""
-        if not isinstance(answer, kind | None):
+        if answer is None:
+            return kind()
+        if not isinstance(answer, kind):
             raise self._mixed_up()
-        return kind() if answer is None else answer
+        return answer
 
     def _mixed_up(self) -> StoreUnavailable:
         self._servers.clear()
