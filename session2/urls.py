@@ -11,7 +11,7 @@ import re
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from .errors import ConfigurationError, StoreMissing
 from .serializers import Encrypted, JSONSerializer, MsgpackSerializer, PickleSerializer, Serializer, Signed
@@ -136,6 +136,15 @@ def check_login(url: str) -> None:
     if store and not store.takes_login and any(map(_NO_PLACE.match, _places(store, url.partition("?")[0]))):
         raise ConfigurationError(f"the URL of this store has no user and no password; write for example "
                                  f"{store.example.format('/var/lib')!r}, and ./ before a path with : and @")
+
+
+def parts_of(url: str) -> SplitResult:
+    """Return the parts of a URL that may hold a login; `ConfigurationError`, which repeats none, if there are none."""
+    check_login(url)
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise ConfigurationError(_APART) from None
 
 
 def _places(store: Store, location: str) -> list[str]:

@@ -1,10 +1,13 @@
 """Stores from text."""
 
+import gc
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import pytest
@@ -196,3 +199,30 @@ def test_a_broken_entry_point_is_named(site: Path, module: str, problem: str) ->
         from_url("toy:")
     assert "toy-sessions, entry point session2.stores: toy = toy_sessions:ToyStore" in str(caught.value)
     assert problem in str(caught.value)
+
+
+def beneath(thing: object) -> Iterator[object]:
+    """Yield what a store is made of, as far as it is made here."""
+    seen, left = set(), [thing]
+    while left:
+        one = left.pop()
+        if id(one) not in seen and not isinstance(one, (str, bytes, type, ModuleType)):
+            seen.add(id(one))
+            is_ours = type(one).__module__.startswith("session2")
+            if is_ours or isinstance(one, partial):
+                yield one
+            if is_ours or isinstance(one, (dict, list, tuple, CellType, MethodType, partial)):
+                left += gc.get_referents(one)
+            elif isinstance(one, FunctionType):
+                left += one.__closure__ or ()
+
+
+@pytest.mark.parametrize("url", [
+    "redis://anna:s3cret@h/0", "redis+unix://anna:s3cret@/run/socket", "redis+sentinel://anna:s3cret@h/name",
+    "redis+cluster://anna:s3cret@h", "couchdb://anna:s3cret@h/shop", "postgresql://anna:s3cret@h/shop",
+    "mysql://anna:s3cret@h/shop"])
+def test_no_part_of_a_store_shows_the_password(url: str) -> None:
+    """Programs that report errors show the variables of every frame."""
+    parts = [*beneath(from_url(url))]
+    assert len(parts) > 10
+    assert [type(part) for part in parts if "s3cret" in repr(part)] == []

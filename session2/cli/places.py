@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from getpass import GetPassWarning, getpass
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlunsplit
 
 from ..errors import ConfigurationError, SessionError, StoreMissing, StoreUnavailable
 from ..store.base import SessionStore
-from ..urls import check_login, from_url
+from ..urls import from_url, parts_of
 
 VARIABLE: Final = "SESSION2_PASSWORD"
 
@@ -50,11 +50,7 @@ def opened(url: str, ask: bool = False, create: bool = False) -> Iterator[Sessio
 
 
 def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
-    check_login(url)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigurationError("the URL cannot be taken apart") from None
+    parts = parts_of(url)
     user, at, host = parts.netloc.rpartition("@")
     if not at or ":" in user:
         return url

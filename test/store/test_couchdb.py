@@ -319,13 +319,32 @@ class TestURL:
     def test_parts(self, url: str, place: tuple[Any, ...]) -> None:
         assert place_of(url)[:4] == place
 
+    @pytest.mark.parametrize("what", ["timeout=nan", "timeout=0", "connect_timeout=-1", "pool_size=0"])
+    def test_numbers_that_cannot_work(self, what: str) -> None:
+        with pytest.raises(ConfigurationError, match=what.partition("=")[0]):
+            from_url(f"couchdb://localhost/p?{what}")
+
+    @pytest.mark.parametrize("host", ["no..where", "n" * 64])
+    def test_a_host_without_a_name_is_unavailable(self, host: str) -> None:
+        with pytest.raises(StoreUnavailable, match=f"no connection to CouchDB at {host}:5984"):
+            CouchDBSessionStore(f"couchdb://{host}/p").read(KEY)
+
+    @pytest.mark.parametrize("url", ["couchdb://u:s3cret\u2100@h/p", "couchdb://u:s3c[ret@h/p", "couchdb://u:1/s3cret@h/p",
+                                     "couchdb://u:s3@cret@h/p"])
+    def test_a_password_that_takes_the_url_apart_is_not_told(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match="%40") as caught:
+            CouchDBSessionStore(url)
+        assert "s3c" not in str(caught.value)
+        assert "cret" not in str(caught.value)
+
     def test_login(self) -> None:
         header = place_of("couchdb://jo%40:p%3A%20ü@h/p").authorization["Authorization"]
         assert b64decode(header.removeprefix("Basic ")).decode() == "jo@:p: ü"
 
     @pytest.mark.parametrize("url", [
         "couchdb:", "couchdb://", "couchdb://h", "couchdb://h/", "couchdb:///p", "couchdb:p", "couchdb://h/P", "couchdb://h/1",
-        "couchdb://h/_users", "couchdb://h/a%2Fb", "couchdb://h/a b/p", "couchdb://h/p#x", "couchdb://h:x/p"])
+        "couchdb://h/_users", "couchdb://h/a%2Fb", "couchdb://h/a b/p", "couchdb://h/p#x", "couchdb://h:x/p",
+        "couchdb://h h/p"])
     def test_incomplete(self, url: str) -> None:
         with pytest.raises(ConfigurationError, match=r"CouchDB|port"):
             from_url(url)

@@ -376,13 +376,17 @@ class TestConnections:
 
 class TestEncryption:
     @pytest.fixture
-    def encrypted(self, tmp_path: Path) -> Iterator[tuple[str, Path]]:
-        certificate, key = certified(tmp_path, "localhost")
+    def server(self, tmp_path: Path) -> Iterator[StrictServer]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(*certified(tmp_path, "localhost"))
         server = StrictServer(context)
-        yield server.url.replace("couchdb:", "couchdbs:").replace("127.0.0.1", "localhost"), certificate
+        yield server
         server.close()
+
+    @pytest.fixture
+    def encrypted(self, server: StrictServer, tmp_path: Path) -> tuple[str, Path]:
+        url = server.url.replace("couchdb:", "couchdbs:").replace("127.0.0.1", "localhost")
+        return url, tmp_path / "certificate.pem"
 
     def test_certificate_is_checked(self, encrypted: tuple[str, Path], tmp_path: Path) -> None:
         url, certificate = encrypted
@@ -396,6 +400,18 @@ class TestEncryption:
                 from_url(url + other).setup()
         with pytest.raises(StoreUnavailable, match=r"(?i)certificate"):
             from_url(f"{url.replace('localhost', '127.0.0.1')}?ssl_ca={certificate}").setup()
+
+    def test_a_connection_that_the_server_ended_is_noticed_before_a_session_begins(
+            self, server: StrictServer, encrypted: tuple[str, Path]) -> None:
+        url, certificate = encrypted
+        store = from_url(f"{url}?ssl_ca={certificate}&pool_size=1")
+        store.setup()
+        mine = store._server._pool.use(lambda wire: wire._http.sock.getsockname())
+        assert store.read(KEY) is None
+        assert store._server._pool.use(lambda wire: wire._http.sock.getsockname()) == mine
+        server.cut_all()
+        store.write(KEY, record_at(store.clock()), None)
+        store.close()
 
     def test_authority_without_encryption_is_refused(self, url: str, tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="couchdbs"):
@@ -448,6 +464,31 @@ class TestRefusals:
             thread.start()
             with pytest.raises(StoreUnavailable, match="no CouchDB"):
                 CouchDBSessionStore(f"couchdb://127.0.0.1:{server.server_port}/sessions").read(KEY)
+            server.shutdown()
+            thread.join()
+
+    @pytest.mark.parametrize("status", [200, 404])
+    @pytest.mark.parametrize("body", [b"[]", b'"x"', b"null", b"[" * 100_000,
+                                      b'{"months": ["s-2026-11"], "rows": null}',
+                                      b'{"months": ["s-2026-11"], "rows": [{"key": null, "error": "timeout"}]}'])
+    def test_answers_that_are_none(self, body: bytes, status: int) -> None:
+        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+        def answer(handler: BaseHTTPRequestHandler) -> None:
+            handler.send_response(status)
+            handler.end_headers()
+            handler.wfile.write(body)
+
+        answering = type("Answering", (BaseHTTPRequestHandler,), {"log_message": lambda *_: None, "do_GET": answer,
+                                                                  "do_PUT": answer, "do_POST": answer})
+        with ThreadingHTTPServer(("127.0.0.1", 0), answering) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            store = CouchDBSessionStore(f"couchdb://127.0.0.1:{server.server_port}/s")
+            for call in (lambda: store.read(KEY), lambda: contents(store), store.purge,
+                         lambda: [*store.records_of("anna")]):
+                with pytest.raises(StoreUnavailable):
+                    call()
             server.shutdown()
             thread.join()
 

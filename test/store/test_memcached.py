@@ -587,7 +587,7 @@ def answering(*answers: bytes, timeout: float = 10.0) -> Iterator[MemcachedSessi
     """Yield a store on something that takes one connection and answers like this, one question after the other."""
     def serve() -> None:
         connection = listener.accept()[0]
-        with connection:
+        with connection, suppress(OSError):  # who has heard enough closes it
             for answer in answers:
                 connection.recv(65536)
                 connection.sendall(answer)
@@ -635,9 +635,23 @@ def test_an_answer_that_is_none_to_a_change(answer: bytes) -> None:
         store.write(KEY, record_at(1e10), None)
 
 
-def test_a_host_without_a_name_is_unavailable() -> None:
-    with pytest.raises(StoreUnavailable, match=r"no connection to memcached at nowhere\.invalid:11211"):
-        MemcachedSessionStore("nowhere.invalid").read(KEY)
+@pytest.mark.parametrize("answers", [(b"x" * 2**21,), (*GREETING[:1], b"STAT x " + b"y\r\n" * 2**20),
+                                     (*GREETING, b"x" * 2**21)])
+def test_an_answer_that_does_not_end_is_given_up(answers: tuple[bytes, ...]) -> None:
+    with answering(*answers) as store, pytest.raises(StoreUnavailable, match="no memcached"):
+        store.read(KEY)
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "no..where", "n" * 64])
+def test_a_host_without_a_name_is_unavailable(host: str) -> None:
+    with pytest.raises(StoreUnavailable, match=f"no connection to memcached at {host}:11211"):
+        MemcachedSessionStore(host).read(KEY)
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
+def test_a_timeout_is_positive(timeout: str) -> None:
+    with pytest.raises(ConfigurationError, match="timeout must be a positive number"):
+        from_url(f"memcached://localhost?timeout={timeout}")
 
 
 # -- interruptions and processes --------------------------------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
+import socketserver
 import subprocess
 import sys
 import threading
@@ -354,6 +356,17 @@ def test_other_keys_are_left_alone(make: Any, client: redis.Redis, prefix: str) 
     client.delete(*client.keys(f"{prefix}*"))
 
 
+def test_a_purge_spares_the_indices_of_a_longer_prefix(make: Any, clock: Clock, prefix: str) -> None:
+    """Also of one that looks like what its own indices begin with."""
+    stores = [make(prefix=prefix + more, clock=clock) for more in ("", "user:", "user:user:")]
+    for store in stores:
+        store.write(KEY, record_at(clock(), user="anna", expires=None), None)
+    stores[0].remove(KEY)
+    clock.advance(3601)
+    stores[0].purge()
+    assert [[key for key, _ in store.records_of("anna")] for store in stores] == [[], [KEY], [KEY]]
+
+
 def test_a_key_of_another_kind_is_an_error_that_says_so(store: RedisSessionStore, client: redis.Redis) -> None:
     client.hset(name(store), "field", "value")
     for call in (lambda: store.read(KEY), lambda: store.write(KEY, record_at(0), None),
@@ -377,6 +390,39 @@ def test_a_damaged_value_is_missing_and_one_line_in_the_log(store: RedisSessionS
     assert why in caplog.text
     assert set(contents(store)) == {key_of(1)}
     assert [key for key, _ in store.records_of("anna")] == [key_of(1)]
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """Yield the port of something that answers this whatever it is asked."""
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while asked := self.request.recv(65536):
+                self.request.sendall(b"+OK\r\n" if b"SETINFO" in asked else answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as listener:
+        listener.daemon_threads = True
+        thread = threading.Thread(target=listener.serve_forever, args=[0.01])
+        thread.start()
+        yield listener.server_address[1]
+        listener.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis+cluster"])
+@pytest.mark.parametrize("answer", [
+    b"*2\r\n:1\r\n$1\r\nx\r\n", b"*1\r\n:5\r\n", b"*3\r\n:1\r\n:1\r\n:1\r\n", b"*1\r\n" * 3000, b":x\r\n", b"\r\n",
+    b"-\r\n", b"*2\r\n$1\r\n0\r\n*1\r\n*0\r\n", b"$-5\r\n", b"$99999999999999999\r\n", b"HTTP/1.0 400 Bad\r\n",
+    b"x" * 70000])
+def test_an_answer_that_is_none_is_unavailable(answer: bytes, kind: str) -> None:
+    with answering(answer) as port:
+        store = from_url(f"{kind}://127.0.0.1:{port}?timeout=0.2")
+        for call in (lambda: store.read(KEY), lambda: store.write(KEY, record_at(0), None), lambda: [*store.scan()],
+                     lambda: [*store.records_of("anna")], lambda: store.touch(KEY, 1, 2), lambda: store.remove(KEY),
+                     store.purge):
+            with pytest.raises(StoreUnavailable):
+                call()
+        store.close()
 
 
 def test_the_record_of_another_key_is_an_error(store: RedisSessionStore, client: redis.Redis,
@@ -694,15 +740,36 @@ def test_urls_of_a_server(server: RedisServer, prefix: str) -> None:
     ("redis+sentinel://h:1", "lacks the name"), ("redis+sentinel://h:1/", "lacks the name"),
     ("redis+cluster://h:1/2", "no database of a cluster"), ("redis://h?ssl_ca=x", "rediss"),
     ("redis://h?colour=red", "no argument 'colour'"), ("redis://h?prefix=x", "must end in"),
-    ("redis://h?prefix=", "must end in"), ("redis://h?db=x", "is a number")])
+    ("redis://h?prefix=", "must end in"), ("redis://h?db=x", "is one number"), ("redis://h/0?db=1", "is one number"),
+    ("redis+unix://run/redis.sock", "names no socket"), ("redis://h?timeout=nan", "timeout must be a positive"),
+    ("redis://h?connect_timeout=-1", "timeout must be a positive"), ("redis://h?pool_size=0", "pool_size must be 1"),
+    ("redis://h?wait_replicas=-1", "0 or more")])
 def test_urls_that_cannot_be_read(url: str, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         from_url(url)
 
 
-def test_a_database_of_a_sentinel(prefix: str) -> None:
-    store = from_url("redis+sentinel://h:1/shop/2")
-    assert store._servers._server._pool._kind.connect.__self__.options["db"] == 2
+@pytest.mark.parametrize(("rest", "database"), [("/2", 2), ("?db=2", 2), ("", 0), ("/", 0)])
+def test_a_database_of_a_sentinel(rest: str, database: int) -> None:
+    place = from_url(f"redis+sentinel://h:1/shop{rest}")._servers._server._pool._kind.connect.__self__
+    assert place.options["db"] == database
+    assert place.pool.service_name == "shop"
+
+
+@pytest.mark.parametrize("url", ["redis://h/0?prefix=shop:", "redis://h/0?tiemout=2", "redis+unix:/s?db=1&user=x",
+                                 "redis+sentinel://h:1/shop/0?prefix=shop:", "redis://h/#2"])
+def test_what_a_url_says_besides_is_not_swallowed(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="arguments, or the URL"):
+        RedisSessionStore(url)
+
+
+@pytest.mark.parametrize("url", ["redis://:s3cret\u2100@h/0", "redis://:s3c[ret@h/0", "redis+sentinel://u:1/s3cret@h:1/n/0",
+                                 "redis://u:s3@cret@h/0", "redis+unix://u:1/s3cret@/run/socket"])
+def test_a_password_that_takes_the_url_apart_is_not_told(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="%40") as caught:
+        RedisSessionStore(url)
+    assert "s3c" not in str(caught.value)
+    assert "cret" not in str(caught.value)
 
 
 # -- encryption --------------------------------------------------------------------------------------------------------
@@ -830,6 +897,29 @@ def test_replicas_that_are_waited_for(replicated: Replicated, make: Any) -> None
     with pytest.raises(StoreUnavailable, match="1 of 2 replicas"):
         strict.remove(KEY)
     strict.remove(KEY)
+
+
+def test_replicas_are_not_taken_to_have_a_change_whose_answer_is_lost(replicated: Replicated, make: Any,
+                                                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, store = make(replicated.primary.url), make(replicated.primary.url, wait_replicas=1)
+    version = plain.write(KEY, record_at(plain.clock(), user="anna"), None)
+    pool = store._servers._server._pool
+    use = pool.use
+
+    def lost(exchange: Any) -> Any:
+        answers = use(exchange)
+        monkeypatch.setattr(pool, "use", use)
+        raise StatementFailed(Fault.BROKEN, f"{len(answers)} answers are gone")
+
+    for change in (lambda: store.write(key_of(1), record_at(store.clock()), None),
+                   lambda: store.write(KEY, record_at(store.clock(), b"new"), version),
+                   lambda: store.remove(KEY, plain.read(KEY).version), lambda: store.remove(key_of(1))):
+        store.write(key_of(2), record_at(store.clock()), None)  # so that the scripts are known
+        store.remove(key_of(2), store.read(key_of(2)).version)
+        monkeypatch.setattr(pool, "use", lost)
+        with pytest.raises(StoreUnavailable):
+            change()
+    assert contents(plain) == {}
 
 
 def test_a_replica_is_refused_as_such(replicated: Replicated, make: Any) -> None:

@@ -95,7 +95,7 @@ class Documents:
                                       startkey=start, endkey=LAST, limit=_PAGE + 1)
             if answer.status == 404:
                 return
-            rows = self._checked(answer, "a list")["rows"]
+            rows = self._rows(answer, "a list")
             # The last one of the page before may have been deleted meanwhile, so it cannot be skipped by number.
             yield from (row["doc"] for row in rows if row["id"] != start and row.get("doc"))
             more = len(rows) > _PAGE
@@ -105,10 +105,10 @@ class Documents:
         """Return the rows of a view, None if it cannot be had, for it takes too long to bring it up to date."""
         try:
             answer = self._server.ask("GET", f"{database}/{DESIGN}/_view/{view}", timeout=_VIEW_PATIENCE, **query)
+            return self._rows(answer, "a view") if answer.status == 200 else None
         except StoreUnavailable as error:
             log.info("all documents of a month are looked at, for its view cannot be had yet: %s", error)
             return None
-        return answer.body["rows"] if answer.status == 200 else None
 
     def delete_all(self, database: str, revisions: Mapping[str, str]) -> int:
         """Delete documents, given by their ids, each if this is its revision; return how many."""
@@ -121,6 +121,13 @@ class Documents:
         if not answer.is_good or not isinstance(answer.body, list):
             raise StoreUnavailable(self._server.explain(answer, "a removal"))
         return sum("error" not in row for row in answer.body)
+
+    def _rows(self, answer: Answer, what: str) -> list[Mapping[str, Any]]:
+        """Return the rows of a list, all of them: an error may stand in place of some that a node did not send."""
+        rows = self._checked(answer, what).get("rows")
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
+            raise StoreUnavailable(f"CouchDB did not answer {what} in full; try again")
+        return rows
 
     def _checked(self, answer: Answer, what: str) -> dict[str, Any]:
         if not answer.is_good:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...urls import parts_of
 from ..sql.once import AnswerLost
 from ..sql.pool import Kind, Pool
 from ..sql.wire import Ear
@@ -107,6 +108,8 @@ class Server:
         answer = self._pool.use(self._explained(question))
         if answer.status >= 500:
             raise AnswerLost(self.explain(answer))
+        if not isinstance(answer.body, dict) and not (isinstance(answer.body, list) and path.endswith("/_bulk_docs")):
+            raise self._none("it answers something else")
         return answer
 
     def explain(self, answer: Answer, what: str = "what it was asked") -> str:
@@ -122,6 +125,10 @@ class Server:
         """Close what nobody uses."""
         self._pool.clear()
 
+    def _none(self, why: str) -> StoreUnavailable:
+        return StoreUnavailable(f"what answers at {self._place.host}:{self._place.port} is no CouchDB: {why}; check "
+                                "the host and the port in the URL")
+
     def _explained(self, question: Callable[[_Wire], Answer]) -> Callable[[_Wire], Answer]:
         def ask(wire: _Wire) -> Answer:
             try:
@@ -130,9 +137,8 @@ class Server:
                 raise StoreUnavailable(f"{self._place.name} did not answer in time") from error
             except (OSError, HTTPException) as error:
                 raise AnswerLost(f"the connection to {self._place.name} broke: {type(error).__name__}") from error
-            except ValueError as error:
-                raise StoreUnavailable(f"what answers at {self._place.host}:{self._place.port} is no CouchDB: it does "
-                                       "not speak JSON; check the host and the port in the URL") from error
+            except (ValueError, RecursionError) as error:
+                raise self._none("it does not speak JSON") from error
 
         return ask
 
@@ -158,13 +164,14 @@ class _Wire:
                       HTTPSConnection(place.host, place.port, timeout=connect_timeout, context=context))
         try:
             self._http.connect()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter of a host that can have no address
             self._http.close()
-            raise StoreUnavailable(f"no connection to {place.name}: {error.strerror or error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise StoreUnavailable(f"no connection to {place.name}: {why}") from error
         except BaseException:
             self._http.close()
             raise
-        self._ear = None if context is not None else Ear(self._http.sock.fileno())
+        self._ear = Ear(self._http.sock.fileno())
         self._at_rest = True
 
     def ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Answer:
@@ -181,8 +188,8 @@ class _Wire:
         return self._at_rest
 
     def is_cut(self) -> bool:
-        """Tell whether the server has ended the connection; an encrypted one may have something to read anyway."""
-        return self._ear is not None and self._ear.hears()
+        """Tell whether the server has ended the connection, or said what nobody asked for."""
+        return self._ear.hears()
 
     def close(self) -> None:
         self._http.close()
@@ -190,11 +197,11 @@ class _Wire:
 
 def place_of(url: str) -> Place:
     """Return what a URL says; `ConfigurationError` if it says too little."""
-    parts = urlsplit(url)
+    parts = parts_of(url)
     path, _, prefix = parts.path.rpartition("/")
     if parts.scheme not in _PORTS or not parts.hostname or not _PREFIX.fullmatch(prefix):
         raise ConfigurationError(f"the URL of a CouchDB store is not complete: {_WRITE}")
-    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", path) or parts.query or parts.fragment:
+    if not re.fullmatch(r"[A-Za-z0-9._~/-]*", path) or parts.query or parts.fragment or " " in parts.hostname:
         raise ConfigurationError(f"the URL of a CouchDB store says more than there is to say: {_WRITE}")
     try:
         port = parts.port or _PORTS[parts.scheme]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
+from ...clocks import seconds
 from ...errors import Conflict, StoreMissing, StoreUnavailable
 from ...patience import attempts
 from ...record import Record, Version
@@ -43,6 +44,8 @@ class CouchDBSessionStore(SessionStore):
     def __init__(self, url: str, *, pool_size: int = 10, connect_timeout: float = 5.0, timeout: float = 30.0,
                  ssl_ca: str | None = None, **options: Any) -> None:
         super().__init__(**options)
+        seconds("connect_timeout", connect_timeout)
+        seconds("timeout", timeout)
         place = place_of(url)
         self._server = Server(place, pool_size, connect_timeout, timeout, ssl_ca)
         self._databases = Databases(self._server, place.prefix)

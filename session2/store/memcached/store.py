@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from ...clocks import seconds
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...patience import attempts
 from ...record import Record, Version
@@ -45,6 +46,7 @@ class MemcachedSessionStore(SessionStore):
         super().__init__(**options)
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigurationError("the prefix has up to 100 characters, ASCII and no blanks")
+        seconds("timeout", timeout)
         self._prefix = prefix
         self._servers = Servers(servers, timeout)
 

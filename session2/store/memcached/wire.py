@@ -33,6 +33,8 @@ _HINTS: Final = {
 _SIZE: Final = re.compile(rb"\d{1,10}")
 _AFTER_VALUE: Final = b"\r\nEND\r\n"
 _CHUNK: Final = 65536
+_LONGEST: Final = 2**20
+"""Bytes of a line, or of all that memcached tells of itself, that it never comes near."""
 
 _MONTH: Final = 30 * 86400
 """Seconds; beyond that memcached takes the end of an item for a moment, in seconds since the epoch."""
@@ -68,8 +70,9 @@ class Connection:
         self._name, self._timeout = name, timeout
         try:
             self._socket = _connected(address, timeout)
-        except OSError as error:
-            raise StoreUnavailable(f"no connection to memcached at {name}: {error.strerror or error}") from error
+        except (OSError, UnicodeError) as error:  # the latter of a host that can have no address
+            why = getattr(error, "strerror", None) or error
+            raise StoreUnavailable(f"no connection to memcached at {name}: {why}") from error
         try:
             self.ear = Ear(self._socket.fileno())
             self.used = monotonic()
@@ -136,7 +139,7 @@ class Connection:
 
     def _facts(self, question: bytes) -> dict[bytes, bytes]:
         answer = self._ask(question)
-        while answer.startswith(b"STAT ") and not answer.endswith(b"\r\nEND\r\n"):
+        while answer.startswith(b"STAT ") and not answer.endswith(b"\r\nEND\r\n") and len(answer) < _LONGEST:
             answer += self._more()
         if not answer.startswith(b"STAT "):
             raise self._refused(answer)
@@ -165,7 +168,7 @@ class Connection:
             answer = self._socket.recv(_CHUNK)
         except OSError as error:
             raise self._broken(error) from error
-        while b"\r\n" not in answer:
+        while b"\r\n" not in answer and len(answer) < _LONGEST:
             answer += self._more()
         return answer
 

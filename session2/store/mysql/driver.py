@@ -7,7 +7,7 @@ import math
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import pymysql
 from pymysql.constants import CR, ER, SERVER_STATUS
@@ -15,6 +15,7 @@ from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...forks import Birthplace
+from ...urls import parts_of
 from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
 from ..sql.results import Connections, Fault, Result, StatementFailed
 from ..sql.wire import Ear
@@ -64,7 +65,7 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
 
 
 def _from_url(url: str) -> dict[str, Any]:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     place = {"user": parts.username, "password": parts.password, "database": parts.path[1:], "host": parts.hostname}
     given = {name: unquote(value) for name, value in place.items() if value}
     if given.get("host", "").startswith("/"):

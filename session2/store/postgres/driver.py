@@ -82,7 +82,7 @@ def _name(connection: Own, text: str) -> bytes | None:
     return name
 
 
-@dataclass
+@dataclass(repr=False)  # it knows the password
 class Place:
     """Where the store's own connections lead, and what they are told."""
 
@@ -143,7 +143,7 @@ def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: floa
     if ssl_ca is not None and not isinstance(conn, str):
         raise ConfigurationError("ssl_ca needs connections the store makes itself; encrypt yours where they are made")
     settings = {"statement_timeout": f"{timeout * 1000:.0f}", **({} if durable else {"synchronous_commit": "off"})}
-    place = Place(_conninfo_of(conn, ssl_ca), partial(_kind_of, conn), lambda: prepare and _may_prepare(conn),
+    place = Place(_conninfo_of(conn, ssl_ca), lambda: _kind_of(conn), lambda: prepare and _may_prepare(conn),
                   connect_timeout, timeout, settings)
     close = psycopg.Connection.close
     own = Pool(Kind(place.connect, is_at_rest, is_cut, close, close), pool_size, timeout)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote
 
 import redis
 from redis.backoff import NoBackoff
@@ -16,6 +16,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from ...errors import ConfigurationError, StoreUnavailable
+from ...urls import parts_of
 from .wire import Link
 
 Address = tuple[str, int]
@@ -39,7 +40,7 @@ class Destination(NamedTuple):
     """From an address that the nodes of a cluster tell to the one by which they are reached from here."""
 
 
-@dataclass
+@dataclass(repr=False)  # it knows the password
 class Place:
     """What redis-py makes a connection of.
 
@@ -120,18 +121,19 @@ def destination(server: Any, connect_timeout: float, timeout: float, ssl_ca: str
 
 
 def _of_url(url: str, place: Callable[[Any], Place], times: dict[str, float], ssl_ca: str | None) -> Destination:
-    parts = urlsplit(url)
+    parts = parts_of(url)
     encrypt, _, kind = parts.scheme.partition("+")
     if encrypt not in ("redis", "rediss") or kind not in ("", "unix", "sentinel", "cluster"):
         raise ConfigurationError(f"no URL of Redis; write {_FORMS}")
     login, _, netloc = parts.netloc.rpartition("@")
     options = {**_login(login), **times, **_encryption(encrypt, ssl_ca)}
     if kind == "unix":
-        return Destination(place(redis.Redis(unix_socket_path=_socket(parts.path), db=_number(parts.query), **options)
-                                 .connection_pool), [])
+        local: Any = redis.Redis(unix_socket_path=_socket(netloc, parts.path), db=_number("", parts), **options)
+        return Destination(place(local.connection_pool), [])
     hosts = [_address(host, _PORTS.get(kind, 6379)) for host in netloc.split(",")]
-    name, _, number = parts.path.strip("/").rpartition("/") if kind == "sentinel" else ("", "", parts.path.strip("/"))
-    db = _number(f"db={number}" if number else parts.query)
+    path = parts.path.strip("/")
+    name, _, number = path.partition("/") if kind == "sentinel" else ("", "", path)
+    db = _number(number, parts)
     if kind == "sentinel":
         own = {**times, **_encryption(encrypt, ssl_ca), "retry": Retry(NoBackoff(), 0)}
         return Destination(place(_sentinel(hosts, name, own, db=db, **options)), [])
@@ -161,8 +163,8 @@ def _encryption(scheme: str, ssl_ca: str | None) -> dict[str, Any]:
     return {}
 
 
-def _socket(path: str) -> str:
-    if not path.strip("/") or "@" in path:  # a login that stands in the wrong place
+def _socket(host: str, path: str) -> str:
+    if host or not path.strip("/") or "@" in path:  # a login that stands in the wrong place
         raise ConfigurationError("the URL names no socket; write for example redis+unix:///run/redis/redis.sock")
     return unquote(path)
 
@@ -174,12 +176,18 @@ def _address(text: str, port: int) -> Address:
     return unquote(found[1].strip("[]")), int(found[2] or port)
 
 
-def _number(query: str) -> int:
-    number = parse_qs(query).get("db", ["0"])[0]
-    if not re.fullmatch(r"\d{1,9}", number, re.ASCII):
-        raise ConfigurationError(f"the database of a URL of Redis is a number; write {_FORMS}")
-    return int(number)
+def _number(number: str, parts: SplitResult) -> int:
+    """Return the number of the database, which stands in the path or in the query."""
+    query = parse_qsl(parts.query, keep_blank_values=True)
+    if parts.fragment or any(name != "db" for name, _ in query):
+        raise ConfigurationError("the query of the URL that RedisSessionStore is given names a db at most: give it "
+                                 "the rest as arguments, or the URL to session2.from_url")
+    numbers = [*filter(None, [number]), *[value for _, value in query]] or ["0"]
+    if len(numbers) > 1 or not re.fullmatch(r"\d{1,9}", numbers[0], re.ASCII):
+        raise ConfigurationError(f"the database of a URL of Redis is one number; write {_FORMS}")
+    return int(numbers[0])
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    text = (str(error).splitlines() or [type(error).__name__])[0]
+    return text.partition(" : <")[0]  # what follows tells of a client of sentinels all that it was made with

@@ -238,9 +238,12 @@ def _slots_of(answer: Answer, here: Address) -> list[Address]:
     if not isinstance(answer, list):
         raise StoreUnavailable(f"this is no cluster: {answer.text if isinstance(answer, Refusal) else answer!r}")
     slots: list[Address | None] = [None] * _SLOTS
-    for start, end, (host, port, *_), *_ in answer:
-        address = host.decode() if host else here[0], int(port)
-        slots[start:end + 1] = [address] * (end + 1 - start)
+    try:
+        for start, end, (host, port, *_), *_ in answer:
+            address = host.decode() if host else here[0], int(port)
+            slots[start:end + 1] = [address] * (end + 1 - start)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise StoreUnavailable("this is no cluster: it does not tell its slots") from error
     found = [address for address in slots if address is not None]
     if len(found) < _SLOTS:
         raise StoreUnavailable(f"the cluster is down: {_SLOTS - len(found)} of its {_SLOTS} slots have no server")
@@ -259,8 +262,9 @@ def pages(server: Server, pattern: bytes, count: int) -> Iterator[list[bytes]]:
     cursor = b"0"
     while True:
         [answer] = server.send([(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % count)])
-        if not isinstance(answer, list):
-            raise StoreUnavailable(f"Redis does not list its keys: {getattr(answer, 'text', answer)}")
+        if (not isinstance(answer, list) or [*map(type, answer)] != [bytes, list]
+                or not all(isinstance(name, bytes) for name in answer[1])):
+            raise StoreUnavailable(f"Redis does not list its keys: {getattr(answer, 'text', type(answer).__name__)}")
         cursor, names = answer
         yield names
         if cursor == b"0":

@@ -6,14 +6,15 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeGuard, TypeVar
 
+from ...clocks import seconds
 from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...record import Record, Version
 from ...traces import MARK, is_lock, is_over
 from ..base import SessionStore
 from ..records import KEY, checked_key
-from ..sql.once import Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
+from ..sql.once import Fate, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
 from ..versions import new_version
 from .commands import PURGE, REMOVE, SWEEP, TOUCH, WRITE, Command, plain, scripted
 from .layout import HEAD, OtherKey, glance, packed, packed_time, packed_times, packed_version, record_of, standing_of
@@ -22,6 +23,8 @@ from .wire import Answer, Refusal
 
 if TYPE_CHECKING:
     import redis
+
+_T = TypeVar("_T")
 
 _SLACK: Final = 3600.0
 """Seconds for which the server keeps what has expired: clocks of hosts may differ by as much, and nothing is lost."""
@@ -34,6 +37,8 @@ _PAGE: Final = 100
 
 _INDEX: Final = b"user:"
 """What follows the prefix in the name of an index."""
+_HASH: Final = re.compile(rb"[0-9a-f]{64}")
+"""And what follows that."""
 
 _HINTS: Final = {
     "OOM": "its memory is full: give it more (maxmemory)", "NOAUTH": "put user and password into the URL",
@@ -73,6 +78,10 @@ class RedisSessionStore(SessionStore):
         if not prefix or KEY.fullmatch(prefix[-1]):
             raise ConfigurationError("the prefix must end in what is no letter, digit, '-' or '_', such as ':', so "
                                      "that no key of another prefix begins with it")
+        seconds("connect_timeout", connect_timeout)
+        seconds("timeout", timeout)
+        if wait_replicas < 0:
+            raise ConfigurationError("wait_replicas is the number of replicas, 0 or more")
         self._prefix = prefix.encode()
         self._replicas = wait_replicas
         self._patience = b"%d" % (timeout * 500)
@@ -90,8 +99,7 @@ class RedisSessionStore(SessionStore):
         try:
             return self._live(key, value)
         except OtherKey as error:
-            self._servers.clear()
-            raise StoreUnavailable("the answer belongs to another question; the connection was closed") from error
+            raise self._mixed_up() from error
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         name, version, now = self._name(key), new_version(), self.clock()
@@ -101,11 +109,11 @@ class RedisSessionStore(SessionStore):
         if expected is None:
             save = scripted(WRITE, name, packed_time(now), b"", *rest)
             done = applied(lambda: self._change(*entry, save),
-                           lambda: fate_of_insert(self._standing(name), version, is_lock(key)))
+                           lambda: self._known(fate_of_insert(self._standing(name), version, is_lock(key))))
         else:
             done = _is_version(expected) and applied(
                 partial(self._change, *entry, scripted(WRITE, name, packed_time(now), packed_version(expected), *rest)),
-                lambda: fate_of_replacement(self._standing(name), version, expected))
+                lambda: self._known(fate_of_replacement(self._standing(name), version, expected)))
         if not done:
             raise Conflict(f"the record {key:.8} changed")
         return version
@@ -114,16 +122,16 @@ class RedisSessionStore(SessionStore):
         now = self.clock()
         [stands] = self._ask(scripted(TOUCH, self._name(key), packed_time(now), packed_times(accessed, expires),
                                       _kept_for(expires, now)))
-        return stands == 1
+        return self._of(int, stands) == 1
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         name = self._name(key)
         if expected is None:
-            self._change(plain(b"DEL", name), once=False)
+            self._change(plain(b"DEL", name), once=self._replicas > 0)
             return
         done = _is_version(expected) and applied(
             lambda: self._change(scripted(REMOVE, name, packed_time(self.clock()), packed_version(expected))),
-            lambda: fate_of_removal(self._standing(name), expected))
+            lambda: self._known(fate_of_removal(self._standing(name), expected)))
         if not done and self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
 
@@ -138,7 +146,7 @@ class RedisSessionStore(SessionStore):
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
         index = self._index(user)
         [members] = self._ask(plain(b"ZRANGE", index, b"0", b"-1"))
-        for some in _parts([key.decode() for key in _list(members)], _PAGE):
+        for some in _parts(self._members(members), _PAGE):
             values = self._values(some)
             yield from ((key, record) for key, record in self._listed(some, values) if record.user == user)
             self._sweep(index, [key for key, value in zip(some, values, strict=True) if value is None])
@@ -176,7 +184,8 @@ class RedisSessionStore(SessionStore):
         return self._prefix + _INDEX + hashlib.sha256(user.encode("utf-8", "surrogatepass")).hexdigest().encode()
 
     def _is_index(self, name: bytes) -> bool:
-        return name.startswith(self._prefix + _INDEX)
+        """Tell whether it is the name of an index here; those of a prefix that begins so are another store's."""
+        return _HASH.fullmatch(name.removeprefix(self._prefix + _INDEX)) is not None
 
     def _pages(self, count: int) -> Iterator[list[bytes]]:
         pattern = re.sub(rb"([\\*?\[\]^-])", rb"\\\1", self._prefix) + b"*"
@@ -197,15 +206,36 @@ class RedisSessionStore(SessionStore):
         """Send what changes a record, with what goes before; tell whether it did, to the replicas asked for too."""
         wait = Command(commands[-1].name, (b"WAIT", b"%d" % self._replicas, self._patience))
         answers = self._ask(*commands, *([wait] if self._replicas else []), once=once)
-        done = answers[len(commands) - 1] == 1
-        if done and self._replicas and _number(answers[-1]) < self._replicas:
-            raise StoreUnavailable(f"{_number(answers[-1])} of {self._replicas} replicas have the change: if the "
+        done = self._of(int, answers[len(commands) - 1]) == 1
+        if done and self._replicas and self._of(int, answers[-1]) < self._replicas:
+            raise StoreUnavailable(f"{self._of(int, answers[-1])} of {self._replicas} replicas have the change: if the "
                                    "server fails now it may be lost")
         return done
 
+    def _known(self, fate: Fate) -> Fate:
+        """Return what is known of a change: not that it counts, where replicas must have it and nobody waited."""
+        return Fate.UNKNOWN if self._replicas and fate is Fate.DONE else fate
+
+    def _of(self, kind: type[_T], answer: Any) -> _T:
+        """Return an answer of this kind, an empty one if there is none; one of another kind is to another question."""
+        if answer is None:
+            return kind()
+        if not isinstance(answer, kind):
+            raise self._mixed_up()
+        return answer
+
+    def _mixed_up(self) -> StoreUnavailable:
+        self._servers.clear()
+        return StoreUnavailable("the answer belongs to another question; the connection was closed")
+
+    def _members(self, answer: Answer) -> list[str]:
+        """Return the keys that an index lists."""
+        names = [self._of(bytes, name).decode("ascii", "replace") for name in self._of(list, answer)]
+        return [name for name in names if KEY.fullmatch(name)]
+
     def _standing(self, name: bytes) -> Standing | None:
         [head] = self._ask(plain(b"GETRANGE", name, b"0", b"%d" % (HEAD - 1)))
-        return standing_of(_bytes(head), self.clock())
+        return standing_of(self._of(bytes, head), self.clock())
 
     def _values(self, keys: Sequence[str]) -> list[Answer]:
         return self._ask_each([plain(b"GET", self._name(key)) for key in keys])
@@ -215,7 +245,7 @@ class RedisSessionStore(SessionStore):
         if value is None:
             return None
         try:
-            record = record_of(key, _bytes(value))
+            record = record_of(key, self._of(bytes, value))
         except OtherKey:
             raise
         except ValueError as error:
@@ -249,15 +279,15 @@ class RedisSessionStore(SessionStore):
 
     def _sweep_all(self, index: bytes, batch: int) -> None:
         [members] = self._ask_each([plain(b"ZRANGEBYSCORE", index, b"-inf", b"%r" % (self.clock() - _UNSETTLED))])
-        for some in _parts([key.decode() for key in _list(members)], batch):
+        for some in _parts(self._members(members), batch):
             found = self._ask_each([plain(b"EXISTS", self._name(key)) for key in some])
             self._sweep(index, [key for key, there in zip(some, found, strict=True) if there == 0])
 
     def _purge_some(self, keys: Sequence[str], now: float, unused_since: float | None) -> int:
         length = b"%d" % (HEAD + len(MARK) - 1)
         heads = self._ask_each([plain(b"GETRANGE", self._name(key), b"0", length) for key in keys])
-        over = [(key, _bytes(head)[:HEAD]) for key, head in zip(keys, heads, strict=True)
-                if (record := glance(_bytes(head))) is not None and is_over(key, record, now, unused_since)]
+        over = [(key, self._of(bytes, head)[:HEAD]) for key, head in zip(keys, heads, strict=True)
+                if (record := glance(self._of(bytes, head))) is not None and is_over(key, record, now, unused_since)]
         return self._ask_each([scripted(PURGE, self._name(key), head) for key, head in over]).count(1)
 
 
@@ -283,15 +313,3 @@ def _taken(answer: Answer) -> Answer:
 
 def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (items[start:start + size] for start in range(0, len(items), size))
-
-
-def _bytes(answer: Answer) -> bytes:
-    return answer if isinstance(answer, bytes) else b""
-
-
-def _number(answer: Answer) -> int:
-    return answer if isinstance(answer, int) else 0
-
-
-def _list(answer: Answer) -> list[bytes]:
-    return answer if isinstance(answer, list) else []

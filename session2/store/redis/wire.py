@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BufferedReader
 from socket import SocketIO
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 from ..sql.results import Fault, StatementFailed
 from ..sql.wire import Ear
@@ -49,7 +49,7 @@ class Link:
         try:
             self._socket.sendall(b"".join(map(_packed, commands)))
             answers = [_answer(self._file) for _ in commands]
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError, RecursionError) as error:  # the last ones of what is no answer
             raise StatementFailed(Fault.BROKEN, f"the connection to Redis broke: {error or type(error).__name__}"
                                   ) from error
         self.is_at_rest = True
@@ -64,12 +64,15 @@ class Link:
         self.connection.disconnect()
 
 
+_LONGEST_LINE: Final = 65536
+
+
 def _packed(words: Words) -> bytes:
     return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
 
 
 def _answer(file: BinaryIO) -> Answer:
-    line = file.readline()
+    line = file.readline(_LONGEST_LINE)
     kind, rest = line[:1], line[1:-2]
     if line[-2:] != b"\r\n":
         raise ConnectionError("the server closed it")
@@ -87,6 +90,8 @@ def _answer(file: BinaryIO) -> Answer:
 
 
 def _bulk(file: BinaryIO, length: int) -> bytes:
+    if length < 0:
+        raise ConnectionError("this is no Redis server")
     value = file.read(length + 2)
     if len(value) != length + 2:
         raise ConnectionError("the server closed it")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+from ...errors import ConfigurationError
 from ...forks import Birthplace, PerProcess
 from ...mutex import Places
 from .results import Connections, StatementFailed
@@ -64,6 +65,8 @@ class Pool(Generic[C]):
     """
 
     def __init__(self, kind: Kind[C], size: int, patience: float) -> None:
+        if size < 1:
+            raise ConfigurationError(f"pool_size must be 1 or more, not {size}")
         self._kind, self._patience = kind, patience
         self._busy = (f"all {size} database connections were busy for {patience:g} s; "
                       "make the store with a larger pool_size")
