@@ -10,8 +10,8 @@ import pytest
 from session2 import SessionManager, StoreUnavailable, merge
 from session2.errors import Conflict
 from session2.session import DictSession
-from session2.store.sql.once import REMEMBERED
-from session2.store.sql.results import Fault, StatementFailed
+from session2.store.servers.once import REMEMBERED
+from session2.store.servers.results import Fault, StatementFailed
 from session2.store.sql.store import _ONCE, SQLSessionStore
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import contents, key_of, record_at

@@ -21,7 +21,7 @@ from session2.store.base import SessionStore
 from session2.store.durus import DurusSessionStore
 from session2.store.durus.sources import SingleSource
 from session2.store.lock import Queues
-from session2.store.sql.pool import Kind, Lender, Lent, Pool
+from session2.store.servers.pool import Kind, Lender, Lent, Pool
 from session2.store.sqlite import SQLiteSessionStore
 from session2.testing.store.samples import key_of, record_at
 

@@ -24,7 +24,7 @@ from session2 import ConfigurationError, DictSession, SessionManager, StoreUnava
 from session2.errors import Conflict
 from session2.session import ties
 from session2.store.couchdb import CouchDBSessionStore, access
-from session2.store.sql.once import REMEMBERED
+from session2.store.servers.once import REMEMBERED
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import KEY, contents, key_of, record_at
 from session2.testing.store.shop import again, saved

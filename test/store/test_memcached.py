@@ -24,7 +24,7 @@ from session2.session import DictSession, ties
 from session2.store.memcached import MemcachedSessionStore
 from session2.store.memcached.servers import Servers
 from session2.store.memcached.wire import Broken, Connection
-from session2.store.sql.once import REMEMBERED
+from session2.store.servers.once import REMEMBERED
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import key_of, record_at

@@ -26,8 +26,8 @@ from session2.errors import Conflict
 from session2.store.mysql import driver
 from session2.store.mysql.driver import _fault, is_free
 from session2.store.mysql.store import _SHAPES, _STEPS, MySQLSessionStore
+from session2.store.servers.results import Fault, Result
 from session2.store.sql import store as sql
-from session2.store.sql.results import Fault, Result
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import Found, comment_of
 from session2.testing import StoreSuite

@@ -29,7 +29,7 @@ from session2 import ConfigurationError
 from session2.session import ties
 from session2.store.postgres.driver import Wire, _answer
 from session2.store.postgres.store import _PURGE, _STEPS, PostgresSessionStore
-from session2.store.sql.results import StatementFailed
+from session2.store.servers.results import StatementFailed
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import comment_of
 from session2.testing import StoreSuite

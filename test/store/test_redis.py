@@ -33,7 +33,7 @@ from session2.session import ties
 from session2.store.redis import RedisSessionStore, commands, servers
 from session2.store.redis.layout import HEAD
 from session2.store.redis.wire import Link, Refusal
-from session2.store.sql.results import Fault, StatementFailed
+from session2.store.servers.results import Fault, StatementFailed
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
 from session2.testing.store.claims import Claims

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from ... import traces
 from ...record import Record
-from ..sql.once import REMEMBERED, Standing
+from ..servers.once import REMEMBERED, Standing
 
 Document: TypeAlias = dict[str, Any]
 """As the server sends it."""

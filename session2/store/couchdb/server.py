@@ -1,7 +1,7 @@
 """The HTTP side of `CouchDBSessionStore`: one question, one answer that is read whole.
 
-Six kinds of requests do not need a client library; `session2.store.sql.pool` knows more of interruptions and forks than
-those do.
+Six kinds of requests do not need a client library; `session2.store.servers.pool` knows more of interruptions and forks
+than those do.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from urllib.parse import unquote, urlencode
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...urls import parts_of
-from ..sql.once import AnswerLost
-from ..sql.pool import Kind, Pool
-from ..sql.wire import Ear
+from ..servers.once import AnswerLost
+from ..servers.pool import Kind, Pool
+from ..servers.wire import Ear
 
 _PORTS: Final = {"couchdb": 5984, "couchdbs": 6984}
 

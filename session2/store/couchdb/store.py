@@ -13,7 +13,7 @@ from ...record import Record, Version
 from ...traces import is_lock, is_over
 from ..base import SessionStore
 from ..records import checked_key
-from ..sql.once import Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
+from ..servers.once import Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
 from ..versions import new_version
 from .access import Documents
 from .databases import Databases

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from zlib import crc32
 
 from ...record import Record
-from ..sql.once import BYTES, REMEMBERED, Standing, standing, written
+from ..servers.once import BYTES, REMEMBERED, Standing, standing, written
 from .wire import Item
 
 # Mark of the format, checksum, times (an `expires` of NaN is none), lengths of the user (-1: none) and of the versions.

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from ...errors import ConfigurationError, StoreUnavailable
 from ...forks import PerProcess
 from ...traces import lock_key
-from ..sql.once import AnswerLost
+from ..servers.once import AnswerLost
 from .wire import Address, Broken, Connection
 
 _T = TypeVar("_T")

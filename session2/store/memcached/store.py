@@ -13,7 +13,7 @@ from ...record import Record, Version
 from ...traces import is_lock
 from ..base import SessionStore
 from ..records import checked_key
-from ..sql.once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, written
+from ..servers.once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, written
 from ..versions import new_version
 from .items import ItemVersion, Seen, pack, unpack
 from .servers import Servers

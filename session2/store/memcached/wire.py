@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from ...clock import elapsed
 from ...errors import ConfigurationError, StoreUnavailable
-from ..sql.wire import Ear
+from ..servers.wire import Ear
 
 Address: TypeAlias = "tuple[str, int] | str"
 """Host and port, or the path of a Unix socket."""

@@ -16,9 +16,9 @@ from pymysql.cursors import Cursor
 from ...errors import ConfigurationError, StoreUnavailable
 from ...forks import Birthplace
 from ...urls import parts_of
-from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
-from ..sql.results import Connections, Fault, Result, StatementFailed
-from ..sql.wire import Ear
+from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
+from ..servers.results import Connections, Fault, Result, StatementFailed
+from ..servers.wire import Ear
 
 Connection = pymysql.connections.Connection
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
+from ..servers.results import Result, StatementFailed
 from ..sql.answers import mixed_up
-from ..sql.results import Result, StatementFailed
 from ..sql.rows import text
 from ..sql.store import HOUR, Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of

@@ -16,9 +16,9 @@ from psycopg.pq import Conninfo, ExecStatus, Format, TransactionStatus
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...events import log
-from ..sql.pool import Kind, Lender, Lent, Pool, use_twice
-from ..sql.results import Connections, Fault, Result, StatementFailed
-from ..sql.wire import Ear, is_ready
+from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
+from ..servers.results import Connections, Fault, Result, StatementFailed
+from ..servers.wire import Ear, is_ready
 from .binary import numbered, rows_of
 
 if TYPE_CHECKING:

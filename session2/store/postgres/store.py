@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..sql.results import Result
+from ..servers.results import Result
 from ..sql.rows import text
 from ..sql.store import Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of

@@ -23,7 +23,7 @@ from struct import Struct, error
 from typing import Final
 
 from ...record import Record
-from ..sql.once import BYTES, REMEMBERED, Standing, standing
+from ..servers.once import BYTES, REMEMBERED, Standing, standing
 
 MAGIC: Final = b"s2r1"
 

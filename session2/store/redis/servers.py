@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ...errors import StoreUnavailable
-from ..sql.once import AnswerLost
-from ..sql.pool import Kind, Pool
-from ..sql.results import StatementFailed
+from ..servers.once import AnswerLost
+from ..servers.pool import Kind, Pool
+from ..servers.results import StatementFailed
 from .commands import Command
 from .wire import Answer, Link, Refusal, Words
 

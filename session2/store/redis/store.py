@@ -14,7 +14,7 @@ from ...record import Record, Version
 from ...traces import MARK, is_lock, is_over
 from ..base import SessionStore
 from ..records import KEY, checked_key
-from ..sql.once import Fate, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
+from ..servers.once import Fate, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement
 from ..versions import new_version
 from .commands import PURGE, REMOVE, SWEEP, TOUCH, WRITE, Command, plain, scripted
 from .layout import HEAD, OtherKey, glance, packed, packed_time, packed_times, packed_version, record_of, standing_of

@@ -11,8 +11,8 @@ from io import BufferedReader
 from socket import SocketIO
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
-from ..sql.results import Fault, StatementFailed
-from ..sql.wire import Ear
+from ..servers.results import Fault, StatementFailed
+from ..servers.wire import Ear
 
 Words: TypeAlias = "tuple[bytes, ...]"
 """A command and its arguments."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from .results import Fault, Result, StatementFailed
+from ..servers.results import Fault, Result, StatementFailed
 from .rows import text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .once import BYTES, REMEMBERED
+from ..servers.once import BYTES, REMEMBERED
 from .tables import quoted
 
 

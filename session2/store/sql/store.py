@@ -15,10 +15,19 @@ from ...record import Record, Version
 from ...traces import MARK, is_lock, lock_key
 from ..base import SessionStore
 from ..records import checked_key
+from ..servers.once import (
+    AnswerLost,
+    Standing,
+    applied,
+    fate_of_insert,
+    fate_of_removal,
+    fate_of_replacement,
+    standing,
+    written,
+)
+from ..servers.results import Connections, Fault, Result, StatementFailed
 from ..versions import new_version
 from .answers import check_answer
-from .once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, standing, written
-from .results import Connections, Fault, Result, StatementFailed
 from .rows import record_of, text
 from .statements import statements
 from .tables import Found, checked_name, found_in, quoted, refuse_newer

@@ -1,6 +1,6 @@
 """Changes that are applied once, also if the answer to them is lost on the way and others wrote meanwhile.
 
-Each row remembers its last versions.  Who does not know whether a change came through finds its version among them,
+Each record remembers its last versions.  Who does not know whether a change came through finds its version among them,
 even if others saved on top of it; or finds the version that was to be replaced, with another one after it.
 """
 
@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from ...errors import StoreUnavailable
 
 REMEMBERED = 16
-"""How many versions a row remembers."""
+"""How many versions a record remembers."""
 BYTES = 8
 """What each of them takes in the column ``recent``, the newest first."""
 
 
 def written(version: int) -> bytes:
-    """Return a version as the rows remember it."""
+    """Return a version as the records remember it."""
     return version.to_bytes(BYTES, "big")
 
 
@@ -37,57 +37,57 @@ class Fate(enum.Enum):
 
 
 class Standing(NamedTuple):
-    """What stands in a row now."""
+    """What stands in a record now."""
 
     versions: tuple[int, ...]
     """The newest first."""
     is_whole: bool
-    """Whether these are all versions the row has had since it was inserted."""
+    """Whether these are all versions the record has had since it was inserted."""
     is_live: bool
 
 
-def standing(row: Sequence[Any], now: float) -> Standing:
-    """Return what a row tells of itself: its version, those it remembers and when it expires."""
-    version, recent, expires = int(row[0]), bytes(row[1]), row[2]
+def standing(record: Sequence[Any], now: float) -> Standing:
+    """Return what a record tells of itself: its version, those it remembers and when it expires."""
+    version, recent, expires = int(record[0]), bytes(record[1]), record[2]
     known = [int.from_bytes(recent[start:start + BYTES], "big") for start in range(0, len(recent), BYTES)]
     return Standing((version, *(other for other in known if other != version)), len(known) < REMEMBERED,
                     expires is None or float(expires) > now)
 
 
-def fate_of_insert(row: Standing | None, version: int, is_repeatable: bool) -> Fate:
+def fate_of_insert(record: Standing | None, version: int, is_repeatable: bool) -> Fate:
     """Tell what became of an insert whose answer is not known.
 
     :param is_repeatable: whether to insert again what may have been there and been removed by others meanwhile.
     """
-    if row is None:
+    if record is None:
         return Fate.NOT_YET if is_repeatable else Fate.UNKNOWN
-    if version in row.versions:
+    if version in record.versions:
         return Fate.DONE
-    if not row.is_whole:
+    if not record.is_whole:
         return Fate.UNKNOWN
-    return Fate.REFUSED if row.is_live else Fate.NOT_YET
+    return Fate.REFUSED if record.is_live else Fate.NOT_YET
 
 
-def fate_of_replacement(row: Standing | None, version: int, expected: int) -> Fate:
+def fate_of_replacement(record: Standing | None, version: int, expected: int) -> Fate:
     """Tell what became of a replacement whose answer is not known."""
-    if row is None:
+    if record is None:
         return Fate.REFUSED
-    if version in row.versions:
+    if version in record.versions:
         return Fate.DONE
-    if row.versions[0] == expected:
-        return Fate.NOT_YET if row.is_live else Fate.REFUSED
-    return Fate.REFUSED if row.is_whole or expected in row.versions else Fate.UNKNOWN
+    if record.versions[0] == expected:
+        return Fate.NOT_YET if record.is_live else Fate.REFUSED
+    return Fate.REFUSED if record.is_whole or expected in record.versions else Fate.UNKNOWN
 
 
-def fate_of_removal(row: Standing | None, expected: int) -> Fate:
+def fate_of_removal(record: Standing | None, expected: int) -> Fate:
     """Tell what became of a removal whose answer is not known."""
-    if row is None or not row.is_live:
+    if record is None or not record.is_live:
         return Fate.DONE
-    if row.versions[0] == expected:
+    if record.versions[0] == expected:
         return Fate.NOT_YET
-    if expected in row.versions:
+    if expected in record.versions:
         return Fate.REFUSED
-    return Fate.DONE if row.is_whole else Fate.UNKNOWN  # done, and others inserted another record since
+    return Fate.DONE if record.is_whole else Fate.UNKNOWN  # done, and others inserted another record since
 
 
 def applied(change: Callable[[], bool], fate: Callable[[], Fate]) -> bool:

@@ -1,4 +1,4 @@
-"""Database connections between requests: the store's own, and those an application lends it.
+"""Connections to a server between requests: the store's own, and those an application lends it.
 
 A connection is only as good as its last exchange.  After anything but a completed statement, or an error of the server
 that leaves the connection as it was, it is closed: what is still under way on it would be taken for the answer to

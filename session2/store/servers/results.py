@@ -1,4 +1,4 @@
-"""What a statement came to, in words that all databases share."""
+"""What a question to a server came to, in words that all servers share."""
 
 from __future__ import annotations
 
