@@ -100,11 +100,15 @@ class SentinelServer(RedisServer):
             wait_until(lambda: [replica for replica in client.sentinel_slaves("shop")
                                 if replica["flags"] == "slave" and replica["master-link-status"] == "ok"])
 
+    def _begins_to_fail_over(self) -> bool:
+        self.wait_for_replica()
+        with self.open() as client, contextlib.suppress(redis.ResponseError):  # on a busy machine none may be good yet
+            return bool(client.execute_command("SENTINEL", "FAILOVER", "shop"))
+        return False
+
     def fail_over(self, replica: RedisServer) -> None:
         """Have a replica take over, and wait until it has."""
-        self.wait_for_replica()
-        with self.open() as client:
-            client.execute_command("SENTINEL", "FAILOVER", "shop")
+        wait_until(self._begins_to_fail_over)
         with replica.open() as client:
             wait_until(lambda: client.info("replication")["role"] == "master")
 
