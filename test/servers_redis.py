@@ -66,6 +66,8 @@ class RedisServer(Server):
         with self.open() as client:
             client.execute_command("REPLICAOF", "127.0.0.1", other.port)
             wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+        with other.open() as client:
+            wait_until(lambda: client.execute_command("WAIT", 1, 100))
 
 
 class SentinelServer(RedisServer):
