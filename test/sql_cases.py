@@ -17,8 +17,8 @@ from session2 import ConfigurationError, DictSession, StoreUnavailable
 from session2.errors import Conflict, StoreMissing
 from session2.record import Record
 from session2.session import ties
+from session2.store.servers import pool
 from session2.store.servers.results import Fault, StatementFailed
-from session2.store.sql import pool
 from session2.store.sql import store as sql
 from session2.store.sql.store import SQLSessionStore
 from session2.store.sql.tables import comment_of
