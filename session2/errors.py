@@ -17,6 +17,11 @@ class SessionError(Exception):
     public: str = "The session cannot be used."
     """What the visitor may be told."""
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the visitor is told, with the three above; anything else is somebody's mistake, and a crash."""
+        return self.status != SessionError.status
+
 
 class ConfigurationError(SessionError):
     """An argument, option, URL or combination of them cannot work."""

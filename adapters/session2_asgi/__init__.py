@@ -229,7 +229,7 @@ class SessionMiddleware:
 
 def _refuses(error: BaseException) -> bool:
     """Tell whether an error means an answer other than that of a crash."""
-    return isinstance(error, SessionError) and error.status != SessionError.status
+    return isinstance(error, SessionError) and error.is_refusal
 
 
 async def _refuse(error: Any, send: Send) -> None:

@@ -24,7 +24,7 @@ class SessionRefused(cherrypy.HTTPError):  # type: ignore[misc]
 
 def refuse(error: SessionError) -> NoReturn:
     """Raise the HTTP error that an error means, or itself if it is somebody's programming mistake."""
-    if error.status == SessionError.status:
+    if not error.is_refusal:
         raise error
     if isinstance(error, StoreUnavailable):
         cherrypy.log("The session store is not available.", context="TOOLS.SESSIONS", severity=40, traceback=True)

@@ -105,7 +105,7 @@ def _give_up(exchange: DjangoExchange | None) -> None:
 
 def _refused(request: Any, error: Exception) -> HttpResponse | None:
     """Return what an error of sessions is answered with, None if it is somebody's programming mistake."""
-    if not isinstance(error, SessionError) or error.status == SessionError.status:
+    if not isinstance(error, SessionError) or not error.is_refusal:
         return None
     response = HttpResponse(error.public, status=error.status, content_type="text/plain")
     if error.retry_after is not None:

@@ -218,7 +218,7 @@ class SessionInterface(flask.sessions.SessionInterface):
 
 def refusal(error: SessionError) -> HTTPException:
     """Return the HTTP error that an error means; raise itself if it is somebody's programming mistake."""
-    if error.status == SessionError.status:
+    if not error.is_refusal:
         raise error
     if isinstance(error, StoreUnavailable):
         flask.current_app.logger.error("The session store is not available.", exc_info=error)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import logging
 from typing import Any, cast
 
-from session2 import ConfigurationError, CookiePolicy, Exchange, SessionError, SessionManager
+from session2 import ConfigurationError, CookiePolicy, Exchange, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
 from session2.exchange import joined
 from session2.lazy import LazySession
 from session2.variants import for_mappings
 
 try:
-    from pyramid.httpexceptions import HTTPConflict, HTTPServiceUnavailable
+    from pyramid.httpexceptions import status_map
     from pyramid.interfaces import IResponse, ISession
     from pyramid.threadlocal import manager as in_progress
     from zope.interface import implementer
@@ -29,8 +29,6 @@ log = logging.getLogger("session2")
 _CSRF = "_csrft_"
 _FLASH = "_f_"
 """Where Pyramid's own sessions keep these, so that what they wrote is read."""
-
-_REFUSALS = {503: HTTPServiceUnavailable, 409: HTTPConflict}
 
 
 class PyramidExchange(EnvironExchange):
@@ -157,12 +155,12 @@ class SessionFactory:
 
 def _refusal(error: SessionError) -> Any:
     """Return the HTTP error that an error means, or itself if it is somebody's programming mistake."""
-    kind = _REFUSALS.get(error.status)
-    if kind is None:
+    if not error.is_refusal:
         return error
-    log.warning("a request cannot have its session: %s", error)
+    if isinstance(error, StoreUnavailable):
+        log.error("the session store is not available", exc_info=error)
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    return kind(error.public, headers=headers)
+    return status_map[error.status](error.public, headers=headers)
 
 
 def _refuse(request: Any, response: Any, error: SessionError) -> None:

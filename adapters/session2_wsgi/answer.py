@@ -68,7 +68,7 @@ class Answer:
     def _explained(self, status: str, headers: Headers, exc_info: Any) -> tuple[str, Headers]:
         """Say what a crash means, if it was an error of the session that crashed the application."""
         for error in (exc_info[1] if exc_info else None, self.session.failure):
-            if isinstance(error, SessionError) and error.status != SessionError.status and status.startswith("500"):
+            if isinstance(error, SessionError) and error.is_refusal and status.startswith("500"):
                 return _status(error), [*headers, *_retry_after(error)]
         return status, headers
 
@@ -82,7 +82,7 @@ class Answer:
     def refuse(self, error: SessionError) -> list[bytes]:
         """Answer what an error of the session stands for; raise it if that is a crash, or the headers are out."""
         self.session.give_up()
-        if self.is_out or error.status == SessionError.status:
+        if self.is_out or not error.is_refusal:
             raise error
         if isinstance(error, StoreUnavailable):
             log.error("the session store is not available", exc_info=error)
