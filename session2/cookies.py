@@ -9,6 +9,9 @@ from typing import Any, Final, Literal, Protocol
 
 from .errors import ConfigurationError
 
+CANDIDATES: Final = 5
+"""How many cookies of one name are tried: more than a site has applications mounted in one another."""
+
 SameSite = Literal["Lax", "Strict", "None"]
 
 _TOKEN: Final = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")

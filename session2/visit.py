@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from . import tokens
 from .concurrency import Concurrency, written
+from .cookies import CANDIDATES
 from .errors import ReadOnlySession, StoreUnavailable
 from .exchange import Exchange, policy_of, send_cookie
 from .found import Absence, Found, tell_absence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from .sessions import Sessions
 
 log = logging.getLogger("session2")
-
-_CANDIDATES: Final = 5
-"""How many cookies of one name are tried: more than a site has applications mounted in one another."""
 
 
 class Visit:
@@ -208,7 +206,7 @@ class Visit:
     def _first_that_lives(self, values: list[str]) -> Found[Any] | None:
         """Return what is found by the first cookie that names a live session, or else by the first that could."""
         first = None
-        for value in list(filter(tokens.matches, values))[:_CANDIDATES]:
+        for value in list(filter(tokens.matches, values))[:CANDIDATES]:
             find = self._find_locked if self.concurrency == "lock" else self.manager.find
             found = find(value, self.sessions)
             if first is None or found.absence is None:

@@ -13,7 +13,7 @@ from struct import Struct
 from typing import Any, Final, cast
 
 from .. import traces
-from ..cookies import CookiePolicy
+from ..cookies import CANDIDATES, CookiePolicy
 from ..errors import ConfigurationError, Conflict, SerializationError, SessionTooLarge
 from ..exchange import Exchange, send_cookie, set_cookie_header
 from ..filing import Filing
@@ -34,9 +34,6 @@ LARGEST: Final = 4096
 
 SUFFIX: Final = "-data"
 """What is behind the name of the id's cookie in that of the other one."""
-
-_CANDIDATES: Final = 5
-"""How many cookies of one name are tried."""
 
 _LATE: Final = "the headers are out: a session that is kept in a cookie can be stored no more"
 
@@ -225,7 +222,7 @@ class _RequestStore(SessionStore):
     # -- the cookie ------------------------------------------------------------------------------------------------
 
     def _values(self) -> list[str]:
-        return self._exchange.get_cookies(self._name)[:_CANDIDATES]
+        return self._exchange.get_cookies(self._name)[:CANDIDATES]
 
     def _brought(self, key: str) -> Record | None:
         """Return the newest record of this key in the cookies: of two paths the browser may have two."""
