@@ -60,7 +60,7 @@ def is_spared(note: Record, key: str) -> bool:
 
 
 def is_moved(trace: Record) -> bool:
-    """Tell whether a session was renewed: until `accessed` of the trace its old id may be used too."""
+    """Tell whether a session was renewed: for a while its old id leads to it too."""
     return trace.data.startswith(_MOVED)
 
 

@@ -185,6 +185,9 @@ class _RequestStore(SessionStore):
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         found, ended = self._compared(key, expected), self._store.ended
+        if traces.is_moved(record):
+            raise ConfigurationError("the id of a session in a cookie cannot be given a grace: with the old one it "
+                                     "would go on beside the new one")
         if found is not None and ended is not None and traces.is_trace(record):
             version = ended.end(key, record, found, self._spans.get(key, 0.0))
             self._put(key, None)

@@ -50,11 +50,10 @@ class Ended:
             return None
         return note._replace(data=traces.ended("revoked by user"))
 
-    def _grown_old(self, trace: Record) -> Record | None:
+    def _grown_old(self, trace: Record) -> Record:
         """Return what is left of an id that was replaced: for a while, what helps the requests under way."""
-        if self._records.clock() >= trace.accessed:
-            return trace._replace(data=traces.ended("its browser was given another id"))
-        return None if traces.is_moved(trace) else trace
+        is_old = self._records.clock() >= trace.accessed
+        return trace._replace(data=traces.ended("its browser was given another id")) if is_old else trace
 
     def end(self, key: str, trace: Record, found: Record, span: float) -> Version:
         """Note that a session is over; `Conflict` if somebody else did, or does.
@@ -67,9 +66,10 @@ class Ended:
         until = found.expires
         if not traces.is_trace(found):
             span = max(span, span_of(found))
-            until = None if span == math.inf else self._records.clock() + span
+            latest = max(self._records.clock(), found.accessed)  # a clock that was ahead counts too
+            until = None if span == math.inf else latest + span
         there = self._records.read(key)
-        if there is not None and not traces.is_moved(there) and there.version != found.version:
+        if there is not None and there.version != found.version:
             raise Conflict(f"the session {key:.8} has ended")
         data = traces.ended("nothing was left in it") if traces.is_emptied(trace) else trace.data
         return self._records.write(key, trace._replace(data=data, expires=until), there and there.version)
