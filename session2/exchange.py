@@ -27,6 +27,9 @@ class Exchange(ABC):
     cookie_policy: CookiePolicy | None = None
     """The policy of the framework's own configuration, for a manager that was made without one."""
 
+    headers_sent: bool = False
+    """Whether the headers of the response are out, and no cookie can be sent any more; an adapter says so."""
+
     headers: list[tuple[str, str]]
     """The headers of the response so far, for an adapter that overrides neither `set_cookie` nor `add_header`."""
 

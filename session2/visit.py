@@ -29,7 +29,7 @@ class Visit:
     """What a manager does for one request."""
 
     __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "former",
-                 "headers_sent", "lease", "manager", "policy", "sessions")
+                 "lease", "manager", "policy", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager
@@ -44,7 +44,6 @@ class Visit:
         self.ended: list[Session] = []
         """Sessions logged out of during the request; ended when it succeeds."""
         self.clear_site_data = False
-        self.headers_sent = False
         self.lease: Lease | None = None
         self.former: Lease | None = None
         """The lock of the session before it was renewed: who knows no more than its old id waits for that one."""
@@ -97,7 +96,8 @@ class Visit:
         if self.finished:
             return
         session, pending = self.exchange.session, None
-        self.headers_sent = headers_sent
+        if headers_sent:
+            self.exchange.headers_sent = True
         if session is not None and not self.ended and session._ties.id == self.cookie:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
@@ -241,11 +241,9 @@ class Visit:
             self._end(ended)
             if session is not None and not is_new:
                 self._empty(session)
-        elif self.headers_sent:
-            self._keep_late(session, ended)
         else:
             self._keep(session, ended, pending)
-        if self.clear_site_data and not self.headers_sent:
+        if self.clear_site_data and not self.exchange.headers_sent:
             self.exchange.add_header("Clear-Site-Data", '"cache", "cookies", "storage"')
 
     def _end(self, ended: list[Session]) -> None:
@@ -267,7 +265,7 @@ class Visit:
         while outcome is None and not session.has_info():
             outcome = written(partial(self.sessions.empty, session), self.concurrency, self.lease)
         if outcome is None:
-            self._keep_late(session, []) if self.headers_sent else self._keep(session, [])
+            self._keep(session, [])
         elif outcome is Outcome.GONE and session._ties.id is None:
             self._send_cookie(None)
 
@@ -290,6 +288,9 @@ class Visit:
 
         :param pending: the payload to store, if it is known already.
         """
+        if self.exchange.headers_sent:
+            self._keep_late(session, ended)
+            return
         if not ended and self.absence is not None and self._comes_late(session):
             self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
@@ -334,7 +335,7 @@ class Visit:
         return self.absence is Absence.ROTATED or self.sessions.locate(self.cookie).absence is Absence.ROTATED
 
     def _send_cookie(self, session_id: str | None) -> None:
-        if not self.headers_sent:
+        if not self.exchange.headers_sent:
             send_cookie(self.exchange, self.policy, session_id)
 
 

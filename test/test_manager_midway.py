@@ -127,6 +127,21 @@ def test_late_change_that_needs_a_cookie_is_refused(manager, caplog, change):
     assert manager.load(id).user is None
 
 
+@pytest.mark.parametrize("id", [None, "known"])
+def test_nor_is_it_stored_in_mid_request_when_the_headers_are_out(manager, caplog, id):
+    """The browser could not be told: the old id would be dead, and nobody could reach what is stored."""
+    id = id and stored(manager, a=1)
+    request = begin(manager, id, b=2)
+    request.headers_sent = True
+    request.session.user = "ada"
+    manager.maintain_session(request.session, request)
+    manager.settle_request(request)
+    assert "no cookie could be sent any more" in caplog.text
+    assert request.sent == []
+    assert [(session.user, dict(session)) for session in manager] == ([(None, {"a": 1})] if id else [])
+    assert id is None or manager.load(id) is not None
+
+
 def test_late_end(manager):
     emptied, left = stored(manager, a=1), stored(manager, a=1)
     request = begin(manager, emptied)

@@ -79,7 +79,7 @@ class ASGISession(LazySession):
     def __init__(self, manager: SessionManager[DictSession], scope: MutableMapping[str, Any]) -> None:
         super().__init__(ASGIExchange(scope), self._start)
         self.manager = manager
-        self.headers_sent = self._is_socket = scope["type"] == "websocket"
+        self._is_socket = self.headers_sent = self._exchange.headers_sent = scope["type"] == "websocket"
         self.is_over = False
         self._work: Future[None] | None = None
         self._turn = asyncio.Lock()
@@ -156,7 +156,7 @@ class ASGISession(LazySession):
             await self.save()  # there is something to do, and a thread is worth its price
         if self._was_looked_at:
             self._exchange.add_to(message)
-        self.headers_sent = True
+        self.headers_sent = self._exchange.headers_sent = True
 
     async def after_body(self) -> None:
         """Store what a stream changed, and free the lock: a task in the background may take its time."""

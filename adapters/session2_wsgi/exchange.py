@@ -13,7 +13,8 @@ class WSGIExchange(EnvironExchange):
             super().add_header(name, value)
 
     def added_to(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Return the headers of an application with those of its session."""
+        """Return the headers of an application with those of its session, which go out now."""
+        self.headers_sent = True
         if not self.headers:
             return headers
         own, self.headers = self.headers, list(headers)

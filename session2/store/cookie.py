@@ -290,8 +290,7 @@ class _RequestStore(SessionStore):
         return self._news is not None
 
     def _is_late(self) -> bool:
-        visit = self._exchange.visit
-        return visit is not None and bool(visit.headers_sent)
+        return self._exchange.headers_sent
 
     def _largest(self, key: str, record: Record) -> str:
         """Name what takes most of the place."""

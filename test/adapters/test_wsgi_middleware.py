@@ -436,6 +436,19 @@ def test_a_login_in_a_stream_comes_too_late_and_is_told(serve, manager, caplog):
     assert "no cookie could be sent" in caplog.text
 
 
+def test_nor_is_a_login_that_a_stream_saves_itself(serve, manager, caplog):
+    def app(environ, start):
+        start("200 OK", [])
+        yield b"a"
+        environ["session2.session"].user = "anna"
+        environ["session2.session"].save()
+        yield b"b"
+
+    assert serve(app).get().text == "ab"
+    assert "no cookie could be sent any more" in caplog.text
+    assert stored(manager) == []
+
+
 def test_a_stream_that_breaks_stores_nothing_more(serve, manager):
     def app(environ, start):
         session = environ["session2.session"]
