@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from session2 import DictSession, SessionManager, from_url
+from session2 import DictSession, SessionManager, from_url, get_secret
 from session2.cli import main
 from session2.errors import ConfigurationError, Conflict, LockTimeout, SessionError, StoreUnavailable
 from session2.record import Outcome, Record
@@ -21,6 +21,7 @@ from session2.testing.fakes import Clock
 from session2.testing.store.samples import KEY, record_at
 from session2.testing.store.shop import Shop, again, saved
 from session2.traces import is_trace
+from session2.urls import SECRETS
 
 BRIEFLY = 1e-6
 """Seconds of `max_stale_seconds` within which a clock that stands still stays, and after which a purge is exact."""
@@ -622,11 +623,28 @@ def test_a_url_names_both_stores_and_their_arguments(tmp_path: Path) -> None:
     "cached:?cache=volatile:&store=nowhere:", "cached:?cache=volatile:&store=cookie:",
     "cached:?cache=volatile:&store=volatile:&max_stale_count=0",
     "cached:?cache=volatile:&store=volatile:&max_stale_seconds=0",
+    "cached:?cache=volatile:&store=volatile:&max_stale_seconds=inf",
+    "cached:?cache=volatile:%3Fserializer=json&store=volatile:",
+    "cached:?cache=volatile:&store=volatile:%3Fserializer=json&serializer=msgpack",
+    "cached:?cache=volatile:%3Fhash_ids=false&store=volatile:",
+    "cached:?cache=volatile:&store=volatile:%3Fhash_ids=false&hash_ids=true",
     "cached:?cache=volatile:&store=volatile:&when_store_is_away=x",
     "cached:?cache=volatile:&store=volatile:&when_cache_is_away=x"])
 def test_what_cannot_work_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
         from_url(url)
+
+
+def test_sessions_are_kept_as_the_store_was_told_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRETS, get_secret())
+    url = f"sqlite:{tmp_path}/s.sqlite?create=true&serializer=encrypted-json&hash_ids=false"
+    store: Any = from_url(url_of("volatile:", url))
+    session = saved(store, secret="swordfish")
+    for part in store, store.store, store.cache:
+        [(key, record)] = part.scan()
+        assert (key, b"swordfish" in record.data) == (session.id, False)
+    store.close()
+    assert again(from_url(url), session).data == {"secret": "swordfish"}
 
 
 def test_no_error_shows_a_password() -> None:

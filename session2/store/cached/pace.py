@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from ...errors import ConfigurationError
@@ -18,8 +19,9 @@ class Pace(NamedTuple):
 
     def check(self) -> None:
         """Raise `ConfigurationError` if nothing can go at this pace."""
-        if self.saves < 1 or not self.seconds > 0:
-            raise ConfigurationError("max_stale_count must be 1 or more, and max_stale_seconds more than 0")
+        if self.saves < 1 or not 0 < self.seconds < math.inf:
+            raise ConfigurationError("max_stale_count must be 1 or more, and max_stale_seconds more than 0, "
+                                     "but not for ever")
 
     @property
     def margin(self) -> float:

@@ -21,9 +21,8 @@ from functools import partial
 from typing import Any, Literal
 from urllib.parse import parse_qs
 
-from ... import urls
 from ...codec import Codec
-from ...errors import ConfigurationError, Conflict, StoreMissing, StoreUnavailable
+from ...errors import ConfigurationError, Conflict, StoreUnavailable
 from ...filing import Filing
 from ...record import Record, Version
 from ...sessions import Sessions
@@ -35,6 +34,7 @@ from ..versions import new_version
 from .back import Back
 from .front import Front, standing_in
 from .pace import Pace
+from .parts import demand_form, made
 from .standing import Standing, standing_of
 
 
@@ -63,14 +63,18 @@ class CachedSessionStore(SessionStore):
         self.pace.check()
         if when_store_is_away not in ("error", "cache") or when_cache_is_away not in ("error", "store"):
             raise ConfigurationError('when_store_is_away is "error" or "cache", when_cache_is_away "error" or "store"')
-        cache, store = _made(cache, "cache"), _made(store, "store")
+        cache, store = made(cache, "cache"), made(store, "store")
         self._back = Back(store, self.pace.margin)
         self._front = Front(cache, max_stale_seconds, when_cache_is_away == "error")
         self._goes_on = when_store_is_away == "cache"
         self.is_thread_safe = cache.is_thread_safe and store.is_thread_safe
         self.is_multiprocess_safe = cache.is_multiprocess_safe and store.is_multiprocess_safe
         self.can_list = store.can_list
-        super().__init__(**{"clock": store.clock, **options})
+        own = {"clock": store.clock, "observer": store.observer, "serializer": store.serializer,
+               "hash_ids": store.hash_ids, **options}
+        super().__init__(**own)
+        demand_form(self, cache, "cache")
+        demand_form(self, store, "store")
         self.queues = store.queues
         self.sessions = Sessions(Filing(self, Codec(self)))
 
@@ -325,16 +329,3 @@ class CachedSessionStore(SessionStore):
         """Write a copy to the store as it is; it stays the same version to whoever has it."""
         standing = standing_in(record)
         return record._replace(version=self._write_through(key, record, standing, standing.mark))
-
-
-def _made(store: SessionStore | str, name: str) -> SessionStore:
-    try:
-        made = urls.from_url(store) if isinstance(store, str) else store
-    except StoreMissing:
-        raise
-    except ConfigurationError as error:
-        raise ConfigurationError(f"the {name} of a cached store: {error}") from None
-    if type(made).for_request is not SessionStore.for_request:
-        raise ConfigurationError(f"the records of {type(made).__name__} travel with the request: it cannot be the "
-                                 f"{name} of a cached store")
-    return made
