@@ -46,7 +46,9 @@ def copy(source: SessionStore, target: SessionStore, overwrite: bool,
          complain: Callable[[str, str], object]) -> Iterator[Fate]:
     """Copy each record, with its times; yields what became of it.  Locks stay behind: nobody holds them over there.
 
-    :param overwrite: also replace what is newer in the target.
+    The traces of sessions go along: who was logged out in the source meanwhile is so in the target.
+
+    :param overwrite: also replace what is newer in the target, but no session that has ended there.
     :param complain: called with key and reason for a record the target refuses.
     """
     for key, record in _records(source):
@@ -72,7 +74,7 @@ def verify(source: SessionStore, target: SessionStore, complain: Callable[[str, 
     """Read everything again, on both sides, and compare."""
     for key, record in _records(source):
         found = _read(target, key)
-        if found is not None and (_same(found, record) or _is_newer(found, record)):
+        if _fate(found, record, overwrite=False) is not Fate.COPIED:
             yield Fate.VERIFIED
         elif source.read(key) is not None:  # otherwise it has just ended
             complain(key, "is missing in the target" if found is None else "differs in the target")
@@ -80,8 +82,7 @@ def verify(source: SessionStore, target: SessionStore, complain: Callable[[str, 
 
 
 def _records(store: SessionStore) -> Iterator[tuple[str, Record]]:
-    return ((key, record) for key, record in store.scan()
-            if not traces.is_lock(key) and (not traces.is_trace(record) or traces.leads_on(record.data)))
+    return ((key, record) for key, record in store.scan() if not traces.is_lock(key))
 
 
 def _read(store: SessionStore, key: str) -> Record | None:
@@ -108,9 +109,13 @@ def _copy_one(target: SessionStore, key: str, record: Record, overwrite: bool) -
 
 
 def _fate(found: Record | None, record: Record, overwrite: bool) -> Fate:
-    if found is not None and _same(found, record):
+    if found is None:
+        return Fate.COPIED
+    if _same(found, record):
         return Fate.EQUAL
-    return Fate.KEPT if found is not None and _is_newer(found, record) and not overwrite else Fate.COPIED
+    if _is_end(found) != _is_end(record):  # an id does not come back
+        return Fate.KEPT if _is_end(found) else Fate.COPIED
+    return Fate.KEPT if _is_newer(found, record) and not overwrite else Fate.COPIED
 
 
 def _put(target: SessionStore, key: str, record: Record, found: Record | None, overwrite: bool) -> None:
@@ -118,7 +123,8 @@ def _put(target: SessionStore, key: str, record: Record, found: Record | None, o
         target.write(key, record, None)
     elif _state(found) == _state(record) and record.accessed > found.accessed:
         target.touch(key, record.accessed, record.expires)
-    elif found.accessed > record.accessed and not overwrite:  # the idle clock never goes backwards
+    elif found.accessed > record.accessed and not overwrite and not traces.is_trace(record):
+        # The idle clock never goes backwards.
         target.write(key, record._replace(accessed=found.accessed, expires=found.expires), found.version)
     else:
         target.write(key, record, found.version)
@@ -130,6 +136,11 @@ def _same(one: Record, other: Record) -> bool:
 
 def _state(record: Record) -> tuple[object, ...]:
     return record.data, record.created, record.modified, record.user
+
+
+def _is_end(record: Record) -> bool:
+    """Tell whether a record is the trace of a session that does not go on under its key."""
+    return traces.is_trace(record) and not traces.is_emptied(record) and not traces.is_moved(record)
 
 
 def _is_newer(found: Record, record: Record) -> bool:

@@ -23,11 +23,14 @@ from session2 import ConfigurationError, DictSession, SessionManager, from_url
 from session2.cli import main
 from session2.cli import setup_store as main_of_setup_store
 from session2.cli.copy import Fate, copy, verify
+from session2.found import Absence
 from session2.record import Record
 from session2.store.base import SessionStore
+from session2.store.ended import Ended
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.store.samples import key_of, record_at
 from session2.tokens import new_id
+from session2.traces import ended as trace_of_end
 from session2.traces import is_session
 
 ROOT = Path(__file__).parents[2]
@@ -563,6 +566,37 @@ def test_copy_is_exact_and_can_be_repeated(url: str, store: SessionStore, target
     target.remove(key_of(5))
     store.touch(key_of(6), NOW + 50, NOW + 5000)
     assert copied(url, to) == {"equal": 20, "copied": 2, "verified": 22}
+    assert records(target) == records(store)
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_what_ended_between_two_copies_is_over_in_both(url: str, store: SessionStore, target: SessionStore,
+                                                       overwrite: tuple[str, ...], tmp_path: Path) -> None:
+    """Also if somebody changed it on the other side meanwhile."""
+    to = f"sqlite:{tmp_path}/target"
+    sides = SessionManager(store, DictSession), SessionManager(target, DictSession)
+    ids = [begun(store, "anna", n=number).id for number in range(3)]
+    copied(url, to)
+    for (ends, goes_on), id in zip([sides, sides[::-1]], ids, strict=False):
+        ends.delete(str(id))
+        session = goes_on.load(id)
+        assert session is not None
+        session["late"] = True
+        goes_on.save(session)
+    emptied = sides[0].load(ids[2])
+    assert emptied is not None
+    store.sessions.empty(emptied)
+    assert copied(url, to, *overwrite) == {"copied": 2, "kept": 1, "verified": 3}
+    assert [sides[1].find(str(id)).absence for id in ids] == [Absence.ENDED] * 3
+
+
+@on_both
+def test_what_is_kept_for_cookies_of_ended_sessions_goes_along(url: str, store: SessionStore, target: SessionStore,
+                                                               tmp_path: Path) -> None:
+    ended = Ended(store)
+    ended.end_user("anna", None)
+    ended.end(key_of(1), record_at(NOW, trace_of_end("logged out")), record_at(NOW), 100.0)
+    assert copied(url, f"sqlite:{tmp_path}/target") == {"copied": 2, "verified": 2}
     assert records(target) == records(store)
 
 
