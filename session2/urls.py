@@ -6,6 +6,7 @@ Another distribution adds a store by an entry point of the group ``session2.stor
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 from difflib import get_close_matches
@@ -200,9 +201,12 @@ def _shown(point: EntryPoint) -> str:
 
 def _given(query: str) -> dict[str, str]:
     try:
-        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:  # it repeats what may be anything
         raise ConfigurationError("the query of the store URL cannot be read: write ?NAME=VALUE&NAME=VALUE") from None
+    if len(pairs) != len(given := dict(pairs)):
+        raise ConfigurationError("the query of the store URL names something twice: only one of both could count")
+    return given
 
 
 def _arguments(store: type[SessionStore], given: dict[str, str]) -> dict[str, Any]:
@@ -230,9 +234,12 @@ def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any
     if not isinstance(default, (int, float)):
         return text
     try:
-        return type(default)(text)
+        number = type(default)(text)
     except ValueError:
         raise ConfigurationError(f"{name} must be a number") from None
+    if isinstance(number, float) and not math.isfinite(number):  # a wait for so long would never end
+        raise ConfigurationError(f"{name} must be a number that is finite")
+    return number
 
 
 def _serializer(text: str) -> Serializer:

@@ -61,6 +61,8 @@ def test_options_are_passed_on() -> None:
     ("volatile:?clock=5", "no argument 'clock'"), ("volatile:?hash_ids=maybe", "true or false"),
     ("volatile:?serializer=xml", "no serializer is called 'xml'"),
     ("volatile:?serializer=sealed-json", "no serializer is called"), ("volatile:?x", "cannot be read"),
+    ("sqlite:s.db?create=true&create=false", "twice"), ("sqlite:s.db?timeout=nan", "finite"),
+    ("sqlite:s.db?timeout=inf", "finite"),
 ])
 def test_what_does_not_exist_is_refused(url: str, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):

@@ -17,6 +17,9 @@ from ..record import Record
 
 _T = TypeVar("_T")
 
+_LAST: Final = 253402300800.0
+"""When the year 9999 is over, the last that can be written as a date."""
+
 _UNITS: Final = (("s", 60), ("m", 60), ("h", 24))
 
 
@@ -33,7 +36,7 @@ def columns(key: str, record: Record) -> list[str]:
 
 def readable(name: str, value: Any) -> str:
     """Return a fact as text that does nothing to a terminal."""
-    if isinstance(value, float):
+    if isinstance(value, float) and value < _LAST:
         return datetime.datetime.fromtimestamp(value, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     if value is None:
         return "never" if "expire" in name else "-"

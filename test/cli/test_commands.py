@@ -313,6 +313,12 @@ def test_list(url: str, store: SessionStore) -> None:
     assert session2("list", url, "--user", "carl", code=1).stdout == ""
 
 
+@pytest.mark.parametrize("command", ["list", "stats"])
+def test_a_time_that_no_calendar_has_is_told_in_seconds(url: str, store: SessionStore, command: str) -> None:
+    store.write(key_of(0), record_at(NOW, expires=1e13), None)
+    assert "10000000000000.0" in session2(command, url).stdout
+
+
 def test_list_is_a_table_on_a_terminal(url: str, store: SessionStore) -> None:
     session = begun(store, "anna\x1b[2J")
     seen = on_a_terminal("list", url)

@@ -34,7 +34,7 @@ class Place(NamedTuple):
                 raise self._missing()
             rights.check_parent(self.path, rule)
         except (FileNotFoundError, NotADirectoryError):  # of a folder
-            raise self._missing() from None
+            raise self._impossible() if create else self._missing() from None
         except OSError as error:
             raise StoreUnavailable(f"the SQLite database {self.path} cannot be used: {error.strerror}") from error
 
@@ -44,6 +44,10 @@ class Place(NamedTuple):
             return StoreMissing(f"there is no SQLite database {self.path}, for there is no folder {folder}",
                                 f"mkdir {folder} and then {self.how}")
         return StoreMissing(f"there is no SQLite database {self.path}", self.how)
+
+    def _impossible(self) -> StoreUnavailable:
+        folder = os.path.dirname(self.path)
+        return StoreUnavailable(f"{self.path} cannot be made, for there is no folder {folder}; make the folder first")
 
     def _create(self) -> None:
         """Make the file, empty and for its owner only, if it is missing."""
