@@ -62,6 +62,8 @@ class CookieSessionStore(SessionStore):
     def __init__(self, serializer: Serializer | str | bytes | Sequence[str | bytes],
                  ended_in: RecordStore | None = None, **options: Any) -> None:
         self.seal = _sealing(serializer)
+        head = self.seal._header
+        self._beginning = base64.urlsafe_b64encode(head[:len(head) // 3 * 3]).decode("ascii")
         super().__init__(serializer=self.seal.inner, **options)
         if ended_in is not None and not can_merge(type(ended_in)):
             raise ConfigurationError("what has ended must not travel with the requests: ended_in needs a store of "
@@ -86,6 +88,10 @@ class CookieSessionStore(SessionStore):
     def for_request(self, exchange: Any, policy: Any) -> _RequestStore:  # type: ignore[override]
         """Return the store of what this request brought and will take along."""
         return _RequestStore(self, exchange, policy)
+
+    def looks_sealed(self, value: str) -> bool:
+        """Tell whether a cookie begins as those that are sealed here do."""
+        return len(value) <= LARGEST and value.startswith(self._beginning)
 
     # Outside of requests there is nothing but what a purge in turn leaves beside the sessions.
 
@@ -225,7 +231,8 @@ class _RequestStore(SessionStore):
     # -- the cookie ------------------------------------------------------------------------------------------------
 
     def _values(self) -> list[str]:
-        return self._exchange.get_cookies(self._name)[:CANDIDATES]
+        """Return the cookies that could be of our making: no others hide ours, however many there are."""
+        return list(filter(self._store.looks_sealed, self._exchange.get_cookies(self._name)))[:CANDIDATES]
 
     def _brought(self, key: str) -> Record | None:
         """Return the newest record of this key in the cookies: of two paths the browser may have two."""
@@ -325,8 +332,6 @@ def _sealed(seal: Serializer, record: Record, key: str, span: float) -> str:
 
 def _opened(seal: Serializer, value: str, key: str) -> tuple[Record, float] | None:
     """Return the record in a cookie and its span, None if we did not put it there under this key."""
-    if len(value) > LARGEST:
-        return None
     try:
         packed = seal.open(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)), key)
     except (SerializationError, ValueError, binascii.Error) as error:

@@ -311,6 +311,14 @@ def test_a_huge_cookie_is_not_even_opened(plain: SessionManager[DictSession], mo
     assert opened == []
 
 
+def test_no_number_of_foreign_cookies_hides_ours(manager: SessionManager[DictSession]) -> None:
+    client = begun(manager, a=1)
+    junk = [f"session2-data={value}" for value in ("", "x", "\xff", "A" * 300, "x" * 5000, "czIg", "s2 encrypted ")]
+    request = Request("; ".join(junk + [f"{name}={value}" for name, value in client.cookies.items()]))
+    manager.start_request(request)
+    assert request.session["a"] == 1
+
+
 def test_a_cookie_cut_short_is_no_session(manager: SessionManager[DictSession]) -> None:
     client = begun(manager, a=1)
     value = client.cookies["session2-data"]
