@@ -35,6 +35,9 @@ LARGEST: Final = 4096
 SUFFIX: Final = "-data"
 """What is behind the name of the id's cookie in that of the other one."""
 
+_PLACE: Final = "cookie of "
+"""What a cookie is bound to besides its key: a record of a store with the same secret is none."""
+
 _LATE: Final = "the headers are out: a session that is kept in a cookie can be stored no more"
 
 _PARTS: Final = Struct("<dddddd16sI")
@@ -327,13 +330,13 @@ def _sealed(seal: Serializer, record: Record, key: str, span: float) -> str:
     parts = _PARTS.pack(record.created, record.modified, record.accessed,
                         _NEVER if record.expires is None else record.expires, since, span, token,
                         0 if record.user is None else len(user) + 1)
-    return base64.urlsafe_b64encode(seal.seal(parts + user + record.data, key)).decode("ascii").rstrip("=")
+    return base64.urlsafe_b64encode(seal.seal(parts + user + record.data, _PLACE + key)).decode("ascii").rstrip("=")
 
 
 def _opened(seal: Serializer, value: str, key: str) -> tuple[Record, float] | None:
     """Return the record in a cookie and its span, None if we did not put it there under this key."""
     try:
-        packed = seal.open(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)), key)
+        packed = seal.open(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)), _PLACE + key)
     except (SerializationError, ValueError, binascii.Error) as error:
         log.debug("session %.8s: a cookie that came with its id is not its own: %s", key, type(error).__name__)
         return None

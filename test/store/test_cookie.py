@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import random
 from collections.abc import Iterator
@@ -301,6 +302,14 @@ def test_garbage_is_no_session(manager: SessionManager[DictSession], value: str)
     with client.visit() as session:
         session["b"] = 1
     assert client.look() == (None, {"b": 1})
+
+
+def test_a_record_of_a_store_with_the_same_secret_is_no_cookie(plain: SessionManager[DictSession]) -> None:
+    """Who has a copy of the store must not be able to send what he found there."""
+    client, seal = begun(plain, a=1), Encrypted(JSONSerializer(), SECRET)
+    for padding in ("", "x" * 500):
+        data = seal.seal(seal.dumps({"data": {"a": padding}}), plain.sessions.key(client.cookies["session2"]))
+        assert client.copy(session2_data=base64.urlsafe_b64encode(data).decode()).look() == NOBODY
 
 
 def test_a_huge_cookie_is_not_even_opened(plain: SessionManager[DictSession], monkeypatch: pytest.MonkeyPatch) -> None:
