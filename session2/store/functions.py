@@ -258,6 +258,8 @@ def _session(store: SessionStore, session_id: str, session_class: type[DictSessi
     found = store.sessions.find(session_id, session_class)
     if found.absence in (Absence.ENDED, Absence.ROTATED):
         return None
+    if found.absence is Absence.UNREADABLE:
+        raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")
     return session_class(session_id) if found.session is None else found.session
 
 

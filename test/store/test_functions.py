@@ -24,6 +24,7 @@ from session2 import (
     DictSession,
     Encrypted,
     JSONSerializer,
+    PickleSerializer,
     SessionManager,
     StoreUnavailable,
     get_secret,
@@ -498,6 +499,19 @@ def test_two_that_begin_one_session_at_once_both_succeed(clock: Clock, monkeypat
     monkeypatch.setattr(store, "read", overtaken)
     save("old", {"mine": 1}, clock.now + 100)
     assert load("old") == ({"mine": 1}, clock.now + 100)
+
+
+def test_old_code_is_told_at_once_of_a_session_that_cannot_be_read(clock: Clock,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins another one under the same id, and what is there is left alone."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("nobody else is there to wait for"))
+    store = VolatileSessionStore(clock=clock, serializer=JSONSerializer())
+    functions = hooks(store)
+    functions.save("an id of theirs", {"n": 1}, clock() + 100)
+    store.serializer = PickleSerializer()
+    assert functions.load("an id of theirs") is None
+    with pytest.raises(StoreUnavailable, match="left alone"):
+        functions.save("an id of theirs", {"n": 2}, clock() + 100)
 
 
 def test_functions_over_sessions_that_are_no_mappings_are_refused() -> None:
