@@ -29,7 +29,8 @@ MISSING: Final = _Missing()
 
 _NOTHING: Final[dict[Any, Any]] = {}
 
-_PLAIN: Final = frozenset({str, int, bool, bytes, type(None), _Missing})
+_BY_IDENTITY: Final[tuple[object, ...]] = (None, object.__hash__)
+"""How objects hash that can be changed; what hashes by its value is that value, whatever its other names become."""
 
 
 def merge(base: dict[Any, Any], mine: dict[Any, Any], theirs: dict[Any, Any],
@@ -70,7 +71,7 @@ class _Merge:
         return result
 
     def _value(self, base: Any, mine: Any, theirs: Any, rule: Any) -> Any:
-        if base is MISSING and id(mine) in self._became and type(mine) not in _PLAIN:
+        if base is MISSING and id(mine) in self._became and type(mine).__hash__ in _BY_IDENTITY:
             return self._became[id(mine)]
         value = self._merged(base, mine, theirs, rule)
         if mine is not MISSING and value is not MISSING:

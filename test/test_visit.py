@@ -6,8 +6,11 @@ import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -673,6 +676,19 @@ def test_one_object_under_two_names_stays_one() -> None:
     merged = merge.merge({"cart": {"book": 1}}, mine, {"cart": {"book": 1, "record": 1}})
     assert merged["also"] is merged["cart"]
     assert merged["cart"] == {"book": 1, "record": 1}
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (Decimal(10), Decimal(20)), (date(2026, 1, 1), date(2027, 1, 1)), ((1, 2), (3, 4)), (UUID(int=1), UUID(int=2)),
+    (frozenset({1}), frozenset({2}))], ids=lambda value: type(value).__name__)
+def test_a_value_that_was_copied_is_what_it_was(before: Any, after: Any) -> None:
+    """Nobody can change it, and who gave it another name meant the value that he saw."""
+    site = Site()
+    site.visit(lambda session: session.update(total=before))
+    slow = site.start(lambda session: session.update(previous=session["total"]))
+    site.visit(lambda session: session.update(total=after))
+    site.finish(slow)
+    assert site.content == {"total": after, "previous": before}
 
 
 @pytest.mark.parametrize("kind", [dict, OrderedDict])
