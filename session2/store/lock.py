@@ -63,13 +63,16 @@ class Left(NamedTuple):
 class RecordLease(Lease):
     """A lock that is a record of its owner's until somebody else takes it over."""
 
+    _version: Version | None = None
+    """Of its record; None: it was released, or left for somebody else."""
+
     def __init__(self, store: Records, key: str, owner: bytes, version: Version, seconds: float,
                  until: float, taken_over: bool) -> None:
         super().__init__(key, taken_over)
         self.owner = owner
         self.seconds = seconds
         self._store = store
-        self._version: Version | None = version
+        self._version = version
         self._birthplace = Birthplace()
         self._until = until
 
@@ -100,12 +103,11 @@ class RecordLease(Lease):
 
     def release(self) -> None:
         # Where the store is not available this is done at the next use: nobody shall wait for the lease to end.
-        version, self._version = self._version, None
-        if version is None or not self._birthplace.is_here():
+        if self._version is None or not self._birthplace.is_here():
             return
         left = Left(lock_key(self.key), self.owner)
         try:
-            self._remove(left, version)
+            self._remove(left, self._version)
         except StoreUnavailable as error:
             self._store.queues.left.append(left)
             log.warning("the lock of %.8s is released later: %s", self.key, error)
@@ -113,10 +115,17 @@ class RecordLease(Lease):
             self._store.queues.left.append(left)
             raise
         finally:
+            self._version = None
             self._store.queues.wake(self.key)
 
     def leave(self) -> None:
         """Do nothing: it is taken over when the lease has run out."""
+        self._version = None
+
+    def __del__(self) -> None:
+        """Have it released at the next use: an interruption lost it, and nobody else can."""
+        if self._version is not None and self._birthplace.is_here():
+            self._store.queues.left.append(Left(lock_key(self.key), self.owner))
 
     def _remove(self, left: Left, version: Version) -> None:
         try:

@@ -5,14 +5,45 @@ from collections.abc import Callable
 
 import pytest
 from c_fork import fork_in_c
+from interrupted import interrupted_everywhere
 
-from session2 import DictSession
+from session2 import DictSession, SessionManager
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
+from session2.testing.fakes import Clock, FakeExchange
+from session2.traces import is_lock
 
 
 class TestVolatile(StoreSuite):
     store_class = VolatileSessionStore
+
+
+class LocksAreRecords(VolatileSessionStore):
+    """Keeps its locks as every store does that has no better ones."""
+
+    _locks = property(lambda self: None, lambda self, locks: None)  # type: ignore[assignment]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_whatever_is_interrupted_leaves_no_lock_behind() -> None:
+    store = LocksAreRecords(clock=Clock())
+    manager = SessionManager(store, DictSession, concurrency="lock", lock_timeout=0)
+    session = manager.new_session()
+    manager.save(session)
+
+    def request() -> None:
+        exchange = FakeExchange({"session2": str(session.id)})
+        try:
+            manager.start_request(exchange)
+            exchange.session["n"] = 1
+            manager.finish_successful_request(exchange)
+        finally:
+            manager.finish_failed_request(exchange)
+
+    for number in interrupted_everywhere(request):
+        with manager.lock(str(session.id)):
+            pass
+        assert [key for key, _ in store.scan() if is_lock(key)] == [], f"interrupted at step {number}"
 
 
 def everything(store: VolatileSessionStore) -> None:
