@@ -71,6 +71,8 @@ class CookieSessionStore(SessionStore):
         if ended_in is not None and not can_merge(type(ended_in)):
             raise ConfigurationError("what has ended must not travel with the requests: ended_in needs a store of "
                                      "another kind")
+        if ended_in is not None:  # what one process alone knows to have ended, is valid in the others
+            self.is_thread_safe, self.is_multiprocess_safe = ended_in.is_thread_safe, ended_in.is_multiprocess_safe
         self.ended = None if ended_in is None else Ended(ended_in)
         self._aside = VolatileSessionStore(clock=self.clock) if ended_in is None else ended_in
         self.sessions: Sessions = _Sessions(self.sessions.filing, self.ended, self.sessions)
@@ -278,12 +280,10 @@ class _RequestStore(SessionStore):
         if news is None:
             return
         (key, value), exchange = news, self._exchange
-        if self._is_late():
-            if value:
-                raise ConfigurationError(_LATE)
-            return
+        if value and self._is_late():
+            raise ConfigurationError(_LATE)
         if not value:
-            if self._values() or self._is_sent:
+            if not self._is_late() and (self._values() or self._is_sent):
                 send_cookie(exchange, replace(self._policy(), name=self._name), None)
             return
         policy = self._policy()

@@ -765,6 +765,13 @@ def test_what_has_ended_cannot_be_kept_in_cookies_too() -> None:
         CookieSessionStore(SECRET, CookieSessionStore(SECRET))
 
 
+def test_it_is_as_safe_as_what_remembers_the_ended(tmp_path: Any) -> None:
+    shared = from_url(f"sqlite:{tmp_path}/ended?create=true")
+    assert CookieSessionStore(SECRET).is_multiprocess_safe
+    assert CookieSessionStore(SECRET, shared).is_multiprocess_safe
+    assert not CookieSessionStore(SECRET, VolatileSessionStore()).is_multiprocess_safe
+
+
 def test_max_sessions_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="max_sessions"):
         manage(CookieSessionStore(SECRET), max_sessions=1)
