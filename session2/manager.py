@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
-from .concurrency import Concurrency, known_mode, mode_of, written
+from .concurrency import MODES, Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
@@ -18,7 +18,7 @@ from .found import Absence, Found
 from .mapping import SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
 from .record import Outcome
-from .session import Session, ties, user_key
+from .session import Session, ties, ties_of, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lease import Lease
@@ -97,8 +97,8 @@ class SessionManager(SessionMapping[_S]):
         if self.sessions.left:
             self.sessions.release_left()
         mode: Any = concurrency or self.concurrency
-        exchange.visit = Visit(self, exchange, mode if mode == "merge" else mode_of(mode, self.store, exchange))
-        exchange.visit.begin()
+        exchange.visit = visit = Visit(self, exchange, mode if mode == "merge" else mode_of(mode, self.store, exchange))
+        visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
@@ -181,7 +181,7 @@ class SessionManager(SessionMapping[_S]):
             if found.absence is Absence.UNREADABLE and self.unreadable == "refuse":
                 raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")
             return found
-        bound = ties(found.session)
+        bound = ties_of(found.session)
         end = self.clocks.end_of(bound.created, bound.accessed)
         bound.ends_early = bound.expires is not None and bound.expires != end
         if end is not None and end != bound.expires and end <= self.sessions.clock():
@@ -202,7 +202,8 @@ class SessionManager(SessionMapping[_S]):
         :param instead_of: sessions that end when this one is stored, as at a logout and login in one request.
         :param pending: what `Sessions.pending` returned, if nothing was changed since.
         """
-        mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
+        mode = concurrency or ("merge" if callable(self.concurrency) else self.concurrency)
+        mode = mode if mode in MODES else known_mode(mode)
         if mode == "read-only":
             return self.refuse_change(session)
         if self.needs_new_id(session):
@@ -253,11 +254,10 @@ class SessionManager(SessionMapping[_S]):
     def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None,
                       pending: bytes | None = None) -> Outcome:
         """Store the session under the id it has."""
-        bound = ties(session)
+        bound = ties_of(session)
         visit = None if bound.exchange is None else bound.exchange.visit
         home: Sessions = visit.sessions if visit else self.sessions
-        before = bound.accessed, bound.expires
-        pending = None if self._use(session) else pending
+        before, pending = (bound.accessed, bound.expires), None if self._use(session) else pending
         outcome = written(partial(home.save, session, pending=pending), mode, lease)
         if outcome is Outcome.REVIVED and visit:
             visit.cookie = None  # the browser may have been told to forget it
@@ -270,7 +270,7 @@ class SessionManager(SessionMapping[_S]):
 
     def needs_new_id(self, session: Session) -> bool:
         """Tell whether the session has to be stored under another id than it was."""
-        bound = ties(session)
+        bound = ties_of(session)
         if (origin := bound.origin) is None:
             return True
         if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
@@ -279,7 +279,7 @@ class SessionManager(SessionMapping[_S]):
 
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
-        bound, clocks, now = ties(session), self.clocks, self.sessions.clock()
+        bound, clocks, now = ties_of(session), self.clocks, self.sessions.clock()
         return (bound.ends_early or clocks.touch_is_due(bound.accessed, now)
                 or ("_left" in session.__dict__ and has_left(session, now))
                 or (clocks.renewal is not None and clocks.renewal_is_due(issued_at(session), now)))
@@ -327,7 +327,7 @@ class SessionManager(SessionMapping[_S]):
 
         The trace of the last renewal is removed when its grace is over; returns whether that changed the session.
         """
-        bound = ties(session)
+        bound = ties_of(session)
         bound.accessed = max(self.sessions.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
         if trace := left_behind(session, bound.accessed):

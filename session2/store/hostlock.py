@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
-from ..forks import PerProcess
+from ..forks import PerProcess, pid
 from ..mutex import Place
 from ..patience import attempts
 from .lease import Lease, lost
@@ -111,8 +111,7 @@ class HostLease(Lease):
         return self._here.is_current() and self._here.has(self)
 
     def release(self) -> None:
-        if self._here.is_current():
-            self._here.release(self)
+        self._here.release(self)
 
     def leave(self) -> None:
         if self._here.is_current():
@@ -168,6 +167,7 @@ class _Here:
 
     def __init__(self, bytes: Bytes, is_current: Callable[[_Here], bool]) -> None:
         self._bytes = bytes
+        self._pid = pid()
         self._is_current = is_current
         self._place = Place()
         self.held: dict[int, _Held] = {}
@@ -180,8 +180,8 @@ class _Here:
         """What leases had that are no more: nobody released them."""
 
     def is_current(self) -> bool:
-        """Tell whether this is the process."""
-        return self._is_current(self)
+        """Tell whether this is the process; one that was forked notices it hereby."""
+        return self._pid == pid() or self._is_current(self)
 
     def abandon(self) -> None:
         """Let go of what a child inherited."""
@@ -193,8 +193,9 @@ class _Here:
         return held is not None and held() is lease
 
     def release(self, lease: HostLease) -> None:
-        """Let a lock go, and wake who waits for it."""
-        self.alone(partial(self._give, lease))
+        """Let a lock go, and wake who waits for it; it is not ours to do in a child."""
+        if self.is_current():
+            self.alone(partial(self._give, lease))
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 

@@ -95,18 +95,16 @@ class LockFile:
 
     def _take_byte(self, byte: int) -> int | None:
         assert _SET_LOCK is not None
-        fd = self._file()
+        now = time.monotonic()
+        fd = self._fd if self._fd is not None and now - self._checked < _TRUSTED else self._file(now)
         try:
             fcntl.fcntl(fd, _SET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
         except (BlockingIOError, PermissionError):  # POSIX allows both
             return None
         return fd
 
-    def _file(self) -> int:
-        """Return the open file.  One that lost its name is left open: others may hold locks on it."""
-        now = time.monotonic()
-        if self._fd is not None and now - self._checked < _TRUSTED:
-            return self._fd
+    def _file(self, now: float) -> int:
+        """Return the open file, which is in its place.  One that lost it is left open: others may hold locks on it."""
         if self._fd is None or not self._is_in_place(self._fd):
             self._fd = self._open(self._path)
             self._found = os.fstat(self._fd)

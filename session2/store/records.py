@@ -6,6 +6,7 @@ import copy
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
@@ -111,7 +112,9 @@ class RecordStore(ABC):
             host, another thread of the same process.
         """
         if self._locks is not None:
-            return self._locks.acquire(checked_key(key), timeout, lease, self.clock)
+            if KEY.fullmatch(key) is None:
+                checked_key(key)
+            return self._locks.acquire(key, timeout, lease, self.clock)
         return acquire(self, key, timeout, lease)
 
     def setup(self, drop: bool = False) -> None:
@@ -149,6 +152,7 @@ class RecordStore(ABC):
         tell(self.observer, "corrupt", key, f"treated as missing: {why}")
 
 
+@lru_cache(64)
 def can_merge(store: type) -> bool:
     """Tell of a class of stores whether requests that overlap meet in them: the later one finds what is stored."""
     return not issubclass(store, RecordStore) or store.for_request is RecordStore.for_request

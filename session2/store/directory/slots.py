@@ -88,7 +88,9 @@ def _usual(data: bytes, half: int, length: int, key: str) -> Image | None:
     record = _record(data, slot, header, key)
     if record is None or one == two:
         return None
-    record, spare_touch, torn = _touched(data, slot, record)
+    spare_touch, torn = _TOUCHES[0], False
+    if data[slot:slot + 8] in (data[32:40], data[64:72]):
+        record, spare_touch, torn = _touched(data, slot, record)
     return Image(record, length, half, header[0], spare, spare_touch, data[DOUBT_AT] != 0, torn)
 
 

@@ -85,7 +85,7 @@ class DirectorySessionStore(SessionStore):
         if record is None:
             self._damaged(key, "its file is damaged, or another key's")
             return None
-        return record if record.is_live(self.clock()) else None
+        return record if record.expires is None or record.expires > self.clock() else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         path = self._folder.path(key)
@@ -194,7 +194,7 @@ class DirectorySessionStore(SessionStore):
 
     def _live(self, image: Image) -> Record | None:
         record = image.record
-        return record if record is not None and record.is_live(self.clock()) else None
+        return record if record is not None and (record.expires is None or record.expires > self.clock()) else None
 
     def _index(self, user: str | None = None) -> None:
         """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""
