@@ -78,13 +78,6 @@ class Filing:
             return Found(None, "", absence=Absence.MALFORMED)
         return self.locate(id)
 
-    def find(self, session_id: str, session_class: type[_S]) -> Found[_S]:
-        """Return a private copy of the session that this id stands for, or why there is none.
-
-        The id of what is returned differs from `session_id` if the session was renewed a moment ago.
-        """
-        return self.restore(self.locate(session_id), session_class)
-
     def restore(self, found: Found[Any], session_class: type[_S]) -> Found[_S]:
         """Add the session to what was found, or why it cannot be read."""
         try:

@@ -170,7 +170,7 @@ class SessionManager(SessionMapping[_S]):
 
     def new_session(self, id: str | None = None, exchange: Exchange | None = None) -> _S:
         """Return a session that nothing is stored of yet."""
-        session, now = self.session_class(id), self.sessions.clock()
+        session, now = self.session_class(id), self.store.clock()
         begin(session, now, self.clocks.end_of(now, now), None if exchange is None else exchange.remote_address)
         return session
 
@@ -184,7 +184,7 @@ class SessionManager(SessionMapping[_S]):
         bound = ties_of(found.session)
         end = self.clocks.end_of(bound.created, bound.accessed)
         bound.ends_early = bound.expires is not None and bound.expires != end
-        if end is not None and end != bound.expires and end <= self.sessions.clock():
+        if end is not None and end != bound.expires and end <= self.store.clock():
             found.session, found.absence = None, Absence.EXPIRED  # the record was stored under more generous clocks
         return found
 
@@ -210,7 +210,7 @@ class SessionManager(SessionMapping[_S]):
             return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
         clocks = self.clocks
         if clocks.renewal is not None and ties(session).exchange is not None \
-                and clocks.renewal_is_due(issued_at(session), self.sessions.clock()):  # so a browser can be told
+                and clocks.renewal_is_due(issued_at(session), self.store.clock()):  # so a browser can be told
             outcome = self._renew(session, mode, lease)
         else:
             outcome = self.save_in_place(session, mode, lease, pending)
@@ -270,7 +270,7 @@ class SessionManager(SessionMapping[_S]):
 
     def needs_new_id(self, session: Session) -> bool:
         """Tell whether the session has to be stored under another id than it was."""
-        bound = ties_of(session)
+        bound = ties(session)
         if (origin := bound.origin) is None:
             return True
         if origin.id is None:  # met by iteration: nobody here could tell the visitor a new id
@@ -279,7 +279,7 @@ class SessionManager(SessionMapping[_S]):
 
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
-        bound, clocks, now = ties_of(session), self.clocks, self.sessions.clock()
+        bound, clocks, now = ties_of(session), self.clocks, self.store.clock()
         return (bound.ends_early or clocks.touch_is_due(bound.accessed, now)
                 or ("_left" in session.__dict__ and has_left(session, now))
                 or (clocks.renewal is not None and clocks.renewal_is_due(issued_at(session), now)))
@@ -308,7 +308,7 @@ class SessionManager(SessionMapping[_S]):
         with nullcontext() if limit is None else logins.turn(self.sessions, session):
             id, visit = session.id, visit_of(session)
             ahead = None if visit is None else visit.lock_ahead(session, new_id)
-            noted = note_new_id(session, self.sessions.clock(), user_changed, grace, ahead)
+            noted = note_new_id(session, self.store.clock(), user_changed, grace, ahead)
             try:
                 outcome = written(rotate, mode, lease)
             except BaseException:
@@ -328,11 +328,11 @@ class SessionManager(SessionMapping[_S]):
         The trace of the last renewal is removed when its grace is over; returns whether that changed the session.
         """
         bound = ties_of(session)
-        bound.accessed = max(self.sessions.clock(), bound.accessed)
+        bound.accessed = max(self.store.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
-        if trace := left_behind(session, bound.accessed):
+        if trace := "_left" in session.__dict__ and left_behind(session, bound.accessed):
             self._home(session).forget(trace)
-        return trace is not None
+        return bool(trace)
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

@@ -78,7 +78,7 @@ def has_left(session: Session, now: float) -> bool:
 
 def left_behind(session: Session, now: float) -> str | None:
     """Return the key of the trace that the last renewal of the id left, once, when its grace is over."""
-    if "_left" not in session.__dict__ or not has_left(session, now):
+    if not has_left(session, now):
         return None
     key: str = vars(session).pop("_left")[0]
     return key

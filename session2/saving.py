@@ -105,7 +105,7 @@ class Saving:
             self.filing.write(session, origin.id, origin.key, payload, origin.record.version, checked=True)
         except Conflict:
             return None
-        return Outcome.REVIVED if traces.is_emptied(origin.record) else Outcome.SAVED
+        return Outcome.REVIVED if origin.record.data.startswith(traces.MARK) else Outcome.SAVED  # it had been emptied
 
     def catch_up(self, session: Session, origin: Origin) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""

@@ -51,7 +51,7 @@ class Sessions:
         self.saving: Saving = Saving(filing, None if kin is None else kin.saving.lines)
         saving = self.saving
         self.locking = locking = Locking(filing)
-        self.clock, self.tell, self.locate, self.find = filing.clock, filing.tell, filing.locate, filing.find
+        self.clock, self.tell, self.locate = filing.clock, filing.tell, filing.locate
         self.save, self.merge_in = saving.save, saving.merge_in
         self.is_changed, self.pending, self.user_changed = codec.is_changed, codec.pending, codec.user_changed
         self.lock, self.locked, self.fence = locking.lock, locking.locked, locking.fence
@@ -62,6 +62,13 @@ class Sessions:
         return self.codec.key(session_id)
 
     # -- finding ---------------------------------------------------------------------------------------------------
+
+    def find(self, session_id: str, session_class: type[_S]) -> Found[_S]:
+        """Return a private copy of the session that this id stands for, or why there is none.
+
+        The id of what is returned differs from `session_id` if the session was renewed a moment ago.
+        """
+        return self.filing.restore(self.filing.locate(session_id), session_class)
 
     def load(self, session_id: str, session_class: type[_S]) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""

@@ -6,7 +6,6 @@ import copy
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from ..errors import ConfigurationError
@@ -152,10 +151,9 @@ class RecordStore(ABC):
         tell(self.observer, "corrupt", key, f"treated as missing: {why}")
 
 
-@lru_cache(64)
 def can_merge(store: type) -> bool:
     """Tell of a class of stores whether requests that overlap meet in them: the later one finds what is stored."""
-    return not issubclass(store, RecordStore) or store.for_request is RecordStore.for_request
+    return getattr(store, "for_request", None) is RecordStore.for_request or not issubclass(store, RecordStore)
 
 
 def demand_merging(store: Any, what: str) -> None:

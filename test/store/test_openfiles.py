@@ -48,7 +48,7 @@ def test_some_stay_open_and_not_more(store: DirectorySessionStore, tmp_path: Pat
     for number in range(200):
         store.write(key_of(number), record_at(NOW), None)
         read(store, number)
-    assert open_files(tmp_path) == 64
+    assert open_files(tmp_path) == 128
     store.close()
     assert open_files(tmp_path) == 0
 

@@ -12,7 +12,7 @@ from typing import Final
 from ... import forks
 from .slots import Image
 
-_MOST: Final = 64
+_MOST: Final = 128
 """How many files of a store a process keeps open."""
 
 _REMEMBERED: Final = 16384
