@@ -31,8 +31,8 @@ from .slots import Image, pack_touch
 class DirectorySessionStore(SessionStore):
     """Keeps each session in a file of its own.  A save is one write in place, under a lock of the file itself.
 
-    The store keeps nothing in memory, so any number of threads and processes of one host, forked or not, may use the
-    same directory.  Each process keeps some of the files open that it used last, 128 at most.
+    What counts is in the files, so any number of threads and processes of one host, forked or not, may use the same
+    directory.  Each process keeps some of the files open that it used last, 128 at most.
 
     :param directory: where; it should belong to this application alone.
     :param create: make the directory if it is missing.
