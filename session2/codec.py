@@ -116,8 +116,15 @@ class Codec:
 
     def is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
-        return payload == origin.payload or same(self.state(payload, session),
-                                                 self._form.serializer.loads(origin.payload))
+        if payload == origin.payload:
+            return True
+        loads = self._form.serializer.loads
+        try:
+            state = loads(payload)
+        except SerializationError:
+            check(self._form.serializer, session.get_state(), payload)
+            raise
+        return same(state, loads(origin.payload))
 
     def state(self, payload: bytes, session: Session) -> dict[str, Any]:
         """Return the state a payload of the session's holds; `SerializationError`, naming what cannot be read again."""

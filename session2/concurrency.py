@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeVar, get_args
 
 from .errors import ConfigurationError, LockLost, ReadOnlySession, SessionConflict
 from .store.lease import Lease
-from .store.records import demand_merging
+from .store.records import can_merge, demand_merging
 
 Concurrency = Literal["merge", "lock", "strict", "read-only"]
 
@@ -30,7 +30,7 @@ def known_mode(concurrency: Any, exchange: Any = None) -> Concurrency:
 def mode_of(concurrency: Any, store: Any, exchange: Any = None) -> Concurrency:
     """Return the mode of a request; `ConfigurationError` if it cannot be had, at all or with this store."""
     mode: Concurrency = concurrency if concurrency in MODES else known_mode(concurrency, exchange)
-    if mode in _NOTICES:
+    if mode in _NOTICES and not can_merge(type(store)):
         demand_merging(store, f"concurrency={mode!r}")
     return mode
 

@@ -111,7 +111,7 @@ def set_cookie_header(name: str, value: str, attributes: dict[str, Any]) -> str:
 
 def joined(present: str | None, value: str) -> str:
     """Return a comma-separated header with `value` added to what is present, each token once whatever its case."""
-    if not present:
+    if not present or present == value:  # as nearly always
         return value
     there = [part.strip() for part in present.split(",") if part.strip()]
     known = {part.lower() for part in there}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from .record import Record
@@ -40,21 +39,24 @@ def tell_absence(tell: Callable[..., None], absence: Absence | None, key: str = 
     tell("absent", key, f"{absence.value}{reason and ': '}{reason}", logging.INFO if noticed else logging.DEBUG)
 
 
-@dataclass(slots=True, repr=False)
 class Found(Generic[_S]):
     """A session and where it is filed, or why there is none."""
 
-    id: str | None
-    """The id it has by now; None where only the visitor knows it."""
-    key: str
-    record: Record | None = None
-    """Of the session, or of one that was emptied a moment ago and goes on if anybody changes it."""
-    session: _S | None = None
-    """A private copy, where one was asked for; one that was emptied has nothing in it."""
-    absence: Absence | None = None
-    """None if the session is there."""
-    reason: str = ""
-    """What else is known of the absence."""
+    __slots__ = ("absence", "id", "key", "reason", "record", "session")
+
+    def __init__(self, id: str | None, key: str, record: Record | None = None, session: _S | None = None,
+                 absence: Absence | None = None, reason: str = "") -> None:
+        self.id = id
+        """The id it has by now; None where only the visitor knows it."""
+        self.key = key
+        self.record = record
+        """Of the session, or of one that was emptied a moment ago and goes on if anybody changes it."""
+        self.session = session
+        """A private copy, where one was asked for; one that was emptied has nothing in it."""
+        self.absence = absence
+        """None if the session is there."""
+        self.reason = reason
+        """What else is known of the absence."""
 
     def __repr__(self) -> str:
         return f"<Found {self.key[:8]} {self.absence and self.absence.value}>"

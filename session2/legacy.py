@@ -46,6 +46,7 @@ class SessionStore:
 
     is_thread_safe = False
     is_multiprocess_safe = False
+    clock = staticmethod(time.time)
 
     @property
     def sessions(self) -> WholeSessions:

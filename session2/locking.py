@@ -89,7 +89,7 @@ class Locking:
         if isinstance(session, Session):
             name = lock_name(session)
         else:
-            name = self.filing.codec.key(session) if tokens.is_id(session) else None
+            name = self.filing.codec.key(session) if isinstance(session, str) and tokens.matches(session) else None
         if name is None:
             raise ConfigurationError("what was never stored cannot be locked")
         return name

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
-from .concurrency import Concurrency, known_mode, mode_of, written
+from .concurrency import MODES, Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
@@ -18,7 +18,7 @@ from .found import Absence, Found
 from .mapping import SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
 from .record import Outcome
-from .session import Session, ties, user_key
+from .session import Session, ties, ties_of, user_key
 from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lease import Lease
@@ -97,8 +97,8 @@ class SessionManager(SessionMapping[_S]):
         if self.sessions.left:
             self.sessions.release_left()
         mode: Any = concurrency or self.concurrency
-        exchange.visit = Visit(self, exchange, mode if mode == "merge" else mode_of(mode, self.store, exchange))
-        exchange.visit.begin()
+        exchange.visit = visit = Visit(self, exchange, mode if mode == "merge" else mode_of(mode, self.store, exchange))
+        visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
@@ -170,7 +170,7 @@ class SessionManager(SessionMapping[_S]):
 
     def new_session(self, id: str | None = None, exchange: Exchange | None = None) -> _S:
         """Return a session that nothing is stored of yet."""
-        session, now = self.session_class(id), self.sessions.clock()
+        session, now = self.session_class(id), self.store.clock()
         begin(session, now, self.clocks.end_of(now, now), None if exchange is None else exchange.remote_address)
         return session
 
@@ -181,10 +181,10 @@ class SessionManager(SessionMapping[_S]):
             if found.absence is Absence.UNREADABLE and self.unreadable == "refuse":
                 raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")
             return found
-        bound = ties(found.session)
+        bound = ties_of(found.session)
         end = self.clocks.end_of(bound.created, bound.accessed)
         bound.ends_early = bound.expires is not None and bound.expires != end
-        if end is not None and end != bound.expires and end <= self.sessions.clock():
+        if end is not None and end != bound.expires and end <= self.store.clock():
             found.session, found.absence = None, Absence.EXPIRED  # the record was stored under more generous clocks
         return found
 
@@ -202,14 +202,15 @@ class SessionManager(SessionMapping[_S]):
         :param instead_of: sessions that end when this one is stored, as at a logout and login in one request.
         :param pending: what `Sessions.pending` returned, if nothing was changed since.
         """
-        mode = known_mode(concurrency or ("merge" if callable(self.concurrency) else self.concurrency))
+        mode = concurrency or ("merge" if callable(self.concurrency) else self.concurrency)
+        mode = mode if mode in MODES else known_mode(mode)
         if mode == "read-only":
             return self.refuse_change(session)
         if self.needs_new_id(session):
             return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
         clocks = self.clocks
         if clocks.renewal is not None and ties(session).exchange is not None \
-                and clocks.renewal_is_due(issued_at(session), self.sessions.clock()):  # so a browser can be told
+                and clocks.renewal_is_due(issued_at(session), self.store.clock()):  # so a browser can be told
             outcome = self._renew(session, mode, lease)
         else:
             outcome = self.save_in_place(session, mode, lease, pending)
@@ -253,11 +254,10 @@ class SessionManager(SessionMapping[_S]):
     def save_in_place(self, session: Session, mode: Concurrency, lease: Lease | None,
                       pending: bytes | None = None) -> Outcome:
         """Store the session under the id it has."""
-        bound = ties(session)
+        bound = ties_of(session)
         visit = None if bound.exchange is None else bound.exchange.visit
         home: Sessions = visit.sessions if visit else self.sessions
-        before = bound.accessed, bound.expires
-        pending = None if self._use(session) else pending
+        before, pending = (bound.accessed, bound.expires), None if self._use(session) else pending
         outcome = written(partial(home.save, session, pending=pending), mode, lease)
         if outcome is Outcome.REVIVED and visit:
             visit.cookie = None  # the browser may have been told to forget it
@@ -279,7 +279,7 @@ class SessionManager(SessionMapping[_S]):
 
     def is_due(self, session: Session) -> bool:
         """Tell whether there is something to do for a session that was not changed."""
-        bound, clocks, now = ties(session), self.clocks, self.sessions.clock()
+        bound, clocks, now = ties_of(session), self.clocks, self.store.clock()
         return (bound.ends_early or clocks.touch_is_due(bound.accessed, now)
                 or ("_left" in session.__dict__ and has_left(session, now))
                 or (clocks.renewal is not None and clocks.renewal_is_due(issued_at(session), now)))
@@ -308,7 +308,7 @@ class SessionManager(SessionMapping[_S]):
         with nullcontext() if limit is None else logins.turn(self.sessions, session):
             id, visit = session.id, visit_of(session)
             ahead = None if visit is None else visit.lock_ahead(session, new_id)
-            noted = note_new_id(session, self.sessions.clock(), user_changed, grace, ahead)
+            noted = note_new_id(session, self.store.clock(), user_changed, grace, ahead)
             try:
                 outcome = written(rotate, mode, lease)
             except BaseException:
@@ -327,12 +327,12 @@ class SessionManager(SessionMapping[_S]):
 
         The trace of the last renewal is removed when its grace is over; returns whether that changed the session.
         """
-        bound = ties(session)
-        bound.accessed = max(self.sessions.clock(), bound.accessed)
+        bound = ties_of(session)
+        bound.accessed = max(self.store.clock(), bound.accessed)
         bound.expires = self.clocks.end_of(bound.created, bound.accessed)
-        if trace := left_behind(session, bound.accessed):
+        if trace := "_left" in session.__dict__ and left_behind(session, bound.accessed):
             self._home(session).forget(trace)
-        return trace is not None
+        return bool(trace)
 
     def _renew(self, session: Session, mode: Concurrency, lease: Lease | None) -> Outcome:
         """Store the session under a new id: what the request changed as the mode demands, the renewal by merging."""

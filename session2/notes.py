@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from . import tokens
-from .session import Session, ties
+from .session import Session, ties, ties_of
 from .store.lease import Lease
 
 _OF_AN_ID: Final = ("_login_time", "_issued", "_lock_name", "_left")
@@ -57,12 +57,13 @@ def issued_at(session: Session) -> float:
     """Return when the session got the id it has."""
     state = session.__dict__
     issued: float | None = state["_issued"] if "_issued" in state else None  # noqa: SIM401 (no call for most)
-    return ties(session).created if issued is None else issued
+    return ties_of(session).created if issued is None else issued
 
 
 def lock_name(session: Session) -> str | None:
     """Return what the lock of a session is called, under whatever id; None if nothing is stored of it."""
-    key = ties(session).key
+    origin = ties_of(session).origin
+    key = None if origin is None else origin.key
     if "_lock_name" not in session.__dict__:
         return key
     name = session.__dict__["_lock_name"]
@@ -77,7 +78,7 @@ def has_left(session: Session, now: float) -> bool:
 
 def left_behind(session: Session, now: float) -> str | None:
     """Return the key of the trace that the last renewal of the id left, once, when its grace is over."""
-    if "_left" not in session.__dict__ or not has_left(session, now):
+    if not has_left(session, now):
         return None
     key: str = vars(session).pop("_left")[0]
     return key

@@ -47,7 +47,7 @@ class Saving:
             return self.insert(session, payload)
         if self.codec.is_unchanged(session, origin, payload):
             return Outcome.UNCHANGED
-        return self._replace(session, origin, payload, merge)
+        return self._written(session, origin, payload) or self._merge_in_turn(session, origin, merge)
 
     def merge_in(self, session: Session) -> None:
         """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
@@ -73,10 +73,7 @@ class Saving:
         self.filing.tell("created", key)
         return Outcome.SAVED
 
-    def _replace(self, session: Session, origin: Origin, payload: bytes, merge: bool) -> Outcome:
-        outcome = self._written(session, origin, payload)
-        if outcome is not None:
-            return outcome
+    def _merge_in_turn(self, session: Session, origin: Origin, merge: bool) -> Outcome:
         if not merge:
             raise SessionConflict(CHANGED)
         try:
@@ -108,7 +105,7 @@ class Saving:
             self.filing.write(session, origin.id, origin.key, payload, origin.record.version, checked=True)
         except Conflict:
             return None
-        return Outcome.REVIVED if traces.is_emptied(origin.record) else Outcome.SAVED
+        return Outcome.REVIVED if origin.record.data.startswith(traces.MARK) else Outcome.SAVED  # it had been emptied
 
     def catch_up(self, session: Session, origin: Origin) -> Outcome | None:
         """Merge what others stored into the session; return how it ended if it is no longer there."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import os
 import pickle
 import secrets
@@ -109,18 +108,28 @@ class JSONSerializer(Serializer):
 
     tag = "json"
 
+    def __init__(self) -> None:
+        import json  # takes a while, and most keep pickle
+
+        self._encode_anything = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+        self._decode: Callable[[str], Any] = json.loads
+
     def dumps(self, state: State) -> bytes:
         try:
-            return _encode_json(state)
+            return self._encode(state)
         except (TypeError, ValueError, RecursionError) as error:
-            where = _culprit(state, _encode_json)
+            where = _culprit(state, self._encode)
             raise SerializationError(f"{where} cannot be written as JSON: {error}", where) from error
 
     def loads(self, payload: bytes) -> State:
         try:
-            return _checked(json.loads(payload.decode("utf-8")))  # else it would look which encoding it is
+            return _checked(self._decode(payload.decode("utf-8")))  # else it would look which encoding it is
         except (ValueError, RecursionError, SerializationError) as error:
             raise SerializationError(f"the record is not JSON: {error}") from error
+
+    def _encode(self, value: Any) -> bytes:
+        _refuse_others(value, _IN_JSON, _KEYS_IN_JSON)
+        return self._encode_anything(value).encode("utf-8")
 
 
 class MsgpackSerializer(Serializer):
@@ -291,14 +300,6 @@ _IN_MSGPACK: Final = _IN_JSON | {bytes}
 
 
 _KEYS_IN_JSON: Final = frozenset({str})
-
-_to_json: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
-
-
-def _encode_json(value: Any) -> bytes:
-    _refuse_others(value, _IN_JSON, _KEYS_IN_JSON)
-    return _to_json(value).encode("utf-8")
-
 
 def _refuse_others(value: Any, kinds: frozenset[type], key_kinds: frozenset[type]) -> None:
     """Raise TypeError for what would come back as something else, without a word: a tuple, an Enum, the key 1."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from operator import attrgetter
-from typing import Any, ClassVar, TextIO, TypeVar
+from typing import Any, ClassVar, Final, TextIO, TypeVar
 
 from . import merge
 from .defaults import refuse_shared
@@ -146,7 +146,8 @@ class Session:
 
     def user_key(self) -> str | None:
         """Return the text by which the sessions of this user are found, None if nobody is logged in."""
-        return user_key(self.user)
+        user = self.user
+        return user if user is None or type(user) is str else user_key(user)
 
     # -- where from, since when ------------------------------------------------------------------------------------
 
@@ -274,6 +275,10 @@ class DictSession(Session, MutableMapping[str, Any]):
     # Two sessions with equal items are still two sessions.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+
+ties_of: Final[Callable[[Session], Ties]] = attrgetter("_ties")
+"""Return what binds a session that is known to be ours."""
 
 
 def ties(session: Session) -> Ties:

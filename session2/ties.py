@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from .record import Record
@@ -32,20 +31,22 @@ class Origin(NamedTuple):
         return f"<Origin {self.key[:8]}>"
 
 
-@dataclass(slots=True, repr=False)
 class Ties:
     """What binds a session to its record and to its request; never stored with it."""
 
-    id: str | None
-    """What the cookie carries, or will carry: another id than that of `origin` is still to be given."""
-    created: float
-    accessed: float
-    expires: float | None = None
-    origin: Origin | None = None
-    """None as long as nothing is stored."""
-    exchange: Request | None = None
-    ends_early: bool = False
-    """Whether the record ends earlier than the session: its rotation was interrupted, or its clocks were others."""
+    __slots__ = ("accessed", "created", "ends_early", "exchange", "expires", "id", "origin")
+
+    def __init__(self, id: str | None, created: float, accessed: float) -> None:
+        self.id = id
+        """What the cookie carries, or will carry: another id than that of `origin` is still to be given."""
+        self.created = created
+        self.accessed = accessed
+        self.expires: float | None = None
+        self.origin: Origin | None = None
+        """None as long as nothing is stored."""
+        self.exchange: Request | None = None
+        self.ends_early = False
+        """Whether the record ends earlier than the session: its rotation was interrupted, or its clocks were others."""
 
     @property
     def key(self) -> str | None:

@@ -105,7 +105,8 @@ class Visit:
                     self.sessions.deliver()
                 return
         self._settle(session, pending)
-        self.sessions.deliver()
+        if self.sessions is not self.manager.sessions:
+            self.sessions.deliver()
         self.ended = []
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 import ast
 import io
 import re
+import subprocess
+import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +64,20 @@ def test_no_import_runs_upwards(module: str) -> None:
     above = [name for name in imported(path) if floor is not None and (other := floor_of(name)) is not None
              and other > floor]
     assert above == []
+
+
+SELDOM_NEEDED = {"argparse", "asyncio", "configparser", "decimal", "email", "html", "http", "importlib.metadata",
+                 "json", "multiprocessing", "pathlib", "queue", "select", "shutil", "socket", "sqlite3", "ssl",
+                 "subprocess", "tempfile", "urllib.parse", "uuid"}
+
+
+def test_what_most_do_not_need_is_not_imported_at_once() -> None:
+    """A command or a CGI script waits for all that is imported."""
+    program = "import sys, session2; print(*sys.modules)"
+    # Without site: what that imports is not for us to say.
+    done = subprocess.run([sys.executable, "-S", "-c", program], env={"PYTHONPATH": str(ROOT)}, capture_output=True,
+                          text=True, check=True)
+    assert SELDOM_NEEDED & {*done.stdout.split()} == set()
 
 
 def code_lines(path: Path) -> set[int]:

@@ -127,7 +127,7 @@ def _close_previous(publisher: Any, exchange: QuixoteExchange) -> None:
     That happens if the path lacks its leading slash, and with SystemExit.  A publisher has one request at a time, or
     with an application's own threaded publisher one in each thread.
     """
-    latest = vars(publisher).setdefault("session2_latest", threading.local())
+    latest = vars(publisher).get("session2_latest") or vars(publisher).setdefault("session2_latest", threading.local())
     previous: QuixoteExchange | None = getattr(latest, "exchange", None)
     latest.exchange = exchange
     if previous is not None and previous.visit is not None:

@@ -19,7 +19,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
-from ..forks import PerProcess
+from ..forks import PerProcess, pid
 from ..mutex import Place
 from ..patience import attempts
 from .lease import Lease, lost
@@ -34,6 +34,10 @@ _POLL: Final = 0.002
 
 _AT_ONCE: Final = 0.0005
 """Seconds within which another process would not have noticed that a lock was free."""
+
+_ROOMS: Final = 16
+"""In how many parts the locks of a process are kept: whoever takes one keeps the others of its part waiting, while the
+system is asked."""
 
 _MANY: Final = 1000
 
@@ -88,10 +92,10 @@ class NoBytes:
 class HostLease(Lease):
     """A lock that ends with its holder, be it the process or this object."""
 
-    def __init__(self, here: _Here, key: str, seconds: float, clock: Callable[[], float]) -> None:
+    def __init__(self, here: _Here, key: str, byte: int, seconds: float, clock: Callable[[], float]) -> None:
         self.key = key
         self.taken_over = False
-        self.byte = crc32(key.encode())
+        self.byte = byte
         self.seconds = seconds
         self.clock = clock
         self.until = 0.0
@@ -111,8 +115,7 @@ class HostLease(Lease):
         return self._here.is_current() and self._here.has(self)
 
     def release(self) -> None:
-        if self._here.is_current():
-            self._here.release(self)
+        self._here.release(self)
 
     def leave(self) -> None:
         if self._here.is_current():
@@ -127,15 +130,21 @@ class HostLocks:
     """
 
     def __init__(self, make_bytes: Callable[[], Bytes] = NoBytes) -> None:
-        self._here: PerProcess[_Here] = PerProcess(lambda: _Here(make_bytes(), self._is_current), _Here.abandon)
+        self._make_bytes = make_bytes
+        self._here: PerProcess[list[_Here]] = PerProcess(self._make_rooms, _abandon)
 
-    def _is_current(self, here: _Here) -> bool:
-        return self._here() is here
+    def _make_rooms(self) -> list[_Here]:
+        bytes = self._make_bytes()
+        return [_Here(bytes, self._notice_fork) for _ in range(_ROOMS)]
+
+    def _notice_fork(self) -> None:
+        self._here()
 
     def acquire(self, key: str, timeout: float, seconds: float, clock: Callable[[], float]) -> HostLease:
         """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
-        here = self._here()
-        lease = HostLease(here, key, seconds, clock)
+        byte = crc32(key.encode())
+        here = self._here()[byte % _ROOMS]
+        lease = HostLease(here, key, byte, seconds, clock)
         try:
             if not (here.alone(partial(here.take, lease, in_line=False)) or here.wait(lease, timeout)):
                 raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; "
@@ -164,11 +173,12 @@ class _Line:
 
 
 class _Here:
-    """What one process has and waits for; a child that was forked begins anew."""
+    """A room: what one process has and waits for, of some of the bytes; a child that was forked begins anew."""
 
-    def __init__(self, bytes: Bytes, is_current: Callable[[_Here], bool]) -> None:
+    def __init__(self, bytes: Bytes, notice_fork: Callable[[], None]) -> None:
         self._bytes = bytes
-        self._is_current = is_current
+        self._pid = pid()
+        self._notice_fork = notice_fork
         self._place = Place()
         self.held: dict[int, _Held] = {}
         self.lines: dict[int, _Line] = {}
@@ -180,8 +190,11 @@ class _Here:
         """What leases had that are no more: nobody released them."""
 
     def is_current(self) -> bool:
-        """Tell whether this is the process."""
-        return self._is_current(self)
+        """Tell whether this is the process; one that was forked notices it hereby."""
+        if self._pid == pid():
+            return True
+        self._notice_fork()
+        return False
 
     def abandon(self) -> None:
         """Let go of what a child inherited."""
@@ -193,8 +206,9 @@ class _Here:
         return held is not None and held() is lease
 
     def release(self, lease: HostLease) -> None:
-        """Let a lock go, and wake who waits for it."""
-        self.alone(partial(self._give, lease))
+        """Let a lock go, and wake who waits for it; it is not ours to do in a child."""
+        if self.is_current():
+            self.alone(partial(self._give, lease))
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 
@@ -321,3 +335,7 @@ class _Here:
         if not line.length:
             del self.lines[byte]
         return True
+
+
+def _abandon(rooms: list[_Here]) -> None:
+    rooms[0].abandon()

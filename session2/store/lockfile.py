@@ -11,9 +11,11 @@ import os
 import struct
 import time
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from ..errors import StoreUnavailable
+from ..mutex import Place
 from . import rights
 
 _SET_LOCK: Final[int | None] = getattr(fcntl, "F_OFD_SETLK", None)
@@ -33,6 +35,9 @@ _FILES: Final = 256
 _TRUSTED: Final = 1.0
 """Seconds for which the file is believed to be in its place."""
 
+_PATIENCE: Final = 10.0
+"""Seconds to wait for another thread that opens the file."""
+
 _FAR: Final = 2**31 - 1
 """What the file's times are set to, in 2038: nothing that removes old files shall take it for one."""
 
@@ -50,6 +55,7 @@ class LockFile:
         self._fd: int | None = None
         self._found: os.stat_result | None = None
         self._checked = 0.0
+        self._opening = Place()
 
     def take(self, byte: int) -> int | None:
         """Lock a byte and return what `give` needs; None if another process has it."""
@@ -95,18 +101,19 @@ class LockFile:
 
     def _take_byte(self, byte: int) -> int | None:
         assert _SET_LOCK is not None
-        fd = self._file()
+        now = time.monotonic()
+        fd = self._fd if self._fd is not None and now - self._checked < _TRUSTED else self._file(now)
         try:
             fcntl.fcntl(fd, _SET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
         except (BlockingIOError, PermissionError):  # POSIX allows both
             return None
         return fd
 
-    def _file(self) -> int:
-        """Return the open file.  One that lost its name is left open: others may hold locks on it."""
-        now = time.monotonic()
-        if self._fd is not None and now - self._checked < _TRUSTED:
-            return self._fd
+    def _file(self, now: float) -> int:
+        """Return the open file, which is in its place.  One that lost it is left open: others may hold locks on it."""
+        return self._opening.run(partial(self._found_or_opened, now), _PATIENCE, "others open the lock file")
+
+    def _found_or_opened(self, now: float) -> int:
         if self._fd is None or not self._is_in_place(self._fd):
             self._fd = self._open(self._path)
             self._found = os.fstat(self._fd)

@@ -111,7 +111,9 @@ class RecordStore(ABC):
             host, another thread of the same process.
         """
         if self._locks is not None:
-            return self._locks.acquire(checked_key(key), timeout, lease, self.clock)
+            if KEY.fullmatch(key) is None:
+                checked_key(key)
+            return self._locks.acquire(key, timeout, lease, self.clock)
         return acquire(self, key, timeout, lease)
 
     def setup(self, drop: bool = False) -> None:
@@ -151,7 +153,7 @@ class RecordStore(ABC):
 
 def can_merge(store: type) -> bool:
     """Tell of a class of stores whether requests that overlap meet in them: the later one finds what is stored."""
-    return not issubclass(store, RecordStore) or store.for_request is RecordStore.for_request
+    return getattr(store, "for_request", None) is RecordStore.for_request or not issubclass(store, RecordStore)
 
 
 def demand_merging(store: Any, what: str) -> None:

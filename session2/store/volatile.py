@@ -12,7 +12,7 @@ from ..mutex import Mutex
 from ..record import Record, Version
 from .base import SessionStore
 from .hostlock import HostLocks
-from .records import checked_key
+from .records import KEY, checked_key
 
 _T = TypeVar("_T")
 
@@ -40,14 +40,16 @@ class VolatileSessionStore(SessionStore):
         return cls(**options)
 
     def read(self, key: str) -> Record | None:
-        record = self._records.get(checked_key(key))
-        return record if record is not None and record.is_live(self.clock()) else None
+        if KEY.fullmatch(key) is None:
+            checked_key(key)
+        record = self._records.get(key)
+        return record if record is not None and (record.expires is None or record.expires > self.clock()) else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         def put() -> Version:
             self._compare(key, expected)
             version = next(self._versions)
-            self._records[key] = record._replace(version=version)
+            self._records[key] = Record(*record[:-1], version)
             return version
 
         return self._alone(put)

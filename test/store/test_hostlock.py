@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 from c_fork import fork_in_c
@@ -20,7 +21,7 @@ from c_fork import fork_in_c
 from session2 import LockTimeout
 from session2.errors import ConfigurationError, LockLost, StoreUnavailable
 from session2.store import lockfile
-from session2.store.hostlock import HostLocks
+from session2.store.hostlock import HostLocks, NoBytes
 from session2.store.lockfile import LockFile
 from session2.testing.fakes import Clock
 
@@ -199,7 +200,7 @@ def test_who_waits_gets_it_at_once(site: Site) -> None:
     assert got.wait(10)
     waiting.join()
     assert site.is_free(site.one)
-    assert not site.one._here().lines
+    assert not any(room.lines for room in site.one._here())
 
 
 def test_a_file_that_lost_its_name_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +256,7 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     locks = HostLocks(partial(LockFile, str(tmp_path / "gone" / "locks"), str(tmp_path / "gone")))
     with pytest.raises(StoreUnavailable, match=r"lock file .*gone/locks cannot be used"):
         locks.acquire(KEY, 0, 60, Clock())
-    assert not locks._here().held
+    assert not any(room.held for room in locks._here())
 
 
 INTERRUPTED = """
@@ -328,3 +329,23 @@ def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path:
     take()
     for _ in interrupted_everywhere(take):
         assert site.is_free(site.two)
+
+
+def test_who_asks_the_system_for_a_lock_keeps_no_other_waiting() -> None:
+    """The interpreter lock is free meanwhile: threads that all waited for the one in there would gain nothing by it."""
+    asked, answered = threading.Event(), threading.Event()
+
+    class Slow(NoBytes):
+        def take(self, byte: int) -> int:
+            if byte == crc32(KEY.encode()):
+                asked.set()
+                assert answered.wait(10)
+            return 0
+
+    locks = HostLocks(Slow)
+    slow = threading.Thread(target=lambda: locks.acquire(KEY, 0, 60, Clock()).release())
+    slow.start()
+    assert asked.wait(10)
+    assert locks.acquire(OTHER, 0, 60, Clock()).is_held()
+    answered.set()
+    slow.join()

@@ -48,7 +48,7 @@ def test_some_stay_open_and_not_more(store: DirectorySessionStore, tmp_path: Pat
     for number in range(200):
         store.write(key_of(number), record_at(NOW), None)
         read(store, number)
-    assert open_files(tmp_path) == 64
+    assert open_files(tmp_path) == 128
     store.close()
     assert open_files(tmp_path) == 0
 
@@ -210,3 +210,25 @@ def test_who_is_interrupted_leaves_no_lock(store: DirectorySessionStore, tmp_pat
     other.write(key_of(1), record_at(NOW, b"of another"), version)
     other.close()
     assert open_files(tmp_path) == 0
+
+
+def test_what_others_wrote_is_seen_though_the_file_stayed_open(store: DirectorySessionStore, tmp_path: Path) -> None:
+    version = store.write(key_of(1), record_at(NOW, b"one"), None)
+    for _ in range(2):
+        read(store)
+    other = DirectorySessionStore(tmp_path / "sessions", clock=lambda: NOW)
+    version = other.write(key_of(1), record_at(NOW, b"two"), version)
+    assert read(store).data == b"two"
+    other.touch(key_of(1), NOW + 1, NOW + 100)
+    assert read(store).accessed == NOW + 1
+    other.write(key_of(1), record_at(NOW, b"six"), version)
+    with pytest.raises(Conflict):
+        store.write(key_of(1), record_at(NOW, b"ten"), version)
+
+
+def test_of_large_files_nothing_is_kept_in_memory(store: DirectorySessionStore) -> None:
+    store.write(key_of(1), record_at(NOW, b"x" * 100_000), None)
+    store.write(key_of(2), record_at(NOW), None)
+    for number in (1, 2):
+        read(store, number)
+    assert sorted(len(file.data) for file in store._files._files.values()) == [0, 4096]

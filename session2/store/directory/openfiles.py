@@ -10,9 +10,13 @@ from fcntl import LOCK_UN, flock
 from typing import Final
 
 from ... import forks
+from .slots import Image
 
-_MOST: Final = 64
+_MOST: Final = 128
 """How many files of a store a process keeps open."""
+
+_REMEMBERED: Final = 16384
+"""Bytes of a file that are remembered with it at most."""
 
 
 class OpenFile:
@@ -21,7 +25,7 @@ class OpenFile:
     It is closed when nobody has it any more, and so loses its lock: an interruption may come between any two steps.
     """
 
-    __slots__ = ("fd", "identity", "pid")
+    __slots__ = ("data", "fd", "identity", "image", "pid")
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -29,6 +33,9 @@ class OpenFile:
         """Of the process that opened it: a child would share its locks with its parent."""
         self.identity: tuple[int, int] | None = None
         """Which file it is, once somebody asked."""
+        self.data = b""
+        self.image: Image | None = None
+        """What `data` means, which was in the file when it was read last."""
 
     def is_found(self, path: str) -> bool:
         """Tell whether the path still leads here; OSError if it leads nowhere."""
@@ -66,13 +73,10 @@ class OpenFiles:
         file = self._files.pop(path, None)
         return file if file is not None and file.pid == forks.pid() else None
 
-    def take_found(self, path: str) -> OpenFile | None:
-        """Return the file if it is open, and is the one that is found there now; OSError if none is."""
-        file = self.take(path)
-        return file if file is not None and file.is_found(path) else None
-
     def keep(self, path: str, file: OpenFile) -> None:
         """Let others have the file; one is closed when too many are open."""
+        if len(file.data) > _REMEMBERED:
+            file.data, file.image = b"", None
         while self._files.setdefault(path, file) is not file:  # in one step: what is there must not be lost, open
             self.drop(path)
         if len(self._files) > _MOST:

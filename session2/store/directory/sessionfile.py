@@ -58,15 +58,25 @@ def look(path: str) -> Image:
 
 def look_and_keep(path: str, files: OpenFiles) -> Image:
     """Return what a file holds, and leave it open for whoever writes it next."""
-    file = files.take_found(path) or _opened(path)
+    file = files.take(path)
+    if file is None or not file.is_found(path):
+        file = _opened(path)
     if file is None:
         return look(path)
-    image = parse(_fetch(file.fd), path.rpartition("/")[2])
+    image = _image(file, path)
     if image.torn or image.doubt:
         file.close()
         return look(path)
     files.keep(path, file)
     return image
+
+
+def _image(file: OpenFile, path: str) -> Image:
+    """Return what a file holds, which is not parsed again where it is what it was when it was read last."""
+    data = _fetch(file.fd)
+    if file.image is None or data != file.data:
+        file.data, file.image = data, parse(data, path.rpartition("/")[2])
+    return file.image
 
 
 def _opened(path: str) -> OpenFile | None:
@@ -111,7 +121,7 @@ def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
         file = kept or OpenFile(open_file(path, CHANGE))
         try:
             _lock(file.fd, LOCK_EX)
-            image = parse(_fetch(file.fd), path.rpartition("/")[2])
+            image = _image(file, path)
             if (kept is None or file.is_found(path)) and (not image.doubt or os.fstat(file.fd).st_nlink):
                 return file, image
         except BaseException:

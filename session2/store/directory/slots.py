@@ -80,15 +80,19 @@ def parse(data: bytes, key: str) -> Image:
 
 def _usual(data: bytes, half: int, length: int, key: str) -> Image | None:
     """Return what a file holds whose newest slot is whole: the other one is of no interest then."""
-    if length < half + _VERSION.size:
+    if length < half + _SLOT.size:
         return None
     (one,), (two,) = _VERSION.unpack_from(data, _FIRST), _VERSION.unpack_from(data, half)
     slot, spare = (_FIRST, half) if one > two else (half, _FIRST)
-    header = _header(data, slot)
-    record = _record(data, slot, header, key)
-    if record is None or one == two:
+    header = _SLOT.unpack_from(data, slot)
+    if one == two or crc32(data[slot:slot + _SLOT.size - _CRC.size]) != header[-1]:
         return None
-    record, spare_touch, torn = _touched(data, slot, record)
+    record = _record(data, slot, header, key)
+    if record is None:
+        return None
+    spare_touch, torn = _TOUCHES[0], False
+    if data[slot:slot + 8] in (data[32:40], data[64:72]):
+        record, spare_touch, torn = _touched(data, slot, record)
     return Image(record, length, half, header[0], spare, spare_touch, data[DOUBT_AT] != 0, torn)
 
 

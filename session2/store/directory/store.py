@@ -31,8 +31,8 @@ from .slots import Image, pack_touch
 class DirectorySessionStore(SessionStore):
     """Keeps each session in a file of its own.  A save is one write in place, under a lock of the file itself.
 
-    The store keeps nothing in memory, so any number of threads and processes of one host, forked or not, may use the
-    same directory.  Each process keeps some of the files open that it used last, 64 at most.
+    What counts is in the files, so any number of threads and processes of one host, forked or not, may use the same
+    directory.  Each process keeps some of the files open that it used last, 128 at most.
 
     :param directory: where; it should belong to this application alone.
     :param create: make the directory if it is missing.
@@ -85,7 +85,7 @@ class DirectorySessionStore(SessionStore):
         if record is None:
             self._damaged(key, "its file is damaged, or another key's")
             return None
-        return record if record.is_live(self.clock()) else None
+        return record if record.expires is None or record.expires > self.clock() else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         path = self._folder.path(key)
@@ -194,7 +194,7 @@ class DirectorySessionStore(SessionStore):
 
     def _live(self, image: Image) -> Record | None:
         record = image.record
-        return record if record is not None and record.is_live(self.clock()) else None
+        return record if record is not None and (record.expires is None or record.expires > self.clock()) else None
 
     def _index(self, user: str | None = None) -> None:
         """Make the entries of the records in a directory made by hand or by a backup, and note that all are there."""

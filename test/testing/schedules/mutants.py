@@ -77,7 +77,7 @@ def late_request_begins_anew(patch):
 
 def overwrites(patch):
     """A save does not compare."""
-    def replace(self, session, origin, payload, merge):
+    def write(self, session, origin, payload):
         for _ in range(9):
             found = self.filing.records.read(origin.key)
             if found is None or traces.is_trace(found):
@@ -88,7 +88,7 @@ def overwrites(patch):
                 continue
             return Outcome.SAVED
         raise SessionConflict("never")
-    patch.setattr(Saving, "_replace", replace)
+    patch.setattr(Saving, "_written", write)
 
 
 def revives_what_ended(patch):
