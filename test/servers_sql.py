@@ -23,6 +23,19 @@ from mirakuru.unixsocket import UnixSocketExecutor
 Certificate = tuple[Path, Path]
 """The files of a certificate and of its private key."""
 
+MEMORY = Path("/dev/shm")
+ENOUGH = 2 * 2**30
+"""Bytes that must be free there for the files of a server that need not outlive the machine."""
+
+
+def in_memory() -> str | None:
+    """Return the folder for such files, None if it is that of all temporary ones.
+
+    MariaDB syncs several files for each table that is made, and each test has a table of its own.
+    """
+    return str(MEMORY) if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH else None
+
+
 PASSWORD = "p@ss:w/rd"
 QUOTED = "p%40ss%3Aw%2Frd"
 
@@ -61,7 +74,7 @@ class Server:
     def __init__(self, durable: bool = False, certificate: Certificate | None = None) -> None:
         self.settings = dict(self.durable if durable else self.fast)
         self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="s2-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="s2-", dir=None if durable else in_memory()))
         self.log = self.folder / "log"
         if os.geteuid() == 0:
             shutil.chown(self.folder, self.account)
@@ -268,7 +281,7 @@ class MariaServer(Server):
 
     def prepare(self) -> None:
         self.run(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",
-                 "--auth-root-authentication-method=normal")
+                 f"--tmpdir={self.folder}", "--auth-root-authentication-method=normal")
 
     def command(self) -> list[str]:
         return [program("mariadbd"), "--no-defaults", f"--datadir={self.folder}/data", f"--port={self.port}",

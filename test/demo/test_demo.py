@@ -234,7 +234,7 @@ def test_a_logout_during_a_slow_request_is_final(store, framework, tmp_path):
     with demo(tmp_path, store, framework) as one, demo(tmp_path, store, framework) as two, \
             ThreadPoolExecutor(1) as pool:
         session_id = one.keep()
-        slow = pool.submit(one.get, "slow?seconds=2", session_id)
+        slow = pool.submit(one.get, "slow?seconds=1", session_id)
         assert one.process.stdout.readline().startswith("slow:")
         assert two.get("logout", session_id).status_code in (302, 303)
         assert two.id_shown(session_id) == "None"

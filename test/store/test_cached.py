@@ -45,6 +45,7 @@ class TestCachedWithoutAWindow(StoreSuite):
         return ("volatile:", "volatile:"), {"max_stale_count": 1}
 
 
+@pytest.mark.sampled
 class TestSQLiteOverDirectory(StoreSuite):
     """A cache that several processes share."""
 

@@ -18,6 +18,7 @@ from session2.testing.store.shop import Shop, saved
 from session2.tokens import new_id
 
 
+@pytest.mark.sampled
 class TestMemcachedOverSQLite(StoreSuite):
     """What memcached alone cannot do: the tier lists."""
 
@@ -39,6 +40,7 @@ class TestMemcachedOverSQLite(StoreSuite):
     test_purged_is_gone_for_good = None
 
 
+@pytest.mark.sampled
 class TestRedisOverSQLite(StoreSuite):
     store_class = CachedSessionStore
     processes = False  # those race in another suite, over a cache in a file

@@ -56,6 +56,7 @@ class TestCouchDB(StoreSuite):
         return Recipe(CouchDBSessionStore, (url,))
 
 
+@pytest.mark.sampled
 class TestStrictCouchDB(StoreSuite):
     store_class = CouchDBSessionStore
     scale = 0.05

@@ -42,6 +42,7 @@ class TestDirectory(StoreSuite):
         return (tmp_path / "sessions",), {"create": True}
 
 
+@pytest.mark.sampled
 class TestDirectoryWithFsync(StoreSuite):
     store_class = DirectorySessionStore
     scale = 0.1

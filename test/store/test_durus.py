@@ -84,6 +84,7 @@ class TestFile(StoreSuite):
         return (tmp_path / "sessions.durus",), {"create": True}
 
 
+@pytest.mark.sampled
 class TestConnection(StoreSuite):
     store_class = DurusSessionStore
 

@@ -44,6 +44,7 @@ class TestShelve(ShelveCase):
     """As it is made when nothing is said."""
 
 
+@pytest.mark.sampled
 class TestDumbFileAtEverySave(ShelveCase):
     """A file in two parts, swapped all the time."""
 
