@@ -104,7 +104,7 @@ def test_a_transcript_is_what_happens(path, tmp_path):
 def to_run(command: str, port: int) -> str:
     command = command.replace("8080", str(port))
     command = command.removesuffix(" sleep 1")  # which is enough for people
-    command = re.sub("^kill .*? %1", r"\g<0>; wait %1 2>/dev/null", command)  # until the port is free again
+    command = re.sub("^kill (.*? )?%1", r"\g<0>; wait %1 2>/dev/null", command)  # until the port is free again
     if command.endswith("&"):
         return f"{command[:-1]} >/dev/null 2>&1 &\n{WAIT_FOR_PORT.format(port=port)}"
     if command.startswith("curl "):
@@ -127,7 +127,7 @@ def free_port() -> int:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_of_a_page_is_used_by_it(path):
     page = parts_of(path)
-    assert [name for name in page.files if name not in page.console] == []
+    assert [name for name in page.files if Path(name).stem not in page.console] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
