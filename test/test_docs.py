@@ -193,3 +193,12 @@ def test_the_readme_shows_a_running_program_early():
     head = "".join((ROOT / "README.md").read_text("utf-8").splitlines(keepends=True)[:40])
     assert "```python" in head
     assert "\n$ curl" in head
+
+
+def test_every_picture_says_what_it_shows_and_can_be_seen_in_the_dark():
+    shown = [(path, *found) for path in PAGES for found in re.findall(r"!\[([^\]]*)\]\((.*?\.svg)\)", path.read_text("utf-8"))]
+    assert len(shown) > 3
+    for path, text, target in shown:
+        picture = (path.parent / target).read_text("utf-8")
+        assert len(text) > 20
+        assert "prefers-color-scheme: dark" in picture or "currentColor" in picture
