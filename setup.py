@@ -67,6 +67,7 @@ DEVELOPMENT = [
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
     "pymemcache>=4",  # to compare with
+    "pyright[nodejs]",
     "pytest-timeout",
     "pytest-xdist",
     "python-memcached",  # Beaker's way to memcached

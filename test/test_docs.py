@@ -196,7 +196,8 @@ def test_the_readme_shows_a_running_program_early():
 
 
 def test_every_picture_says_what_it_shows_and_can_be_seen_in_the_dark():
-    shown = [(path, *found) for path in PAGES for found in re.findall(r"!\[([^\]]*)\]\((.*?\.svg)\)", path.read_text("utf-8"))]
+    pictures = re.compile(r"!\[([^\]]*)\]\((.*?\.svg)\)")
+    shown = [(path, *found) for path in PAGES for found in pictures.findall(path.read_text("utf-8"))]
     assert len(shown) > 3
     for path, text, target in shown:
         picture = (path.parent / target).read_text("utf-8")
