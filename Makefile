@@ -1,16 +1,17 @@
-# make demo         the demonstration application, at http://localhost:8080/
-#                   STORE=sqlite (or a URL)  FRAMEWORK=cherrypy  PORT=8081  HOST=0.0.0.0
-# make test         everything that must hold, in one pytest run; JOBS=4 processes
-# make test-lowest  the same with the lowest version of everything that setup.py allows
-# make bench        how fast the stores are
-# make bench-growth what a request and a purge cost when there are many sessions; ARGS="sqlite --sizes 1000 100000"
-# make bench-http   how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
-# make docs         the documentation as HTML, in build/docs
-# make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
-# make test-pairs   every adapter on every store; ARGS="-k 'Flask and Redis'"
+# make demo           the demonstration application, at http://localhost:8080/
+#                     STORE=sqlite (or a URL)  FRAMEWORK=cherrypy  PORT=8081  HOST=0.0.0.0
+# make docs           the documentation as HTML, in build/docs; a warning or a link within it to nowhere is an error
+# make linkcheck      whether its links to other sites lead somewhere; needs the internet
+# make test           everything that must hold, in one pytest run; JOBS=4 processes
+# make test-lowest    the same with the lowest version of everything that setup.py allows
+# make test-pairs     every adapter on every store; ARGS="-k 'Flask and Redis'"
 # make test-clusters  the stores on engines of several hosts, while a part of them is killed or cut off
-# make explore      every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
-# make help         this
+# make explore        every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
+# make soak           ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
+# make bench          how fast the stores are
+# make bench-growth   what a request and a purge cost when there are many sessions; ARGS="sqlite --sizes 1000 100000"
+# make bench-http     how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
+# make help           this
 #
 # Nothing but make and Python 3.10 or later need be there before; all else goes into .venv.
 
@@ -39,7 +40,7 @@ OLD_CHERRYPY := -W "ignore:'cgi' is deprecated:DeprecationWarning"
 
 ARGS ?=
 
-.PHONY: demo known python help test test-lowest test-pairs test-clusters bench bench-growth bench-http soak docs
+.PHONY: demo known python help test test-lowest test-pairs test-clusters bench bench-growth bench-http soak docs linkcheck explore
 .DEFAULT_GOAL := demo
 
 demo: known
@@ -76,8 +77,12 @@ bench-growth: .venv/with-all,dev
 bench-http: .venv/with-all,dev
 	.venv/bin/python test/bench/http $(ARGS)
 
-docs: .venv/with-all,dev
-	.venv/bin/python -m sphinx -W -b html docs build/docs
+docs: .venv/with-docs
+	.venv/bin/python -m sphinx -W -q -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
+linkcheck: .venv/with-docs
+	.venv/bin/python -m sphinx -q -b linkcheck docs build/linkcheck
 
 explore: .venv/with-all,dev
 	.venv/bin/python -m session2.testing.schedules --jobs $(JOBS) $(ARGS)

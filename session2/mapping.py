@@ -10,10 +10,14 @@ from .errors import ConfigurationError
 from .session import Session, ties
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault  # which type checkers bring along
+
     from .record import Outcome
     from .sessions import Sessions
 
-_S = TypeVar("_S", bound=Session)
+    _S = TypeVarWithDefault("_S", bound=Session, default=Session)
+else:
+    _S = TypeVar("_S", bound=Session)
 
 
 class SessionMapping(Generic[_S]):

@@ -210,15 +210,16 @@ def _given(query: str) -> dict[str, str]:
 
 
 def _arguments(store: type[SessionStore], given: dict[str, str]) -> dict[str, Any]:
-    defaults = _defaults(store)
+    defaults = defaults_of(store)
     return {name: _convert(store, name, text, defaults) for name, text in given.items()}
 
 
-def _defaults(store: type) -> dict[str, Any]:
-    """Return the optional arguments of a store and of its bases."""
+def defaults_of(store: type) -> dict[str, Any]:
+    """Return what a URL may say: the optional arguments of a store and of its bases, but not where the store is."""
     return {name: parameter.default for base in reversed(store.__mro__) if "__init__" in vars(base)
-            for name, parameter in inspect.signature(base).parameters.items()
-            if parameter.default is not parameter.empty and name not in ("clock", "observer")}
+            for number, (name, parameter) in enumerate(inspect.signature(base).parameters.items())
+            if parameter.default is not parameter.empty and name not in ("clock", "observer")
+            and (number or parameter.kind is parameter.KEYWORD_ONLY)}
 
 
 def _convert(store: type, name: str, text: str, defaults: dict[str, Any]) -> Any:

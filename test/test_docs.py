@@ -21,7 +21,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#:]*)(?:#([^)]*))?\)")
 
 MARK = "--- next command ---"
 
@@ -103,7 +103,8 @@ def test_a_transcript_is_what_happens(path, tmp_path):
 
 def to_run(command: str, port: int) -> str:
     command = command.replace("8080", str(port))
-    command = re.sub("^kill .*? %1", r"\g<0>; wait %1 2>/dev/null", command)  # until the port is free again
+    command = command.removesuffix(" sleep 1")  # which is enough for people
+    command = re.sub("^kill (.*? )?%1", r"\g<0>; wait %1 2>/dev/null", command)  # until the port is free again
     if command.endswith("&"):
         return f"{command[:-1]} >/dev/null 2>&1 &\n{WAIT_FOR_PORT.format(port=port)}"
     if command.startswith("curl "):
@@ -126,13 +127,28 @@ def free_port() -> int:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_file_of_a_page_is_used_by_it(path):
     page = parts_of(path)
-    assert [name for name in page.files if name not in page.console] == []
+    assert [name for name in page.files if Path(name).stem not in page.console] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(path):
     targets = LINK.findall(path.read_text("utf-8"))
-    assert [target for target in targets if not (path.parent / target).exists()] == []
+    assert [target for target, _ in targets if target and not (path.parent / target).exists()] == []
+    pages = [(path.parent / target if target else path, anchor) for target, anchor in targets if anchor]
+    assert [anchor for page, anchor in pages if anchor not in anchors_of(page)] == []
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall("^#+ (.*)$", re.sub("^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_external_links_are_of_a_form_that_can_lead_somewhere():
+    """Whether they do, ``make linkcheck`` asks."""
+    links = {link for path in PAGES for link in re.findall(r"\]\((\w+:[^)\s]*)\)", path.read_text("utf-8"))}
+    assert len(links) > 2
+    assert {link for link in links if not re.fullmatch(r"https://[\w.-]+\.[a-z]+(/[\w./#?=&%~:-]*)?", link)} == set()
 
 
 def test_every_store_has_a_page():
@@ -145,10 +161,21 @@ def test_every_adapter_has_a_page():
     assert adapters - {path.stem for path in (ROOT / "docs").glob("*.md")} == set()
 
 
+@pytest.mark.parametrize("adapter", ["quixote", "cherrypy", "django", "pyramid", "flask", "asgi", "wsgi", "beaker"])
+def test_every_framework_is_adopted_in_three_lines_and_has_a_whole_program(adapter):
+    page = ROOT / "docs" / f"{adapter}.md"
+    setup, example = (re.search(rf"^## {name}\n(.*?)(?=^## )", page.read_text("utf-8"), re.M | re.S)[1]
+                      for name in ("Setup", "Example"))
+    assert "session2" in re.search("^```python\n(.*?)^```$", setup, re.M | re.S)[1]
+    assert [language for language, text in BLOCK.findall(example)] == ["python", "console"]
+    assert f"({adapter}.md#setup)" in (ROOT / "docs/quickstart.md").read_text("utf-8")
+
+
 def test_the_index_and_the_readme_lead_to_every_page():
     index = (ROOT / "docs/index.md").read_text("utf-8")
     pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")} - {"index.md"}
-    assert {page for page in pages if f"({page})" not in index} == set()
+    shown = {"changes.md": "../CHANGES.md", "contributing.md": "../CONTRIBUTING.md", "reporting.md": "../SECURITY.md"}
+    assert {page for page in pages if f"({shown.get(page, page)})" not in index} == set()
     readme = (ROOT / "README.md").read_text("utf-8")
     assert {page for page in pages if page.startswith("stores/") and f"(docs/{page})" not in readme} == set()
 
@@ -166,3 +193,13 @@ def test_the_readme_shows_a_running_program_early():
     head = "".join((ROOT / "README.md").read_text("utf-8").splitlines(keepends=True)[:40])
     assert "```python" in head
     assert "\n$ curl" in head
+
+
+def test_every_picture_says_what_it_shows_and_can_be_seen_in_the_dark():
+    pictures = re.compile(r"!\[([^\]]*)\]\((.*?\.svg)\)")
+    shown = [(path, *found) for path in PAGES for found in pictures.findall(path.read_text("utf-8"))]
+    assert len(shown) > 3
+    for path, text, target in shown:
+        picture = (path.parent / target).read_text("utf-8")
+        assert len(text) > 20
+        assert "prefers-color-scheme: dark" in picture or "currentColor" in picture

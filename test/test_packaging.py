@@ -129,8 +129,25 @@ def test_every_package_is_typed(wheel):
         name.split("/")[0] for name in names if name.endswith("__init__.py")}
 
 
+def test_the_command_says_what_it_needs_and_the_version_is_that_of_the_package(python, tmp_path):
+    with pytest.raises(AssertionError, match=r"session2: typer is missing; .* pip install session2\[cli\]"):
+        run(tmp_path, python.parent / "session2", "--help")
+    told = run(tmp_path, python, "-I", "-c", "import importlib.metadata, session2;"
+               "print(importlib.metadata.version('session2'), session2.__version__)")
+    assert len(set(told.split())) == 1
+
+
 def test_a_program_runs_on_the_wheel_alone(python, tmp_path):
     assert run(tmp_path, python, "-I", "-W", "error", "-c", PROGRAM) == "blue\n"
+
+
+@pytest.mark.parametrize("checker", [
+    ["mypy", "--strict", "--python-version=3.10", "--cache-dir=cache", "--python-executable"],
+    ["pyright", "--pythonversion=3.10", "--level=error", "--pythonpath"]], ids=["mypy", "pyright"])
+def test_a_type_checker_reads_the_wheel(checker, python, tmp_path):
+    """Also what must not pass is in there: mypy tells of an ignored error that is none."""
+    shutil.copy(ROOT / "test/typing/api.py", tmp_path)
+    run(tmp_path, sys.executable, "-m", *checker, python, "api.py")
 
 
 def test_every_module_can_be_imported_without_anything_optional(python, tmp_path):

@@ -37,14 +37,11 @@ from .printing import (
 )
 
 _HELP = (
-    "Set up, clean, inspect and copy session stores.\n\n"
-    "URL is a store, for example directory:/var/lib/sessions, sqlite:FILE, durus://HOST:PORT, "
-    "postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE?table=sessions.  A password that is missing in it "
-    f"is taken from the environment variable {VARIABLE}.\n\n"
-    "Exit codes: 0 done; 1 the session or user named is not there, or not everything succeeded; 2 the arguments, a URL "
-    "or the configuration cannot work; 3 the store is missing or unavailable; 130 interrupted.")
+    "Set up, clean, inspect and copy session stores.  URL is one, for example directory:/var/lib/sessions; "
+    f"{VARIABLE} is for the password it lacks.\n\n"
+    "Exit codes: 0 done, 1 not all, 2 wrong use, 3 no store, 130 interrupted.")
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
                   help=_HELP)
 
 URL = Annotated[str, typer.Argument(metavar="URL", help="The store.")]

@@ -743,3 +743,47 @@ def test_secrets_differ_and_work() -> None:
     assert first != second
     session2("list", "volatile:?serializer=signed-json", SESSION2_SECRETS=f"{first} {second}")
     session2("list", "volatile:?serializer=signed-json", SESSION2_SECRETS="short", code=2)
+
+
+# -- in a shell -------------------------------------------------------------------------------------------------------
+
+COMMANDS = ["setup", "purge", "list", "stats", "show", "revoke", "secret", "copy"]
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
+def test_help_fits_a_screen(command: list[str], called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = called(*command, "--help")[0].splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+
+
+def test_help_names_all_commands_and_exit_codes(called: Called) -> None:
+    said = called("--help")[0]
+    assert [name for name in COMMANDS if f"\n  {name} " not in said] == []
+    assert re.search("Exit codes: 0 .* 1 .* 2 .* 3 .* 130 ", " ".join(said.split()))
+
+
+@pytest.mark.parametrize(("shell", "variables"), [
+    ("bash", {"COMP_WORDS": "session2 {}", "COMP_CWORD": "{count}"}),
+    ("zsh", {"_TYPER_COMPLETE_ARGS": "session2 {}"}),
+    ("fish", {"_TYPER_COMPLETE_ARGS": "session2 {}", "_TYPER_COMPLETE_FISH_ACTION": "get-args"})])
+@pytest.mark.parametrize(("typed", "completed"), [("re", "revoke"), ("copy --over", "--overwrite")])
+def test_a_shell_completes_commands_and_options(shell: str, variables: dict[str, str], typed: str, completed: str,
+                                                called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_SESSION2_COMPLETE", f"complete_{shell}")
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text.format(typed, count=len(typed.split())))
+    assert completed in called()[0]
+
+
+def test_completion_is_installed_for_the_shell_that_asks(tmp_path: Path) -> None:
+    (tmp_path / ".bashrc").write_text("# mine\n")
+    asked = f"PATH={Path(sys.executable).parent}:$PATH; '{sys.executable}' -m session2 --install-completion; true"
+    done = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)})
+    lines = (tmp_path / ".bashrc").read_text().split()
+    assert lines[:2] == ["#", "mine"], done.stderr
+    script = next(Path(word.strip("'\"")) for word in lines if "session2" in word)
+    shown = subprocess.run(["bash", "-c", f". '{script}'; complete -p session2"], capture_output=True, text=True)
+    assert "_session2_completion" in shown.stdout, done.stdout + done.stderr + shown.stderr
