@@ -90,8 +90,8 @@ def _usual(data: bytes, half: int, length: int, key: str) -> Image | None:
     record = _record(data, slot, header, key)
     if record is None:
         return None
-    spare_touch, torn = _TOUCHES[0], False
-    if data[slot:slot + 8] in (data[32:40], data[64:72]):
+    version, spare_touch, torn = data[slot:slot + _VERSION.size], _TOUCHES[0], False
+    if data.startswith(version, _TOUCHES[0]) or data.startswith(version, _TOUCHES[1]):
         record, spare_touch, torn = _touched(data, slot, record)
     return Image(record, length, half, header[0], spare, spare_touch, data[DOUBT_AT] != 0, torn)
 
