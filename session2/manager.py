@@ -255,7 +255,8 @@ class SessionManager(SessionMapping[_S]):
         bound = ties_of(session)
         visit = None if bound.exchange is None else bound.exchange.visit
         home: Sessions = visit.sessions if visit else self.sessions
-        before, pending = (bound.accessed, bound.expires), None if self._use(session) else pending
+        before = bound.accessed, bound.expires
+        pending = None if self._use(session) else pending
         outcome = written(partial(home.save, session, pending=pending), mode, lease)
         if outcome is Outcome.REVIVED and visit:
             visit.cookie = None  # the browser may have been told to forget it
