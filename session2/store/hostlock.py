@@ -36,8 +36,8 @@ _AT_ONCE: Final = 0.0005
 """Seconds within which another process would not have noticed that a lock was free."""
 
 _ROOMS: Final = 16
-"""In how many parts the locks of a process are kept: whoever takes one keeps the others of its part waiting, while the
-system is asked."""
+"""In how many parts the locks of a process are kept, where the system is asked for them: whoever asks keeps the others
+of its part waiting."""
 
 _MANY: Final = 1000
 
@@ -135,15 +135,15 @@ class HostLocks:
 
     def _make_rooms(self) -> list[_Here]:
         bytes = self._make_bytes()
-        return [_Here(bytes, self._notice_fork) for _ in range(_ROOMS)]
+        return [_Here(bytes, self._notice_fork) for _ in range(1 if type(bytes) is NoBytes else _ROOMS)]
 
     def _notice_fork(self) -> None:
         self._here()
 
     def acquire(self, key: str, timeout: float, seconds: float, clock: Callable[[], float]) -> HostLease:
         """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
-        byte = crc32(key.encode())
-        here = self._here()[byte % _ROOMS]
+        byte, rooms = crc32(key.encode()), self._here()
+        here = rooms[byte % len(rooms)]
         lease = HostLease(here, key, byte, seconds, clock)
         try:
             if not (here.alone(partial(here.take, lease, in_line=False)) or here.wait(lease, timeout)):
