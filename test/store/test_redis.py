@@ -409,6 +409,12 @@ def answering(answer: bytes) -> Iterator[int]:
         thread.join()
 
 
+@pytest.mark.parametrize("text", ["MOVED", "MOVED 1 x", "MOVED 1 host:", "ASK 1 host:x"])
+def test_a_cluster_that_leads_nowhere_is_unavailable(text: str) -> None:
+    with pytest.raises(StoreUnavailable, match="names no server"):
+        servers._address_of(Refusal(text), ("here", 1))
+
+
 @pytest.mark.parametrize("kind", ["redis", "redis+cluster"])
 @pytest.mark.parametrize("answer", [
     b"*2\r\n:1\r\n$1\r\nx\r\n", b"*1\r\n:5\r\n", b"*3\r\n:1\r\n:1\r\n:1\r\n", b"*1\r\n" * 3000, b":x\r\n", b"\r\n",
@@ -697,7 +703,7 @@ def test_a_client_tells_the_place(server: RedisServer, make: Any, options: dict[
         version = store.write(KEY, record_at(store.clock(), user="anna"), None)
         assert store.read(KEY).version == version
         assert [key for key, _ in store.records_of("anna")] == [key for key, _ in store.scan()] == [KEY]
-        assert store._servers._server._pool.use(lambda link: link._socket.gettimeout()) == 5.0
+        assert store._servers._server._pool.use(lambda link: link._timeout) == 5.0
         assert lent.get("nothing") is None
         store.close()
 
@@ -884,7 +890,7 @@ def replicated() -> Iterator[Replicated]:
 
 def test_replicas_that_are_waited_for(replicated: Replicated, make: Any) -> None:
     url = replicated.primary.url
-    store = make(url, wait_replicas=1, timeout=0.6)
+    store = make(url, wait_replicas=1)
     version = store.write(KEY, record_at(store.clock(), user="anna"), None)
     with replicated.replica.open() as client:
         assert client.exists(name(store))
