@@ -7,7 +7,6 @@ import gc
 import json
 import signal
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,29 +31,6 @@ from session2.testing.store.shop import again, saved
 sys.path.insert(0, str(Path(__file__).parent))
 from interrupted import interrupted_everywhere
 from test_tls import certified
-
-FORKING = """
-import ctypes, os, sys
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1] + "?pool_size=1")
-
-def connection():
-    return store._server._pool.use(lambda wire: wire._http.sock._socket.getsockname())
-
-store.write(key_of(1), record_at(store.clock()), None)
-mine = connection()
-child = eval(sys.argv[2])
-if not child:
-    assert connection() != mine
-    store.write(key_of(2), record_at(store.clock()), None)
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-assert store.read(key_of(2))
-assert connection() == mine, "the child ended a connection of its parent"
-store.close()
-"""
 
 
 class Counter(DictSession):
@@ -358,12 +334,6 @@ class TestConnections:
             found = store.read(key_of(number))
             assert found is not None
             assert found.data == b"%d" % number
-
-    @pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"], ids=["python", "c"])
-    def test_fork_after_the_store_was_made(self, make: Make, url: str, fork: str) -> None:
-        program = [sys.executable, "-W", "error", "-c", FORKING, url, fork]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-        assert (done.returncode, done.stderr) == (0, "")
 
     def test_an_answer_to_another_question_is_an_error(self, store: Any, strict: StrictServer) -> None:
         for number in range(2):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -703,106 +702,6 @@ def test_nothing_interrupted_leaves_an_answer_to_the_next_question(store: Any, c
         key = keys[next(turn) % 4]
         assert store.read(key).data == key.encode()
         assert len(connections(store)) <= 1
-
-
-INTERRUPTED = """
-import contextlib, random, signal, sys
-from session2.cli.commands import app
-from session2.errors import Conflict
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1])
-for number in range(20):
-    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
-
-class Interruption(BaseException):
-    pass
-
-def interrupt(*_):
-    raise Interruption
-
-def ask():
-    number = random.randrange(20)
-    found = store.read(key_of(number))
-    assert found.data == str(number).encode(), ("a stranger's session", number, found.data)
-    with contextlib.suppress(Conflict):  # what was sent before may be carried out at any moment
-        store.write(key_of(number), found, found.version)
-
-signal.signal(signal.SIGALRM, interrupt)
-interrupted = 0
-while interrupted < 500:
-    try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.001))
-        while True:
-            ask()
-    except Interruption:
-        interrupted += 1
-"""
-
-KILLED = """
-from gevent import monkey
-monkey.patch_all()
-import random, sys, gevent
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1])
-for number in range(20):
-    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
-answers = []
-
-def work():
-    while True:
-        number = random.randrange(20)
-        data = store.read(key_of(number)).data
-        assert data == str(number).encode(), ("a stranger's session", number, data)
-        answers.append(number)
-
-for _ in range(60):
-    lets = [gevent.spawn(work) for _ in range(6)]
-    gevent.sleep(random.uniform(0.001, 0.01))
-    gevent.killall(lets, block=True, timeout=10)
-    for let in lets:
-        assert isinstance(let.value, gevent.GreenletExit), let.exception
-assert len(answers) > 100
-"""
-
-FORKING = """
-import ctypes, os, sys
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-def connections():
-    idle = store._servers.all[0]._pool._kept().idle
-    return [pooled.connection._socket.getsockname() for pooled in idle if pooled is not None]
-
-store = from_url(sys.argv[1])
-store.write(key_of(1), record_at(store.clock()), None)
-seen, mine = store.read(key_of(1)), connections()
-child = eval(sys.argv[2])
-if not child:
-    assert connections() == []
-    store.write(key_of(1), seen, seen.version)
-    store.write(key_of(2), record_at(store.clock()), None)
-    assert connections() != mine
-    sys.stdout.flush()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-assert store.read(key_of(2))
-assert store.read(key_of(1)).version != seen.version
-assert connections() == mine
-store.close()
-"""
-
-
-@pytest.mark.parametrize(("program", "arguments"), [
-    (INTERRUPTED, ()), (KILLED, ()), (FORKING, ("os.fork()",)), (FORKING, ("ctypes.PyDLL(None).fork()",))],
-    ids=["signals", "greenlets", "fork", "fork in C"])
-def test_in_a_process_of_its_own(memcached: MemcachedServer, tmp_path: Path, program: str, arguments: Any) -> None:
-    url = f"{memcached.url}?prefix={prefix_of(tmp_path)}"
-    done = subprocess.run([sys.executable, "-c", program, url, *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", ["setup", "purge"])

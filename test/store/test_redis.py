@@ -6,7 +6,6 @@ import contextlib
 import re
 import signal
 import socketserver
-import subprocess
 import sys
 import threading
 import uuid
@@ -618,76 +617,6 @@ def test_an_interruption_leaves_no_answer_to_who_asks_next(make: Any, clock: Clo
         assert [store.read(key_of(number)).data for number in (2, 1)] == [b"2", b"1"]
         versions[0] = store.read(KEY).version
     assert len(seen) > 100
-
-
-KILLED = """
-from gevent import monkey
-monkey.patch_all()
-import random, sys, gevent
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1])
-for number in range(20):
-    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
-answers = []
-
-def work():
-    while True:
-        number = random.randrange(20)
-        data = store.read(key_of(number)).data
-        assert data == str(number).encode(), ("a stranger's session", number, data)
-        answers.append(number)
-
-for _ in range(40):
-    lets = [gevent.spawn(work) for _ in range(6)]
-    gevent.sleep(random.uniform(0, 0.05))
-    gevent.killall(lets, block=True, timeout=10)
-    for let in lets:
-        assert isinstance(let.value, (gevent.GreenletExit, type(None))) and let.exception is None, let.exception
-assert answers
-"""
-
-
-def test_a_killed_greenlet_mixes_no_answers_up(server: RedisServer, prefix: str) -> None:
-    program = [sys.executable, "-W", "ignore", "-c", KILLED, f"{server.url}?prefix={prefix}&pool_size=3"]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=100)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-FORKING = """
-import ctypes, os, redis, sys
-from session2.store.redis import RedisSessionStore
-from session2.testing.store.samples import key_of, record_at
-
-url, prefix, lend, fork = sys.argv[1:]
-lent = eval(lend)
-store = RedisSessionStore(lent, prefix=prefix, pool_size=1)
-
-def connection():
-    link_id = lambda link: link.ask([(b"CLIENT", b"ID")])[0]
-    return store._servers._server._pool.use(link_id)
-
-store.write(key_of(1), record_at(store.clock(), b"one"), None)
-mine = connection()
-child = eval(fork)
-if not child:
-    assert connection() != mine
-    store.write(key_of(2), record_at(store.clock()), None)
-    sys.exit()
-assert os.waitpid(child, 0)[1] == 0
-assert store.read(key_of(2)) and store.read(key_of(1)).data == b"one"
-assert connection() == mine, "the child ended a connection of its parent"
-store.close()
-"""
-
-
-@pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"], ids=["python", "c"])
-@pytest.mark.parametrize("lend", ["url", "redis.Redis.from_url(url)"], ids=["url", "client"])
-def test_fork_after_the_store_was_used(server: RedisServer, prefix: str, lend: str, fork: str) -> None:
-    program = [sys.executable, "-W", "error", "-c", FORKING, server.url, prefix, lend, fork]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 # -- clients of the application ----------------------------------------------------------------------------------------
