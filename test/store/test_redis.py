@@ -676,7 +676,7 @@ def test_urls_of_a_server(server: RedisServer, prefix: str) -> None:
     ("redis+cluster://h:1/2", "no database of a cluster"), ("redis://h?ssl_ca=x", "rediss"),
     ("redis://h?colour=red", "no argument 'colour'"), ("redis://h?prefix=x", "must end in"),
     ("redis://h?prefix=", "must end in"), ("redis://h?db=x", "is one number"), ("redis://h/0?db=1", "is one number"),
-    ("redis+unix://run/redis.sock", "names no socket"), ("redis://h?timeout=nan", "timeout must be a positive"),
+    ("redis+unix://run/redis.sock", "names no socket"), ("redis://h?timeout=nan", "timeout must be a number"),
     ("redis://h?connect_timeout=-1", "timeout must be a positive"), ("redis://h?pool_size=0", "pool_size must be 1"),
     ("redis://h?wait_replicas=-1", "0 or more")])
 def test_urls_that_cannot_be_read(url: str, words: str) -> None:
