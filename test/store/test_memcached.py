@@ -675,7 +675,7 @@ def test_a_host_without_a_name_is_unavailable(host: str) -> None:
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
 def test_a_timeout_is_positive(timeout: str) -> None:
-    with pytest.raises(ConfigurationError, match="timeout must be a .*number"):
+    with pytest.raises(ConfigurationError, match=r"timeout must be a .*number"):
         from_url(f"memcached://localhost?timeout={timeout}")
 
 

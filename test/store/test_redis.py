@@ -30,8 +30,10 @@ from session2.errors import Conflict
 from session2.found import Absence
 from session2.session import ties
 from session2.store.redis import RedisSessionStore, commands, servers
+from session2.store.redis.driver import Destination
 from session2.store.redis.layout import HEAD
 from session2.store.redis.wire import Link, Refusal
+from session2.store.servers.once import ServerSilent
 from session2.store.servers.results import Fault, StatementFailed
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
@@ -406,6 +408,36 @@ def answering(answer: bytes) -> Iterator[int]:
         yield listener.server_address[1]
         listener.shutdown()
         thread.join()
+
+
+def test_a_change_that_a_node_of_a_cluster_was_silent_about_is_sent_to_no_other() -> None:
+    """It may have been carried out, and would be a second time; a question is asked where the slot is now."""
+    asked: list[tuple[str, bool]] = []
+
+    class Node:
+        def __init__(self, address: Any) -> None:
+            self.host = address[0]
+
+        def ask(self, commands: Any, once: bool = False) -> list[Any]:
+            asked.append((self.host, once))
+            if self.host == "silent":
+                raise ServerSilent("no answer")
+            return [b"answer"]
+
+        def send(self, commands: Any) -> list[Any]:
+            return [[[0, 16383, [b"other", 1]]]]
+
+    def cluster() -> servers.Cluster:
+        found = servers.Cluster(Destination(None, [("other", 1)]), Node)
+        found._slots = [("silent", 1)] * 16384
+        return found
+
+    question = commands.plain(b"GET", b"key")
+    assert cluster().ask([question]) == [b"answer"]
+    assert asked == [("silent", False), ("other", False)]
+    with pytest.raises(ServerSilent):
+        cluster().ask([question], once=True)
+    assert asked[2:] == [("silent", True)]
 
 
 @pytest.mark.parametrize("text", ["MOVED", "MOVED 1 x", "MOVED 1 host:", "ASK 1 host:x"])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ...errors import StoreUnavailable
 from ..servers.asking import ask_once, ask_twice
-from ..servers.once import AnswerLost
+from ..servers.once import AnswerLost, ServerSilent
 from ..servers.pool import Kind, Pool
 from .commands import Command
 from .wire import Answer, Link, Refusal, Words
@@ -179,11 +179,11 @@ class Cluster:
     def _ask_there(self, slot: int, address: Address, commands: Sequence[Command], once: bool) -> list[Answer]:
         try:
             return self._server(address).ask(commands, once)
-        except AnswerLost:
-            self._slots = []
-            raise
-        except StoreUnavailable:  # nothing was done there: perhaps another server took over
-            self._look_around()
+        except StoreUnavailable as error:
+            if once and isinstance(error, (AnswerLost, ServerSilent)):
+                self._slots = []
+                raise
+            self._look_around()  # nothing was done there, or it may be done twice: perhaps another server took over
             if self._address(slot) == address:
                 raise
             return self._server(self._address(slot)).ask(commands, once)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ...errors import StoreUnavailable
-from .once import AnswerLost
+from .once import AnswerLost, ServerSilent
 from .results import Connections, Fault, StatementFailed
 
 _T = TypeVar("_T")
 
 
 def ask_once(connections: Connections, exchange: Callable[[Any], _T]) -> _T:
-    """Return the answer to a change; `AnswerLost` if the connection broke, so that it may have been carried out."""
+    """Return the answer to a change; `AnswerLost` or `ServerSilent` if it may have been carried out nevertheless."""
     try:
         return connections.use(exchange)
     except StatementFailed as failure:
@@ -37,9 +37,8 @@ def ask_twice(connections: Connections, exchange: Callable[[Any], _T]) -> _T:
 def _lost(connections: Connections, failure: StatementFailed) -> StoreUnavailable:
     """Return the error of a question without an answer.
 
-    Whatever happened to this connection has most likely happened to all.  Of a server that says nothing nobody asks
-    what became of a change: that would take as long again.
+    Whatever happened to this connection has most likely happened to all.
     """
     connections.clear()
-    kind = StoreUnavailable if failure.fault is Fault.SILENT else AnswerLost
+    kind = ServerSilent if failure.fault is Fault.SILENT else AnswerLost
     return kind(str(failure))
