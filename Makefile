@@ -6,7 +6,8 @@
 # make test-lowest    the same with the lowest version of everything that setup.py allows
 # make test-pairs     every adapter on every store; ARGS="-k 'Flask and Redis'"
 # make test-clusters  the stores on engines of several hosts, while a part of them is killed or cut off
-# make explore        every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
+# make explore        every schedule of overlapping requests, and every fault at each step, in a quarter of an hour; and a
+#                     sample of them on each server
 # make soak           ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
 # make bench          how fast the stores are
 # make bench-growth   what a request and a purge cost when there are many sessions; ARGS="sqlite --sizes 1000 100000"
@@ -85,6 +86,8 @@ linkcheck: .venv/with-docs
 	.venv/bin/python -m sphinx -q -b linkcheck docs build/linkcheck
 
 explore: .venv/with-all,dev
+	@sh test/pouchdb/install.sh .venv
+	SESSION2_SCENARIOS=120 .venv/bin/python -m pytest -n $(JOBS) test/store/test_schedules_on_servers.py
 	.venv/bin/python -m session2.testing.schedules --jobs $(JOBS) $(ARGS)
 
 soak: .venv/with-all,dev

@@ -21,7 +21,9 @@ def memcached(folder: Path) -> list[Case]:
     atexit.register(server.stop)
 
     def begin(number: int) -> tuple[Callable[[], bytes], Callable[[bytes], object]]:
-        client, key, seen = Client(server.place, no_delay=True), f"raw{number}", {}
+        # Without time limits a memcached that hangs would hold its users for ever; whoever serves sites sets them.
+        client = Client(server.place, no_delay=True, connect_timeout=3, timeout=3)
+        key, seen = f"raw{number}", {}
         client.set(key, b"")
 
         def load() -> bytes:

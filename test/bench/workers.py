@@ -19,11 +19,12 @@ KINDS: dict[str, Callable[..., threading.Thread | multiprocessing.process.BasePr
 def rate(cycle: Callable[[], object], start: float) -> float:
     """Return cycles per second, measured for about `SECONDS` from a moment of the monotonic clock."""
     time.sleep(max(0.0, start - time.monotonic()))
-    count = 0
-    while (spent := time.monotonic() - start) < SECONDS:
+    count, spent = 0, 0.0
+    while spent < SECONDS:  # once at least, also for who is late
         for _ in range(10):
             cycle()
         count += 10
+        spent = time.monotonic() - start
     return count / spent
 
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1])]
@@ -55,6 +56,9 @@ def servers(folder: Path) -> Iterator[list[Subject]]:
         found.append(Subject("durus", durus.url, _restarter(durus)))
         memcached = stack.enter_context(MemcachedServer())
         found.append(Subject("memcached", f"{memcached.url}?timeout=0.2", _freezer(memcached)))
+        tiers = {"cache": f"{memcached.url}?timeout=0.2&prefix=cached:", "max_stale_count": 1,
+                 "store": f"sqlite:{folder}/behind.db?create=true"}
+        found.append(Subject("cached", f"cached:?{urlencode(tiers)}", _freezer(memcached)))
         yield found
 
 

@@ -295,7 +295,7 @@ class TestMonths:
     def test_names_of_months_are_not_believed(self, store: Any, strict: StrictServer, url: str) -> None:
         """Not even in the list, which whoever can write to the store could change."""
         catalogue = strict.databases[url.rpartition("/")[2]].documents["session2"][2]
-        catalogue["months"] += ["_users", "../other", url.rpartition("/")[2], None, 5]
+        catalogue["months"] += ["_users", "../other", url.rpartition("/")[2], None, 5, {}]
         assert len(store._databases.all(store.clock())) == 1
 
 

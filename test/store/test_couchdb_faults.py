@@ -7,7 +7,6 @@ import gc
 import json
 import signal
 import ssl
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,29 +31,6 @@ from session2.testing.store.shop import again, saved
 sys.path.insert(0, str(Path(__file__).parent))
 from interrupted import interrupted_everywhere
 from test_tls import certified
-
-FORKING = """
-import ctypes, os, sys
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1] + "?pool_size=1")
-
-def connection():
-    return store._server._pool.use(lambda wire: wire._http.sock.getsockname())
-
-store.write(key_of(1), record_at(store.clock()), None)
-mine = connection()
-child = eval(sys.argv[2])
-if not child:
-    assert connection() != mine
-    store.write(key_of(2), record_at(store.clock()), None)
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-assert store.read(key_of(2))
-assert connection() == mine, "the child ended a connection of its parent"
-store.close()
-"""
 
 
 class Counter(DictSession):
@@ -359,12 +335,6 @@ class TestConnections:
             assert found is not None
             assert found.data == b"%d" % number
 
-    @pytest.mark.parametrize("fork", ["os.fork()", "ctypes.PyDLL(None).fork()"], ids=["python", "c"])
-    def test_fork_after_the_store_was_made(self, make: Make, url: str, fork: str) -> None:
-        program = [sys.executable, "-W", "error", "-c", FORKING, url, fork]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
-        assert (done.returncode, done.stderr) == (0, "")
-
     def test_an_answer_to_another_question_is_an_error(self, store: Any, strict: StrictServer) -> None:
         for number in range(2):
             store.write(key_of(number), record_at(store.clock()), None)
@@ -406,9 +376,9 @@ class TestEncryption:
         url, certificate = encrypted
         store = from_url(f"{url}?ssl_ca={certificate}&pool_size=1")
         store.setup()
-        mine = store._server._pool.use(lambda wire: wire._http.sock.getsockname())
+        mine = store._server._pool.use(lambda wire: wire._http.sock._socket.getsockname())
         assert store.read(KEY) is None
-        assert store._server._pool.use(lambda wire: wire._http.sock.getsockname()) == mine
+        assert store._server._pool.use(lambda wire: wire._http.sock._socket.getsockname()) == mine
         server.cut_all()
         store.write(KEY, record_at(store.clock()), None)
         store.close()
@@ -418,6 +388,28 @@ class TestEncryption:
             from_url(f"{url}?ssl_ca={certified(tmp_path, 'localhost')[0]}")
         with pytest.raises(ConfigurationError, match="ssl_ca"):
             from_url(f"{url.replace('couchdb:', 'couchdbs:')}?ssl_ca={tmp_path / 'nowhere'}")
+
+
+@contextlib.contextmanager
+def answering(answer: Callable[[str, str], tuple[int, bytes]], **options: Any) -> Iterator[CouchDBSessionStore]:
+    """Yield a store on something that answers, given the method and the path, with this status and this body."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    def handle(handler: BaseHTTPRequestHandler) -> None:
+        status, body = answer(handler.command, handler.path)
+        handler.send_response(status)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    handlers = {f"do_{method}": handle for method in ("GET", "HEAD", "PUT", "POST", "DELETE")}
+    kind = type("Answering", (BaseHTTPRequestHandler,), {"log_message": lambda *_: None, **handlers})
+    with ThreadingHTTPServer(("127.0.0.1", 0), kind) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        with contextlib.closing(CouchDBSessionStore(f"couchdb://127.0.0.1:{server.server_port}/s", **options)) as store:
+            yield store
+        server.shutdown()
+        thread.join()
 
 
 class TestRefusals:
@@ -470,27 +462,31 @@ class TestRefusals:
     @pytest.mark.parametrize("status", [200, 404])
     @pytest.mark.parametrize("body", [b"[]", b'"x"', b"null", b"[" * 100_000,
                                       b'{"months": ["s-2026-11"], "rows": null}',
-                                      b'{"months": ["s-2026-11"], "rows": [{"key": null, "error": "timeout"}]}'])
+                                      b'{"months": ["s-2026-11"], "rows": [{"key": null, "error": "timeout"}]}',
+                                      b'{"_id": "session2", "_rev": 5, "months": []}',
+                                      b'{"_id": "session2", "_rev": "1", "_conflicts": 5, "months": []}',
+                                      b'{"_id": "session2", "_rev": "1", "months": ["s-2026-11"], "rows": [5]}',
+                                      b'{"_id": "session2", "_rev": "1", "months": ["s-2026-11"], "rows": '
+                                      b'[{"id": "s:x", "value": 5, "doc": {"_id": "s:x"}}]}'])
     def test_answers_that_are_none(self, body: bytes, status: int) -> None:
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-        def answer(handler: BaseHTTPRequestHandler) -> None:
-            handler.send_response(status)
-            handler.end_headers()
-            handler.wfile.write(body)
-
-        answering = type("Answering", (BaseHTTPRequestHandler,), {"log_message": lambda *_: None, "do_GET": answer,
-                                                                  "do_PUT": answer, "do_POST": answer})
-        with ThreadingHTTPServer(("127.0.0.1", 0), answering) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            store = CouchDBSessionStore(f"couchdb://127.0.0.1:{server.server_port}/s")
+        with answering(lambda method, path: (status, body)) as store:
             for call in (lambda: store.read(KEY), lambda: contents(store), store.purge,
                          lambda: [*store.records_of("anna")]):
                 with pytest.raises(StoreUnavailable):
                     call()
-            server.shutdown()
-            thread.join()
+
+    @pytest.mark.parametrize("answer", [b"{}", b'{"ok": true, "rev": 5}', b'{"rev": null}'])
+    def test_a_save_without_a_revision_is_none(self, answer: bytes) -> None:
+        def save(method: str, path: str) -> tuple[int, bytes]:
+            if method == "PUT":
+                return 201, answer
+            catalogue = b'{"_id": "session2", "_rev": "1-a", "months": ["s-2026-11"]}'
+            return (200, catalogue) if path.startswith("/s/session2") else (404, b"{}")
+
+        clock = Clock()
+        clock.now = 1_795_000_000.0  # November 2026
+        with answering(save, clock=clock) as store, pytest.raises(StoreUnavailable, match="left out 'rev'"):
+            store.write(KEY, record_at(clock.now), None)
 
     @pytest.mark.parametrize("fields", [
         {"data": "%"}, {"data": 1}, {"accessed": None}, {"created": True}, {"user": "xy"}, {"versions": []},
@@ -528,7 +524,7 @@ class TestViews:
 
     def test_setup_makes_views_that_are_missing(self, store: Any, strict: StrictServer) -> None:
         del month_of(store, strict).documents["_design/session2"]
-        assert store._documents.viewed(store._databases.for_new(KEY, store.clock()), "by_user") is None
+        assert store._documents._viewed(store._databases.for_new(KEY, store.clock()), "by_user") is None
         store.setup()
         assert month_of(store, strict).documents["_design/session2"]
 
@@ -632,7 +628,7 @@ class TestParted:
         acts = [end, lambda other: self.save(store, other, theirs=1)]
         session = self.parted(store, *(acts if ended == "here" else reversed(acts)))
         if not with_views:
-            monkeypatch.setattr(store._documents, "viewed", lambda *_, **__: None)
+            monkeypatch.setattr(store._documents, "_viewed", lambda *_, **__: None)
         for _ in range(2):
             store.purge()
         assert store.read(str(session.key)) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -23,8 +22,10 @@ from session2.errors import Conflict
 from session2.session import DictSession, ties
 from session2.store.memcached import MemcachedSessionStore
 from session2.store.memcached.servers import Servers
-from session2.store.memcached.wire import Broken, Connection
+from session2.store.memcached.wire import Connection
+from session2.store.servers import pool
 from session2.store.servers.once import REMEMBERED
+from session2.store.servers.results import Fault, StatementFailed
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
 from session2.testing.store.samples import key_of, record_at
@@ -50,6 +51,7 @@ class TestMemcached(StoreSuite):
         return (self.server.place,), {"prefix": prefix_of(tmp_path)}
 
 
+@pytest.mark.sampled
 class TestThreeMemcacheds(StoreSuite):
     store_class = MemcachedSessionStore
     scale = 0.2
@@ -117,6 +119,11 @@ def asked(server: MemcachedServer, question: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def connections(store: MemcachedSessionStore) -> list[Connection]:
+    """Return those that nobody uses at the moment."""
+    return [idle.connection for idle in store._servers.all[0]._pool._kept().idle if idle is not None]
+
+
 def stats_of(server: MemcachedServer) -> dict[str, str]:
     return dict(line.split(" ", 2)[1:] for line in asked(server, b"stats").decode().splitlines()[:-1])
 
@@ -180,13 +187,13 @@ def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def lose(meanwhile: Callable[[], object] = lambda: None, carried_out: bool = True) -> None:
         put = Connection.put
 
-        def put_and_break(self: Connection, *arguments: Any) -> bytes:
+        def put_and_break(self: Connection, **arguments: Any) -> bytes:
             monkeypatch.setattr(Connection, "put", put)
-            if carried_out and self.put(*arguments) != b"STORED":
+            if carried_out and self.put(**arguments) != b"STORED":
                 lose(meanwhile)
                 return b"EXISTS"
             meanwhile()
-            raise Broken("gone")
+            raise StatementFailed(Fault.BROKEN, "gone")
 
         monkeypatch.setattr(Connection, "put", put_and_break)
 
@@ -380,7 +387,7 @@ def test_a_memcached_that_does_not_answer_is_waited_for_once(lone: MemcachedServ
     """On the connection there is, and on a new one, which the kernel accepts in its place."""
     with store_on(lone) as patient, store_on(lone, timeout=0.1) as store:
         version = patient.write(KEY, record_at(store.clock()), None)
-        while not store._servers.all[0]._idle():
+        while not connections(store):
             with suppress(StoreUnavailable):  # on a busy machine
                 store.read(KEY)
         lone.send(signal.SIGSTOP)
@@ -402,17 +409,34 @@ def test_a_connection_that_was_cut_is_noticed_before_a_session_begins(lone: Memc
     with store_on(lone) as store:
         for number in range(3):
             store.write(key_of(number), record_at(store.clock()), None)
-            for connection in store._servers.all[0]._idle():
+            for connection in connections(store):
                 connection._socket.shutdown(socket.SHUT_RDWR)
         assert data(store, key_of(2)) == b"state"
 
 
+def test_no_more_connections_are_made_than_asked_for(make: Any) -> None:
+    store, met = make(pool_size=1, timeout=0.2), threading.Barrier(2)
+
+    def hold(_: Connection) -> None:
+        met.wait(10)
+        met.wait(10)
+
+    holder = threading.Thread(target=store._servers.all[0].ask, args=[hold])
+    holder.start()
+    met.wait(10)
+    with pytest.raises(StoreUnavailable, match=r"all 1 connections.* busy for 0\.2 s.*pool_size"):
+        store.read(KEY)
+    met.wait(10)
+    holder.join()
+    assert store.read(KEY) is None
+
+
 def test_a_connection_at_rest_for_long_is_not_trusted(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store.read(KEY)
-    [first] = store._servers.all[0]._idle()
-    first.used -= 1000
+    [first] = connections(store)
+    monkeypatch.setattr(pool, "_MAX_IDLE", 0.0)
     store.read(KEY)
-    assert first not in store._servers.all[0]._idle()
+    assert first not in connections(store)
 
 
 # -- what memcached forgets, refuses and cannot do --------------------------------------------------------------------
@@ -515,26 +539,26 @@ def test_what_has_expired_is_still_told_from_what_never_was(store: Any, clock: C
 
 
 def test_each_server_has_its_share() -> None:
-    servers = Servers("a,b*2,c*3", 1.0)
+    servers = Servers("a,b*2,c*3", 1, 1.0)
     shares = Counter(servers.of(key_of(number)).name for number in range(6000))
     for name, weight in (("a:11211", 1), ("b:11211", 2), ("c:11211", 3)):
         assert abs(shares[name] - 1000 * weight) < 200
 
 
 def test_another_server_takes_its_share_and_moves_nothing_else() -> None:
-    before, after = Servers("a,b*2", 1.0), Servers("c,b*2,A:11211", 1.0)
+    before, after = Servers("a,b*2", 1, 1.0), Servers("c,b*2,A:11211", 1, 1.0)
     moves = Counter((before.of(key_of(number)).name, after.of(key_of(number)).name) for number in range(2000))
     assert all(old == new or new == "c:11211" for old, new in moves)
     assert 350 < sum(count for (_, new), count in moves.items() if new == "c:11211") < 650
 
 
 def test_a_lock_is_where_its_session_is() -> None:
-    servers = Servers("a,b,c", 1.0)
+    servers = Servers("a,b,c", 1, 1.0)
     assert all(servers.of(key_of(number)) is servers.of(lock_key(key_of(number))) for number in range(50))
 
 
 def test_the_shares_are_the_same_everywhere_and_for_ever() -> None:
-    servers = Servers("a,b,c*2", 1.0)
+    servers = Servers("a,b,c*2", 1, 1.0)
     assert "".join(servers.of(key_of(number)).name[0] for number in range(20)) == "ababbccbccbbacccaccc"
 
 
@@ -548,8 +572,9 @@ def test_the_shares_are_the_same_everywhere_and_for_ever() -> None:
     ("memcached://[::1]:5*2,[::2],h", [("::1", 5), ("::2", 11211), ("h", 11211)])])
 def test_places(place: str, addresses: list[Any]) -> None:
     store = from_url(place + "?prefix=a:&timeout=2")
-    assert [server._connect.args[1] for server in store._servers.all] == addresses
-    assert (store._prefix, store._servers.all[0]._connect.args[2]) == ("a:", 2.0)
+    reached = [server._pool._kind.connect.args for server in store._servers.all]
+    assert [address for _, address, _ in reached] == addresses
+    assert (store._prefix, reached[0][2]) == ("a:", 2.0)
 
 
 @pytest.mark.parametrize("place", ["memcached:h1", "memcached://", "memcached://h1,,h2", "memcached://h1:99999",
@@ -626,7 +651,7 @@ def test_an_answer_to_another_question_is_unavailable_and_ends_the_connection(an
     with answering(*GREETING, answer) as store:
         with pytest.raises(StoreUnavailable, match="answers another question"):
             store.read(KEY)
-        assert store._servers.all[0]._idle() == []
+        assert connections(store) == []
 
 
 @pytest.mark.parametrize("answer", [b"END\r\n", b"STORED\r\nSTORED\r\n", b"stored\r\n", b"VALUE x 0 0 0\r\n\r\n"])
@@ -650,7 +675,7 @@ def test_a_host_without_a_name_is_unavailable(host: str) -> None:
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf"])
 def test_a_timeout_is_positive(timeout: str) -> None:
-    with pytest.raises(ConfigurationError, match="timeout must be a positive number"):
+    with pytest.raises(ConfigurationError, match=r"timeout must be a .*number"):
         from_url(f"memcached://localhost?timeout={timeout}")
 
 
@@ -676,106 +701,15 @@ def test_nothing_interrupted_leaves_an_answer_to_the_next_question(store: Any, c
     for _ in interrupted_everywhere(act):
         key = keys[next(turn) % 4]
         assert store.read(key).data == key.encode()
-        assert len(store._servers.all[0]._idle()) <= 1
+        assert len(connections(store)) <= 1
 
 
-INTERRUPTED = """
-import contextlib, random, signal, sys
-from session2.cli.commands import app
-from session2.errors import Conflict
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1])
-for number in range(20):
-    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
-
-class Interruption(BaseException):
-    pass
-
-def interrupt(*_):
-    raise Interruption
-
-def ask():
-    number = random.randrange(20)
-    found = store.read(key_of(number))
-    assert found.data == str(number).encode(), ("a stranger's session", number, found.data)
-    with contextlib.suppress(Conflict):  # what was sent before may be carried out at any moment
-        store.write(key_of(number), found, found.version)
-
-signal.signal(signal.SIGALRM, interrupt)
-interrupted = 0
-while interrupted < 500:
-    try:
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.001))
-        while True:
-            ask()
-    except Interruption:
-        interrupted += 1
-"""
-
-KILLED = """
-from gevent import monkey
-monkey.patch_all()
-import random, sys, gevent
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-store = from_url(sys.argv[1])
-for number in range(20):
-    store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
-answers = []
-
-def work():
-    while True:
-        number = random.randrange(20)
-        data = store.read(key_of(number)).data
-        assert data == str(number).encode(), ("a stranger's session", number, data)
-        answers.append(number)
-
-for _ in range(60):
-    lets = [gevent.spawn(work) for _ in range(6)]
-    gevent.sleep(random.uniform(0.001, 0.01))
-    gevent.killall(lets, block=True, timeout=10)
-    for let in lets:
-        assert isinstance(let.value, gevent.GreenletExit), let.exception
-assert len(answers) > 100
-"""
-
-FORKING = """
-import ctypes, os, sys
-from session2.urls import from_url
-from session2.testing.store.samples import key_of, record_at
-
-def connections():
-    return [connection._socket.getsockname() for connection in store._servers.all[0]._idle()]
-
-store = from_url(sys.argv[1])
-store.write(key_of(1), record_at(store.clock()), None)
-seen, mine = store.read(key_of(1)), connections()
-child = eval(sys.argv[2])
-if not child:
-    assert connections() == []
-    store.write(key_of(1), seen, seen.version)
-    store.write(key_of(2), record_at(store.clock()), None)
-    assert connections() != mine
-    sys.stdout.flush()
-    os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
-assert store.read(key_of(2))
-assert store.read(key_of(1)).version != seen.version
-assert connections() == mine
-store.close()
-"""
-
-
-@pytest.mark.parametrize(("program", "arguments"), [
-    (INTERRUPTED, ()), (KILLED, ()), (FORKING, ("os.fork()",)), (FORKING, ("ctypes.PyDLL(None).fork()",))],
-    ids=["signals", "greenlets", "fork", "fork in C"])
-def test_in_a_process_of_its_own(memcached: MemcachedServer, tmp_path: Path, program: str, arguments: Any) -> None:
-    url = f"{memcached.url}?prefix={prefix_of(tmp_path)}"
-    done = subprocess.run([sys.executable, "-c", program, url, *arguments], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize("command", ["setup", "purge"])
+def test_the_command_line_tells_that_a_server_is_away(lone: MemcachedServer, command: str) -> None:
+    assert CliRunner().invoke(app, [command, lone.url]).exit_code == 0
+    lone.stop()
+    done = CliRunner().invoke(app, [command, lone.url])
+    assert done.exit_code == 3, done.output
 
 
 # -- what needs a list ------------------------------------------------------------------------------------------------

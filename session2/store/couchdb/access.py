@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -10,7 +9,7 @@ from typing import Any, Final
 from ...errors import StoreUnavailable
 from ...patience import attempts
 from .databases import DESIGN, Databases
-from .documents import FIRST, LAST, Document, document_id
+from .documents import FIRST, LAST, Document, document_id, document_in
 from .server import Answer, Server
 
 log = logging.getLogger("session2")
@@ -53,8 +52,8 @@ class Documents:
             answer = self._server.ask("GET", f"{database}/{document_id(key)}", conflicts=True)
             if answer.status == 404:
                 return None
-            document = self._checked(answer, "a look at a session")
-            if document.get("_id") != document_id(key):
+            document = document_in(self._checked(answer, "a look at a session").body)
+            if document["_id"] != document_id(key):
                 raise StoreUnavailable("CouchDB answered another question; try again")
             one = self._reunite(database, document) if "_conflicts" in document else document
             if one is not None:
@@ -74,7 +73,7 @@ class Documents:
         if answer.status == 404:
             self._databases.gone(database)
             return False
-        document["_rev"] = self._checked(answer, "a save").get("rev")
+        document["_rev"] = self._checked(answer, "a save").field("rev", str)
         return True
 
     def delete(self, database: str, key: str, rev: str, is_repeatable: bool = True) -> bool:
@@ -97,11 +96,25 @@ class Documents:
                 return
             rows = self._rows(answer, "a list")
             # The last one of the page before may have been deleted meanwhile, so it cannot be skipped by number.
-            yield from (row["doc"] for row in rows if row["id"] != start and row.get("doc"))
+            yield from (document_in(row["doc"]) for row in rows if row["id"] != start and row.get("doc"))
             more = len(rows) > _PAGE
             start = rows[-1]["id"] if rows else start
 
-    def viewed(self, database: str, view: str, **query: Any) -> list[Mapping[str, Any]] | None:
+    def of_user(self, database: str, user: str) -> Iterator[Document]:
+        """Go through the documents of a user, named as in documents."""
+        rows = self._viewed(database, "by_user", key=user, include_docs=True, conflicts=True)
+        documents = self.all(database) if rows is None else (document_in(row["doc"]) for row in rows if row.get("doc"))
+        return (document for document in documents if document.get("user") == user)
+
+    def over(self, database: str, view: str, **query: Any) -> dict[str, str | None] | None:
+        """Return the ids that a view lists, and the revision of each, None if it has several; None as `_viewed`."""
+        rows = self._viewed(database, view, **query)
+        found = None if rows is None else {row["id"]: row.get("value") for row in rows}
+        if found and not all(rev is None or isinstance(rev, str) for rev in found.values()):
+            raise StoreUnavailable("CouchDB did not answer a view in full; try again")
+        return found
+
+    def _viewed(self, database: str, view: str, **query: Any) -> list[Mapping[str, Any]] | None:
         """Return the rows of a view, None if it cannot be had, for it takes too long to bring it up to date."""
         try:
             answer = self._server.ask("GET", f"{database}/{DESIGN}/_view/{view}", timeout=_VIEW_PATIENCE, **query)
@@ -120,18 +133,16 @@ class Documents:
             return 0
         if not answer.is_good or not isinstance(answer.body, list):
             raise StoreUnavailable(self._server.explain(answer, "a removal"))
-        return sum("error" not in row for row in answer.body)
+        return sum(isinstance(row, dict) and "error" not in row for row in answer.body)
 
     def _rows(self, answer: Answer, what: str) -> list[Mapping[str, Any]]:
         """Return the rows of a list, all of them: an error may stand in place of some that a node did not send."""
-        rows = self._checked(answer, what).get("rows")
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
+        rows = self._checked(answer, what).field("rows", list)
+        if not all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows):
             raise StoreUnavailable(f"CouchDB did not answer {what} in full; try again")
         return rows
 
-    def _checked(self, answer: Answer, what: str) -> dict[str, Any]:
+    def _checked(self, answer: Answer, what: str) -> Answer:
         if not answer.is_good:
             raise StoreUnavailable(self._server.explain(answer, what))
-        if not isinstance(answer.body, dict):
-            raise StoreUnavailable(f"CouchDB answered {json.dumps(answer.body)[:1]}… where an object was expected")
-        return answer.body
+        return answer

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
 from ...patience import attempts
 from ...traces import is_lock
+from .documents import document_in
 from .server import Answer, Server
 
 log = logging.getLogger("session2")
@@ -114,7 +115,8 @@ class Databases:
         document = self._catalogue()
         found = set(document["months"])
         for rev in document.get("_conflicts", ()):  # noted on both sides of a cut
-            found.update(self._server.ask("GET", f"{self.base}/{_CATALOGUE}", rev=rev).body.get("months", ()))
+            answer = self._server.ask("GET", f"{self.base}/{_CATALOGUE}", rev=rev)
+            found.update(() if answer.status == 404 else _months_in(answer))
         self._months = tuple(sorted(month for month in found if self._is_month(month)))
         return self._months
 
@@ -122,13 +124,13 @@ class Databases:
         answer = self._server.ask("GET", f"{self.base}/{_CATALOGUE}", conflicts=True)
         if answer.status == 404:
             raise StoreMissing(f"there is no store in the database {self.base!r} of CouchDB")
-        if answer.status != 200 or not isinstance(answer.body.get("months"), list):
+        if answer.status != 200:
             raise StoreUnavailable(self._server.explain(answer, f"a look into {self.base!r}"))
-        return dict(answer.body)
+        return {**document_in(answer.body), "months": _months_in(answer)}
 
-    def _is_month(self, name: object) -> bool:
+    def _is_month(self, name: str) -> bool:
         """Tell whether it is the name of a month of this store; others are not believed."""
-        return isinstance(name, str) and re.fullmatch(r"-\d{4,}-\d\d", name.removeprefix(self.base)) is not None
+        return re.fullmatch(r"-\d{4,}-\d\d", name.removeprefix(self.base)) is not None
 
     def _note(self, change: Callable[[set[str]], object]) -> None:
         """Change the list of the months."""
@@ -193,7 +195,7 @@ class Databases:
         if answer.status == 200:
             if answer.body.get("views") == _VIEWS:
                 return
-            design["_rev"] = answer.body["_rev"]
+            design["_rev"] = answer.field("_rev", str)
         self._done(self._server.ask("PUT", f"{database}/{DESIGN}", design), database, fine=409)
 
     def _create(self, database: str) -> bool:
@@ -232,12 +234,17 @@ class Databases:
 
     def _is_empty(self, month: str) -> bool:
         answer = self._server.ask("GET", f"{month}/_all_docs", limit=2)
-        return answer.status == 404 or (
-            answer.status == 200 and all(row["id"].startswith("_design/") for row in answer.body["rows"]))
+        return answer.status == 404 or (answer.status == 200 and all(
+            isinstance(row, dict) and str(row.get("id")).startswith("_design/") for row in answer.field("rows", list)))
 
     def _delete(self, month: str) -> None:
         self._done(self._server.ask("DELETE", month), month, "deleting", 404)
         self._note(lambda months: months.discard(month))
+
+
+def _months_in(answer: Answer) -> list[str]:
+    """Return the months that a list names; what else is in it is not believed."""
+    return [month for month in answer.field("months", list) if isinstance(month, str)]
 
 
 class NotAllowed(StoreUnavailable):

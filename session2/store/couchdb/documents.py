@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from ... import traces
+from ...errors import StoreUnavailable
 from ...record import Record
 from ..servers.once import REMEMBERED, Standing
 
@@ -39,6 +40,15 @@ class Revision:
     def rev_if_live(self, now: float) -> str | None:
         """Return the revision of the document, None if it is not known to be live."""
         return self.rev if self.expires is None or self.expires > now else None
+
+
+def document_in(body: Any) -> Document:
+    """Return a document that was sent; `StoreUnavailable` if it lacks what CouchDB gives every one."""
+    conflicts = body.get("_conflicts", []) if isinstance(body, dict) else None
+    if not isinstance(conflicts, list) or not all(
+            isinstance(name, str) for name in (body.get("_id"), body.get("_rev"), *conflicts)):
+        raise StoreUnavailable("what answers for CouchDB sent no document where one was expected")
+    return dict(body)
 
 
 def document_id(key: str) -> str:

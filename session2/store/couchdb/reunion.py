@@ -14,7 +14,7 @@ from ... import traces
 from ...errors import SerializationError, StoreUnavailable
 from ...record import Record
 from ..versions import new_version
-from .documents import Document, document_of, key_of, record_of, texts
+from .documents import Document, document_in, document_of, key_of, record_of, texts
 from .server import Server
 
 Merge = Callable[[str, "bytes | None", bytes, bytes], bytes]
@@ -47,7 +47,7 @@ class Reunion:
             return None
         if not answer.is_good:
             raise StoreUnavailable(self._server.explain(answer, "a merge"))
-        one["_rev"] = answer.body["rev"]
+        one["_rev"] = answer.field("rev", str)
         for rev in revs[1:]:  # not before: what is in them must be stored
             self._server.ask("DELETE", f"{database}/{shown['_id']}", rev=rev)
         return one
@@ -74,8 +74,8 @@ class Reunion:
 
     def _ancestor(self, database: str, one: Document, other: Document) -> bytes | None:
         """Return the data that both were made of, None if CouchDB has cleared it away."""
-        start, ids = (one["_revisions"][name] for name in ("start", "ids"))
-        others = set(other["_revisions"]["ids"])
+        start, ids = _history(one)
+        others = set(_history(other)[1])
         common = next((f"{start - number}-{id}" for number, id in enumerate(ids) if id in others), None)
         document = None if common is None else self._revision(database, one, common)
         try:
@@ -86,7 +86,16 @@ class Reunion:
     def _revision(self, database: str, document: Document, rev: str) -> dict[str, Any] | None:
         answer = self._server.ask("GET", f"{database}/{document['_id']}", rev=rev, revs=True)
         found = answer.status == 200 and not answer.body.get("_deleted")
-        return answer.body if found else None
+        return document_in(answer.body) if found else None
+
+
+def _history(document: Document) -> tuple[int, list[str]]:
+    """Return the number of a document's last revision, and what those are called that it has had, the newest first."""
+    history = document.get("_revisions")
+    start, ids = (history.get("start"), history.get("ids")) if isinstance(history, dict) else (None, None)
+    if not isinstance(start, int) or not isinstance(ids, list) or not all(isinstance(id, str) for id in ids):
+        raise StoreUnavailable("what answers for CouchDB left out what a document was made of")
+    return start, ids
 
 
 def _later(one: Record, other: Record) -> Record:

@@ -13,14 +13,18 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, Final, NamedTuple
+from io import BufferedReader
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, urlencode
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...urls import parts_of
-from ..servers.once import AnswerLost
+from ..servers.asking import ask_once, ask_twice
 from ..servers.pool import Kind, Pool
-from ..servers.wire import Ear
+from ..servers.results import Fault, StatementFailed
+from ..servers.wire import Deadline, Ear, Reply
+
+_T = TypeVar("_T")
 
 _PORTS: Final = {"couchdb": 5984, "couchdbs": 6984}
 
@@ -60,8 +64,18 @@ class Answer(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        """Whether it did what it was asked, if only on some of the nodes of its cluster until now (202)."""
+        """Whether it did what it was asked, if only on some of the nodes of its cluster until now (202).
+
+        Those tell the others.  To refuse it would undo nothing, and fail a request whose change is there.
+        """
         return self.status in (200, 201, 202)
+
+    def field(self, name: str, kind: type[_T]) -> _T:
+        """Return a field of what was said; `StoreUnavailable` if it is missing or of another kind."""
+        value = self.body.get(name) if isinstance(self.body, dict) else None
+        if not isinstance(value, kind):
+            raise StoreUnavailable(f"what answers for CouchDB left out {name!r}, or the answer is to another question")
+        return value
 
     @property
     def error(self) -> str:
@@ -90,27 +104,22 @@ class Server:
 
     def ask(self, method: str, path: str, body: Any = None, timeout: float | None = None, **query: Any) -> Answer:
         """Ask what may be asked twice, and is if the connection breaks: a question, or a change of one revision."""
-        try:
-            return self.change(method, path, body, timeout, **query)
-        except AnswerLost:
-            self._pool.clear()
-            return self.change(method, path, body, timeout, **query)
+        return ask_twice(self._pool, self._question(method, path, body, timeout, query))
 
     def change(self, method: str, path: str, body: Any = None, timeout: float | None = None, **query: Any) -> Answer:
         """Ask once; `AnswerLost` if it may or may not have been done.
 
         :param query: arguments, as they are made JSON of.
         """
+        return ask_once(self._pool, self._question(method, path, body, timeout, query))
+
+    def _question(self, method: str, path: str, body: Any, timeout: float | None,
+                  query: Mapping[str, Any]) -> Callable[[_Wire], Answer]:
         arguments = urlencode({name: json.dumps(value) if name != "rev" else value for name, value in query.items()})
         path = f"{self._place.path}/{path}{arguments and '?'}{arguments}"
         encoded = None if body is None else json.dumps(body).encode()
         question = partial(_Wire.ask, method=method, path=path, body=encoded, seconds=timeout or self._timeout)
-        answer = self._pool.use(self._explained(question))
-        if answer.status >= 500:
-            raise AnswerLost(self.explain(answer))
-        if not isinstance(answer.body, dict) and not (isinstance(answer.body, list) and path.endswith("/_bulk_docs")):
-            raise self._none("it answers something else")
-        return answer
+        return self._explained(question, (dict, list) if path.endswith("/_bulk_docs") else (dict,))
 
     def explain(self, answer: Answer, what: str = "what it was asked") -> str:
         """Return what an answer means and what to do about it.
@@ -129,16 +138,23 @@ class Server:
         return StoreUnavailable(f"what answers at {self._place.host}:{self._place.port} is no CouchDB: {why}; check "
                                 "the host and the port in the URL")
 
-    def _explained(self, question: Callable[[_Wire], Answer]) -> Callable[[_Wire], Answer]:
+    def _explained(self, question: Callable[[_Wire], Answer], kinds: tuple[type, ...]) -> Callable[[_Wire], Answer]:
+        """Return what asks and raises what the others know; an answer is one of these kinds."""
         def ask(wire: _Wire) -> Answer:
             try:
-                return question(wire)
+                answer = question(wire)
             except TimeoutError as error:
-                raise StoreUnavailable(f"{self._place.name} did not answer in time") from error
+                raise StatementFailed(Fault.SILENT, f"{self._place.name} did not answer in time") from error
             except (OSError, HTTPException) as error:
-                raise AnswerLost(f"the connection to {self._place.name} broke: {type(error).__name__}") from error
+                raise StatementFailed(Fault.BROKEN, f"the connection to {self._place.name} broke: "
+                                                    f"{type(error).__name__}") from error
             except (ValueError, RecursionError) as error:
                 raise self._none("it does not speak JSON") from error
+            if answer.status >= 500:
+                raise StatementFailed(Fault.BROKEN, self.explain(answer))
+            if not isinstance(answer.body, kinds):
+                raise self._none("it answers something else")
+            return answer
 
         return ask
 
@@ -152,6 +168,27 @@ _ADVICE: Final = {
     429: "it is too busy",
     **dict.fromkeys((301, 302, 303, 307, 308), "write the URL of the server itself"),
 }
+
+
+class _Socket:
+    """As much of a socket as `http.client` uses once it is connected; a question and its answer have one deadline."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.deadline = Deadline(0)
+        self.end = socket.close
+
+    def close(self) -> None:
+        """Do nothing yet: `http.client` closes it before the answer is read, where the server is going to."""
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(self.deadline.left())
+        self._socket.sendall(data)
+
+    def makefile(self, mode: str) -> BufferedReader:
+        reply = Reply(self._socket)
+        reply.deadline = self.deadline
+        return BufferedReader(reply)
 
 
 class _Wire:
@@ -172,11 +209,12 @@ class _Wire:
             self._http.close()
             raise
         self._ear = Ear(self._http.sock.fileno())
+        self._http.sock = self._socket = _Socket(self._http.sock)
         self._at_rest = True
 
     def ask(self, method: str, path: str, body: bytes | None, seconds: float) -> Answer:
         self._at_rest = False
-        self._http.sock.settimeout(seconds)
+        self._socket.deadline = Deadline(seconds)
         self._http.request(method, path, body, self._headers)
         response = self._http.getresponse()
         data = response.read()
@@ -193,6 +231,7 @@ class _Wire:
 
     def close(self) -> None:
         self._http.close()
+        self._socket.end()
 
 
 def place_of(url: str) -> Place:

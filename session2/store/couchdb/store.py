@@ -106,9 +106,7 @@ class CouchDBSessionStore(SessionStore):
     def records_of(self, user: str) -> Iterator[tuple[str, Record]]:
         text = user_text(user)
         for database in self._databases.all(self.clock()):
-            rows = self._documents.viewed(database, "by_user", key=text, include_docs=True, conflicts=True)
-            documents = self._documents.all(database) if rows is None else (row["doc"] for row in rows if row["doc"])
-            yield from self._live(database, (each for each in documents if each.get("user") == text))
+            yield from self._live(database, self._documents.of_user(database, text))
 
     def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
         now = self.clock() if now is None else now
@@ -274,11 +272,11 @@ class CouchDBSessionStore(SessionStore):
                **span: Any) -> int:
         """Delete what a view tells is over, each by its revision: what is used meanwhile has another one."""
         deleted = 0
-        while (rows := self._documents.viewed(database, view, limit=batch, **span)) is not None:
-            self._reunite(database, [row["id"] for row in rows if row["value"] is None])
-            gone = self._documents.delete_all(database, {row["id"]: row["value"] for row in rows if row["value"]})
+        while (over := self._documents.over(database, view, limit=batch, **span)) is not None:
+            self._reunite(database, [id for id, rev in over.items() if rev is None])
+            gone = self._documents.delete_all(database, {id: rev for id, rev in over.items() if rev is not None})
             deleted += gone
-            if len(rows) < batch or not gone:
+            if len(over) < batch or not gone:
                 return deleted
         return deleted + self._purge_all(database, batch, now, unused_since)
 

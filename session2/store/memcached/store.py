@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from ...clocks import seconds
@@ -34,21 +35,22 @@ class MemcachedSessionStore(SessionStore):
     :param servers: ``host:port``, or the path of a Unix socket; several separated by commas.  Each has the share of
         the sessions that its weight says, ``host:port*2`` twice that of the others.  All processes must name the same.
     :param prefix: what the names of the items begin with.
-    :param timeout: seconds after which a server that does not answer counts as away.
+    :param pool_size: how many connections to each server this process has at most.
+    :param timeout: seconds after which a server that does not answer counts as away, or to wait for a free connection.
     """
 
     is_thread_safe = True
     is_multiprocess_safe = True
     can_list = False
 
-    def __init__(self, servers: str = "localhost", *, prefix: str = "session2:", timeout: float = 3.0,
-                 **options: Any) -> None:
+    def __init__(self, servers: str = "localhost", *, prefix: str = "session2:", pool_size: int = 10,
+                 timeout: float = 3.0, **options: Any) -> None:
         super().__init__(**options)
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigurationError("the prefix has up to 100 characters, ASCII and no blanks")
         seconds("timeout", timeout)
         self._prefix = prefix
-        self._servers = Servers(servers, timeout)
+        self._servers = Servers(servers, pool_size, timeout)
 
     @classmethod
     def _from_location(cls, location: str, **options: Any) -> MemcachedSessionStore:
@@ -91,19 +93,23 @@ class MemcachedSessionStore(SessionStore):
     def remove(self, key: str, expected: Version | None = None) -> None:
         checked_key(key)
         if expected is None:
-            self._servers.of(key).ask(lambda connection: connection.delete(self._name(key)))
+            self._servers.of(key).ask(partial(Connection.delete, key=self._name(key)))
         elif not isinstance(expected, ItemVersion) or not applied(
                 lambda: self._take_away(key, expected),
                 lambda: fate_of_removal(self._standing(key), expected.number)):
             raise _conflict(key)
 
     def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
-        """Leave it to memcached, and return 0."""
+        """Leave it to memcached, see that all servers answer, and return 0."""
+        self._check()
         return 0
 
     def setup(self, drop: bool = False) -> None:
         """See that all servers answer.  There is nothing to make, and with `drop` it is refused."""
         super().setup(drop)
+        self._check()
+
+    def _check(self) -> None:
         for server in self._servers.all:
             server.ask(Connection.check)
 
@@ -159,7 +165,7 @@ class MemcachedSessionStore(SessionStore):
         return (self._prefix + key).encode()
 
     def _item(self, key: str) -> Item | None:
-        return self._servers.of(key).ask(lambda connection: connection.get(self._name(key)))
+        return self._servers.of(key).ask(partial(Connection.get, key=self._name(key)))
 
     def _seen(self, key: str) -> Seen | None:
         """Return the live record under a key."""
@@ -188,16 +194,8 @@ class MemcachedSessionStore(SessionStore):
 
     def _send(self, key: str, value: bytes, seconds: float | None, seen: Item | ItemVersion | None) -> bytes:
         """Put a value in place of what was seen there, or where nothing is, and return the answer."""
-        name = self._name(key)
-
-        def change(connection: Connection) -> bytes:
-            if seen is None:
-                return connection.put(b"add", name, value, seconds)
-            if seen.run != connection.run:  # the cas unique is of another run, or is not known
-                return EXISTS
-            return connection.put(b"cas", name, value, seconds, seen.cas)
-
-        return self._servers.of(key).change(change, is_new=seen is None)
+        change = partial(Connection.put, key=self._name(key), value=value, seconds=seconds, seen=seen)
+        return self._servers.of(key).change(change)
 
 
 def _conflict(key: str) -> Conflict:

@@ -7,14 +7,14 @@ too large, or for which there is no memory, removes what was there, as ``set`` d
 from __future__ import annotations
 
 import math
-import re
 import socket
 from collections.abc import Hashable
 from time import monotonic
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from ...clock import elapsed
 from ...errors import ConfigurationError, StoreUnavailable
+from ..servers.results import Fault, StatementFailed
 from ..servers.wire import Ear
 
 Address: TypeAlias = "tuple[str, int] | str"
@@ -30,7 +30,8 @@ _HINTS: Final = {
     "out of memory": "it has no memory for a session of {size} bytes: start it with a larger -m, and without -M",
 }
 
-_SIZE: Final = re.compile(rb"\d{1,10}")
+_DIGITS: Final = 10
+"""Of the size of an item, at most."""
 _AFTER_VALUE: Final = b"\r\nEND\r\n"
 _CHUNK: Final = 65536
 _LONGEST: Final = 2**20
@@ -42,13 +43,13 @@ _LAST: Final = 2**31 - 1
 """The last moment it knows."""
 
 
-class Broken(Exception):
-    """The connection broke: what was sent last may or may not have been carried out."""
+class Known(Protocol):
+    """What was seen under a key: the cas unique, and the run of the server that gave it."""
 
-    def __init__(self, message: str, is_silence: bool = False) -> None:
-        super().__init__(message)
-        self.is_silence = is_silence
-        """Whether the server is there and says nothing: who waits again waits twice as long."""
+    @property
+    def cas(self) -> bytes: ...
+    @property
+    def run(self) -> Hashable: ...
 
 
 class Item(NamedTuple):
@@ -63,19 +64,20 @@ class Connection:
     """A connection that is good for as long as every answer was read whole.
 
     :param name: of the server, for messages.
-    :param timeout: seconds that the server may take to answer.
+    :param timeout: seconds that the server may take to answer a question.
     """
 
     def __init__(self, name: str, address: Address, timeout: float) -> None:
         self._name, self._timeout = name, timeout
+        self._is_hurried = False
+        """Whether the socket waits for the rest of the time of one question only."""
         try:
             self._socket = _connected(address, timeout)
         except (OSError, UnicodeError) as error:  # the latter of a host that can have no address
             why = getattr(error, "strerror", None) or error
             raise StoreUnavailable(f"no connection to memcached at {name}: {why}") from error
         try:
-            self.ear = Ear(self._socket.fileno())
-            self.used = monotonic()
+            self._ear = Ear(self._socket.fileno())
             self._greet()
         except BaseException:
             self.close()
@@ -89,6 +91,10 @@ class Connection:
         """Close it; the server needs no farewell."""
         self._socket.close()
 
+    def is_cut(self) -> bool:
+        """Tell whether the server has ended the connection, or said what nobody asked for."""
+        return self._ear.hears()
+
     def check(self) -> None:
         """See that the server answers."""
         answer = self._ask(b"version\r\n")
@@ -100,21 +106,26 @@ class Connection:
         answer = self._ask(b"gets %b\r\n" % key)
         if answer == b"END\r\n":
             return None
-        head, _, rest = answer.partition(b"\r\n")
-        words = head.split(b" ")
-        if len(words) != 5 or words[:2] != [b"VALUE", key] or not _SIZE.fullmatch(words[3]):
+        start = answer.find(b"\r\n") + 2
+        words = answer[:start - 2].split(b" ")
+        if (len(words) != 5 or words[0] != b"VALUE" or words[1] != key
+                or not words[3].isdigit() or len(words[3]) > _DIGITS):
             raise self._refused(answer)
-        size = int(words[3])
-        rest = self._read_on(rest, size + len(_AFTER_VALUE))
-        if rest[size:] != _AFTER_VALUE:
+        end = start + int(words[3])
+        if len(answer) < end + len(_AFTER_VALUE):
+            answer = self._read_on(answer, end + len(_AFTER_VALUE))
+        if answer[end:] != _AFTER_VALUE:
             raise self._refused(answer)
-        return Item(rest[:size], words[4], self.run)
+        return Item(answer[start:end], words[4], self.run)
 
-    def put(self, command: bytes, key: bytes, value: bytes, seconds: float | None, cas: bytes = b"") -> bytes:
-        """Send ``add``, or ``cas`` with what it compares, and return the answer.
+    def put(self, key: bytes, value: bytes, seconds: float | None, seen: Known | None) -> bytes:
+        """Put a value where nothing is, or in place of what was seen there; return the answer.
 
         :param seconds: how long to keep the item; None: for ever, 0 or less: not at all.
         """
+        command, cas = (b"add", b"") if seen is None else (b"cas", seen.cas)
+        if seen is not None and seen.run != self.run:  # the cas unique is of another run, or is not known
+            return EXISTS
         return self._change(b"%b %b 0 %d %d %b\r\n%b\r\n" % (command, key, self._exptime(seconds), len(value), cas,
                                                            value), len(value))
 
@@ -163,9 +174,13 @@ class Connection:
 
     def _ask(self, question: bytes) -> bytes:
         """Send something; return the first line of the answer and what came with it."""
+        self._end = monotonic() + self._timeout
         try:
+            if self._is_hurried:
+                self._socket.settimeout(self._timeout)
+                self._is_hurried = False
             self._socket.sendall(question)
-            answer = self._socket.recv(_CHUNK)
+            answer = self._socket.recv(_CHUNK) if len(question) < _CHUNK else b""
         except OSError as error:
             raise self._broken(error) from error
         while b"\r\n" not in answer and len(answer) < _LONGEST:
@@ -181,18 +196,29 @@ class Connection:
         return b"".join(parts)
 
     def _more(self) -> bytes:
+        self._is_hurried = True
         try:
+            self._socket.settimeout(self._left())
             more = self._socket.recv(_CHUNK)
         except OSError as error:
             raise self._broken(error) from error
         if not more:
-            raise Broken(f"memcached at {self._name} closed the connection")
+            raise StatementFailed(Fault.BROKEN, f"memcached at {self._name} closed the connection")
         return more
 
-    def _broken(self, error: OSError) -> Broken:
+    def _left(self) -> float:
+        """Return for how many seconds the answer may still be under way."""
+        left = self._end - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def _broken(self, error: OSError) -> StatementFailed:
         if isinstance(error, TimeoutError):
-            return Broken(f"memcached at {self._name} does not answer within {self._timeout:g} s", is_silence=True)
-        return Broken(f"the connection to memcached at {self._name} broke: {error.strerror or error}")
+            return StatementFailed(Fault.SILENT,
+                                   f"memcached at {self._name} does not answer within {self._timeout:g} s")
+        return StatementFailed(Fault.BROKEN,
+                               f"the connection to memcached at {self._name} broke: {error.strerror or error}")
 
     def _refused(self, answer: bytes, size: int = 0) -> StoreUnavailable:
         """Return the error for an answer that nothing can be made of."""

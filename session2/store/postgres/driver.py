@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
@@ -43,7 +44,7 @@ class Wire(NamedTuple):
     server: PGconn
     ear: Ear
     patience: float | None
-    """How many seconds to wait for the server each time; None: as long as it takes."""
+    """How many seconds an answer may take; None: as long as it takes."""
 
 
 def _wire_of(connection: psycopg.Connection[Any], patience: float | None) -> Wire:
@@ -281,13 +282,14 @@ def _ask(wire: Wire, text: str, arguments: Mapping[str, Any], name: bytes | None
 def _answer(wire: Wire) -> PGresult:
     """Return what the server answers, when it has been read whole."""
     server, ear, patience = wire
+    end = None if patience is None else monotonic() + patience
     while server.flush():
-        _expect(is_ready(server.socket, patience), patience)
+        _expect(is_ready(server.socket, _left(end)), patience)
         server.consume_input()  # or each side might wait for the other to read
     answers = []
     while True:
         while server.is_busy():
-            _expect(ear.hears(patience), patience)
+            _expect(ear.hears(_left(end)), patience)
             server.consume_input()
         answer = server.get_result()
         if answer is None:
@@ -299,6 +301,11 @@ def _answer(wire: Wire) -> PGresult:
     if len(answers) != 1:
         raise StatementFailed(Fault.MIXED_UP, f"one statement was sent, {len(answers)} answers came")
     return answers[0]
+
+
+def _left(end: float | None) -> float | None:
+    """Return for how many seconds an answer may still be under way, however many pieces it comes in."""
+    return None if end is None else max(end - monotonic(), 0.0)
 
 
 def _expect(came: bool, patience: float | None) -> None:

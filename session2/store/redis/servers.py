@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ...errors import StoreUnavailable
-from ..servers.once import AnswerLost
+from ..servers.asking import ask_once, ask_twice
+from ..servers.once import AnswerLost, ServerSilent
 from ..servers.pool import Kind, Pool
-from ..servers.results import StatementFailed
 from .commands import Command
 from .wire import Answer, Link, Refusal, Words
 
@@ -63,20 +63,12 @@ class Server:
     def send(self, commands: Sequence[Words], once: bool = False) -> list[Answer]:
         """Send commands; again on other connections, if these broke or lead to what is a replica now."""
         self._follow()
-        exchange = partial(Link.ask, commands=commands)
-        try:
-            answers = self._pool.use(exchange)
-            if _codes(answers).isdisjoint(_WRONG_ROLE):
-                return answers
-            self._pool.clear()
-        except StatementFailed as failure:
-            self._pool.clear()
-            if once:
-                raise AnswerLost(str(failure)) from failure
-        try:
-            return self._pool.use(exchange)
-        except StatementFailed as failure:
-            raise (AnswerLost if once else StoreUnavailable)(str(failure)) from failure
+        exchange, ask = partial(Link.ask, commands=commands), ask_once if once else ask_twice
+        answers = ask(self._pool, exchange)
+        if _codes(answers).isdisjoint(_WRONG_ROLE):
+            return answers
+        self._pool.clear()
+        return ask(self._pool, exchange)
 
     def _follow(self) -> None:
         """Give up the connections to what sentinels call the primary no more.
@@ -187,11 +179,11 @@ class Cluster:
     def _ask_there(self, slot: int, address: Address, commands: Sequence[Command], once: bool) -> list[Answer]:
         try:
             return self._server(address).ask(commands, once)
-        except AnswerLost:
-            self._slots = []
-            raise
-        except StoreUnavailable:  # nothing was done there: perhaps another server took over
-            self._look_around()
+        except StoreUnavailable as error:
+            if once and isinstance(error, (AnswerLost, ServerSilent)):
+                self._slots = []
+                raise
+            self._look_around()  # nothing was done there, or it may be done twice: perhaps another server took over
             if self._address(slot) == address:
                 raise
             return self._server(self._address(slot)).ask(commands, once)
@@ -231,6 +223,8 @@ def _asking(command: Command) -> Command:
 def _address_of(moved: Refusal, here: Address) -> Address:
     """Return where ``MOVED 3999 127.0.0.1:6381`` leads; an empty host is the one that was asked."""
     host, _, port = moved.text.split()[-1].rpartition(":")
+    if not (port.isascii() and port.isdigit()):
+        raise StoreUnavailable("the cluster names no server where it leads to another")
     return host or here[0], int(port)
 
 

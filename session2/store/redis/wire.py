@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import BufferedReader
-from socket import SocketIO
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 from ..servers.results import Fault, StatementFailed
-from ..servers.wire import Ear
+from ..servers.wire import Deadline, Ear, Reply
 
 Words: TypeAlias = "tuple[bytes, ...]"
 """A command and its arguments."""
@@ -38,17 +37,22 @@ class Link:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self._socket = connection._sock
-        # Not by makefile, which keeps the socket open until its file is closed too.
-        self._file: BinaryIO = BufferedReader(SocketIO(self._socket, "r"))
+        self._timeout: float = self._socket.gettimeout()
+        self._reply = Reply(self._socket)
+        self._file: BinaryIO = BufferedReader(self._reply)
         self._ear = Ear(self._socket.fileno())
         self.is_at_rest = True
 
     def ask(self, commands: Sequence[Words]) -> list[Answer]:
         """Send commands and return the answers to all of them."""
         self.is_at_rest = False
+        self._reply.deadline = Deadline(self._timeout)
         try:
+            self._socket.settimeout(self._timeout)
             self._socket.sendall(b"".join(map(_packed, commands)))
             answers = [_answer(self._file) for _ in commands]
+        except TimeoutError as error:
+            raise StatementFailed(Fault.SILENT, f"Redis did not answer within {self._timeout:g} s") from error
         except (OSError, ValueError, MemoryError, RecursionError) as error:  # the last ones of what is no answer
             raise StatementFailed(Fault.BROKEN, f"the connection to Redis broke: {error or type(error).__name__}"
                                   ) from error

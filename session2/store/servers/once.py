@@ -27,6 +27,13 @@ class AnswerLost(StoreUnavailable):
     """The connection broke after a change was sent: it may or may not have been carried out."""
 
 
+class ServerSilent(StoreUnavailable):
+    """The server is there and did not answer in time: a change may or may not have been carried out.
+
+    To look what became of it would take as long again, so nobody does.
+    """
+
+
 class Fate(enum.Enum):
     """What became of a change."""
 

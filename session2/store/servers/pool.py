@@ -68,7 +68,7 @@ class Pool(Generic[C]):
         if size < 1:
             raise ConfigurationError(f"pool_size must be 1 or more, not {size}")
         self._kind, self._patience = kind, patience
-        self._busy = (f"all {size} database connections were busy for {patience:g} s; "
+        self._busy = (f"all {size} connections to the server were busy for {patience:g} s; "
                       "make the store with a larger pool_size")
         self._places = Places(size)
         self._kept = PerProcess(lambda: _Kept(size))
@@ -89,8 +89,10 @@ class Pool(Generic[C]):
 
     def _use(self, action: Callable[[C], T], place: int) -> T:
         kept = self._kept()
-        pooled = self._take(kept, place)
+        pooled, kept.idle[place] = kept.idle[place], None
         # It is in no list now: whatever interrupts this, nobody gets it again.
+        if pooled is None or not self._is_good(kept, pooled):
+            pooled = self._renewed(pooled)
         try:
             result = action(pooled.connection)
         except BaseException as error:
@@ -102,12 +104,12 @@ class Pool(Generic[C]):
         self._give(kept, place, pooled)
         return result
 
-    def _take(self, kept: _Kept, place: int) -> _Pooled[C]:
-        idle, kept.idle[place] = kept.idle[place], None
+    def _is_good(self, kept: _Kept, idle: _Pooled[C]) -> bool:
+        return (time.monotonic() - idle.idle_since < _MAX_IDLE and idle.made > kept.cleared
+                and not self._kind.is_cut(idle.connection))
+
+    def _renewed(self, idle: _Pooled[C] | None) -> _Pooled[C]:
         if idle is not None:
-            is_recent = time.monotonic() - idle.idle_since < _MAX_IDLE and idle.made > kept.cleared
-            if is_recent and not self._kind.is_cut(idle.connection):
-                return idle
             self._kind.close(idle.connection)
         made = time.monotonic()
         return _Pooled(self._kind.connect(), made, made)

@@ -15,6 +15,7 @@ class Fault(enum.Enum):
     NO_TABLE = "there is no table, or one of an older schema"
     BUSY = "a deadlock or serialisation failure: the server undid the statement"
     BROKEN = "the connection broke; the statement may or may not have been executed"
+    SILENT = "the server is there and says nothing: to ask again takes as long again"
     WRONG_ROLE = "the server does not write, or is out of its cluster: it refused the statement, others may take it"
     MIXED_UP = "the answer belongs to another question"
     OTHER = "anything else"

@@ -1,8 +1,43 @@
-"""What a socket tells without anything being sent."""
+"""A socket: what it tells without anything being sent, and answers that have to come in time."""
 
 from __future__ import annotations
 
+import io
 import select
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+
+class Deadline:
+    """Until when the answer to a question has to be there whole, however many pieces it comes in."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = monotonic() + seconds
+
+    def left(self) -> float:
+        """Return how many seconds are left; `TimeoutError` if none are."""
+        left = self._end - monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+
+class Reply(io.RawIOBase):
+    """What a socket receives until a deadline, as a file; to close it leaves the socket open."""
+
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+        self.deadline = Deadline(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        self._socket.settimeout(self.deadline.left())
+        return int(self._socket.recv_into(buffer))
 
 
 class Ear:

@@ -57,7 +57,8 @@ _RECENT = 48
 """Hours; a purge is expected to run every day at least."""
 
 
-_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.WRONG_ROLE: 1, Fault.BUSY: 8, Fault.MIXED_UP: 0, Fault.OTHER: 0}
+_REPEATS = {Fault.NO_TABLE: 1, Fault.BROKEN: 1, Fault.WRONG_ROLE: 1, Fault.BUSY: 8, Fault.MIXED_UP: 0,
+            Fault.SILENT: 0, Fault.OTHER: 0}
 _GIVES_UP_CONNECTIONS = (Fault.BROKEN, Fault.WRONG_ROLE, Fault.MIXED_UP)
 """Whatever happened to this connection has most likely happened to all."""
 

@@ -19,6 +19,10 @@ PATIENCE = 60.0
 """Seconds without any answer after which the server counts as hung."""
 
 
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+"""Seconds; of less processor time Linux does not tell."""
+
+
 class Turn(NamedTuple):
     """What one turn of a server gave.
 
@@ -42,7 +46,7 @@ class Server(NamedTuple):
     def cpu(self) -> float:
         """Return the seconds of processor time that it took so far, as Linux tells."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # its own and the system's for it
+        return (int(fields[11]) + int(fields[12])) * TICK  # its own and the system's for it
 
 
 class Client:
@@ -101,7 +105,7 @@ def take_turn(server: Server, page: str, cookies: list[list[str]], seconds: floa
             client.send()
         while selector.get_map():
             _serve_ready(selector, start + seconds)
-    spent, worked = time.perf_counter() - start, server.cpu() - worked
+    spent, worked = time.perf_counter() - start, max(server.cpu() - worked, TICK)
     latencies = sorted(itertools.chain.from_iterable(client.latencies for client in clients))
     count = len(latencies)
     return Turn(count / spent, latencies[count // 2], latencies[count * 99 // 100], worked / count,
