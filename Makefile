@@ -79,7 +79,7 @@ bench-http: .venv/with-all,dev
 	.venv/bin/python test/bench/http $(ARGS)
 
 docs: .venv/with-docs
-	.venv/bin/python -m sphinx -W -q -b html docs build/docs
+	.venv/bin/python -m sphinx -E -W -q -b html docs build/docs
 	@echo "Open build/docs/index.html"
 
 linkcheck: .venv/with-docs

@@ -1,4 +1,4 @@
-"""Persistent sessions for every Python web framework: no lost update, no resurrected logout."""
+"""Persistent sessions for Python web frameworks: no lost update, no resurrected logout."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -203,3 +203,13 @@ def test_every_picture_says_what_it_shows_and_can_be_seen_in_the_dark():
         picture = (path.parent / target).read_text("utf-8")
         assert len(text) > 20
         assert "prefers-color-scheme: dark" in picture or "currentColor" in picture
+
+
+def test_make_help_and_the_contributing_page_name_every_target():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.search(r"^\.PHONY: (.*)$", makefile, re.M)[1].split()) - {"known", "python"}
+    assert targets == set(re.findall(r"^([a-z][a-z-]*):", makefile, re.M)) - {"known", "python"}
+    helped = run(ROOT, "make", "--no-print-directory", "help")
+    assert {target for target in targets if f"make {target} " not in helped} == set()
+    table = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert {target for target in targets if f"| `make {target}` |" not in table} == set()

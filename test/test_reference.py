@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import json
@@ -131,3 +132,15 @@ def test_every_setting_of_an_adapter_is_on_its_page() -> None:
     own = set(re.findall(r"\bSESSION2_[A-Z]+\b", adapter))
     assert own == {"SESSION2_STORE", "SESSION2_MANAGER"}
     assert missing(own, (ROOT / "docs/django.md").read_text("utf-8")) == []
+
+
+def test_the_arguments_that_pages_of_stores_show_are_those_of_the_code() -> None:
+    shown = 0
+    for scheme, row in urls.STORES.items():
+        text = (ROOT / f"docs/stores/{row.module}.md").read_text("utf-8").replace("\n", " ")
+        known = inspect.signature(urls.class_of(f"{scheme}:")).parameters
+        for arguments in re.findall(rf"`{row.name}\(([^`]+)\)`", text):
+            for name, default in re.findall(r"(\w+)=([^,]+)", arguments):
+                assert ast.literal_eval(default) == known[name].default, (row.name, name)
+                shown += 1
+    assert shown > 30

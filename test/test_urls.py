@@ -228,3 +228,14 @@ def test_no_part_of_a_store_shows_the_password(url: str) -> None:
     parts = [*beneath(from_url(url))]
     assert len(parts) > 10
     assert [type(part) for part in parts if "s3cret" in repr(part)] == []
+
+
+PLACES = {"directory": "directory", "shelve": "filename", "sqlite": "path", "durus": "connection", "postgresql": "conn",
+          "mysql": "conn", "memcached": "servers", "redis": "server", "couchdb": "url"}
+
+
+@pytest.mark.parametrize(("scheme", "place"), PLACES.items())
+def test_where_a_store_is_cannot_be_said_twice(scheme: str, place: str, tmp_path: Path) -> None:
+    location = STORES[scheme].example.format(tmp_path).partition("?")[0]
+    with pytest.raises(ConfigurationError, match=f"has no argument '{place}'"):
+        from_url(f"{location}?{place}=elsewhere")

@@ -1,3 +1,4 @@
+# pyright: strict
 """What applications write, for type checkers only: `test_packaging` has mypy and pyright read it from outside."""
 
 from collections.abc import Iterator
