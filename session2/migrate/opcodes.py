@@ -1,0 +1,100 @@
+"""A look at a pickle before it is loaded: what would take the memory, or the stack, of whoever loads it is refused."""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Iterator
+from typing import Any, Final
+
+MOST_DEPTH: Final = 200
+"""How deep values may lie in one another: comparing, hashing and writing them all take a call for each level."""
+
+_MOST_NUMBER: Final = 10_000
+"""How many bytes a number may have: what is done with them takes time that grows with the square."""
+
+_OPCODES: Final = {opcode.code: opcode for opcode in pickletools.opcodes}
+_FILLING: Final = frozenset({"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"})
+_STORING: Final = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
+_READING: Final = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_NUMBERS: Final = frozenset({"INT", "LONG", "LONG1", "LONG4"})
+
+
+class Refused(ValueError):
+    """A pickle that is not to be loaded."""
+
+
+def check(data: bytes) -> int:
+    """Return where the first pickle in `data` ends; `Refused` if it is not to be loaded, ValueError if it is none."""
+    depths, stream = _Depths(), io.BytesIO(data)
+    for count, (opcode, argument) in enumerate(_operations(stream)):
+        name = opcode.name
+        if name in _STORING and int(argument) > count:  # the memo would get as long as that
+            raise Refused("the pickle is damaged, or made to do harm")
+        if name in _NUMBERS and isinstance(argument, int) and argument.bit_length() > 8 * _MOST_NUMBER:
+            raise Refused(f"it holds a number of more than {_MOST_NUMBER} bytes")
+        if depths.follow(opcode, argument) > MOST_DEPTH:
+            raise Refused(f"its values lie more than {MOST_DEPTH} deep in one another")
+    return stream.tell()
+
+
+def _operations(stream: io.BytesIO) -> Iterator[tuple[pickletools.OpcodeInfo, Any]]:
+    """Iterate over opcodes and their arguments up to the end of the first pickle, or raise ValueError.
+
+    As `pickletools.genops`, which cannot read the text of Python 2 that is not ASCII.
+    """
+    opcode = None
+    while opcode is None or opcode.name != "STOP":
+        opcode = _OPCODES.get(stream.read(1).decode("latin-1"))
+        if opcode is None:
+            raise ValueError("no pickle")
+        if opcode.arg is None:
+            yield opcode, None
+        else:
+            yield opcode, stream.readline() if opcode.name == "STRING" else opcode.arg.reader(stream)
+
+
+class _Depths:
+    """How deep lies what is on the stack of an unpickler, and what in its memo."""
+
+    def __init__(self) -> None:
+        self._stack: list[int | None] = []
+        """None is a mark."""
+        self._memo: dict[int, int] = {}
+
+    def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
+        """Do what an opcode does; return how deep lies what is on top then."""
+        name, stack = opcode.name, self._stack
+        if name in _READING:
+            stack.append(self._memo.get(int(argument), 0))
+        elif name in _STORING or name == "MEMOIZE":
+            self._memo[len(self._memo) if name == "MEMOIZE" else int(argument)] = self._top()
+        elif name == "DUP":
+            stack.append(self._top())
+        elif name == "MARK":
+            stack.append(None)
+        else:
+            self._apply(opcode)
+        return self._top()
+
+    def _apply(self, opcode: pickletools.OpcodeInfo) -> None:
+        taken = list(self._taken(opcode))
+        if opcode.name in _FILLING and taken:
+            container = taken.pop()
+            self._stack.append(max([container, *(depth + 1 for depth in taken)]))
+        elif opcode.stack_after:
+            self._stack.append(1 + max(taken, default=0))
+
+    def _taken(self, opcode: pickletools.OpcodeInfo) -> Iterator[int]:
+        """Take from the stack what an opcode takes, the top first."""
+        before = opcode.stack_before
+        if pickletools.markobject in before:
+            while self._stack and (depth := self._stack.pop()) is not None:
+                yield depth
+            before = before[:before.index(pickletools.markobject)]
+        for _ in before:
+            if self._stack:
+                yield self._stack.pop() or 0
+
+    def _top(self) -> int:
+        return (self._stack[-1] or 0) if self._stack else 0

@@ -1,0 +1,36 @@
+"""Reading the files of other programs: nothing is written, no link is followed, nothing but an ordinary file opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from ...errors import ConfigurationError
+from ..unpickle import MOST_BYTES, Unreadable
+
+
+def names_in(folder: str) -> Iterator[str]:
+    """Iterate over the names in a directory; `ConfigurationError` if there is none."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"there is no directory {folder}") from None
+
+
+def read_file(path: str) -> tuple[bytes, float] | None:
+    """Return what is in a file and when it was changed, None if it is not there, or raise `Unreadable`."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unreadable(f"its file cannot be opened: {error.strerror}") from None
+    with open(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise Unreadable("it is no ordinary file")
+        return file.read(MOST_BYTES + 1), found.st_mtime
