@@ -1,8 +1,9 @@
 """Moving in from another system without logging anybody out."""
 
 from ..former import FormerCookie
+from .bring import Fate, bring
 from .source import Former, Skipped, Source
 from .systems import open_source
 from .unpickle import Unpickler, Unreadable
 
-__all__ = ["Former", "FormerCookie", "Skipped", "Source", "Unpickler", "Unreadable", "open_source"]
+__all__ = ["Fate", "Former", "FormerCookie", "Skipped", "Source", "Unpickler", "Unreadable", "bring", "open_source"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickletools
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 MOST_DEPTH: Final = 200
@@ -24,10 +25,14 @@ class Refused(ValueError):
     """A pickle that is not to be loaded."""
 
 
-def check(data: bytes) -> int:
-    """Return where the first pickle in `data` ends; `Refused` if it is not to be loaded, ValueError if it is none."""
+def check(data: bytes, pickles: int = 1) -> int:
+    """Return where so many pickles in `data` end, which share a memo.
+
+    Raises `Refused` if they are not to be loaded, and ValueError if they are none.
+    """
     depths, stream = _Depths(), io.BytesIO(data)
-    for count, (opcode, argument) in enumerate(_operations(stream)):
+    operations = chain.from_iterable(_operations(stream) for _ in range(pickles))
+    for count, (opcode, argument) in enumerate(operations):
         name = opcode.name
         if name in _STORING and int(argument) > count:  # the memo would get as long as that
             raise Refused("the pickle is damaged, or made to do harm")

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from .. import tokens
 from ..former import adopted_id
+from ..store.base import SessionStore
+from .bring import bring_missing
 from .unpickle import Unreadable
 
 
@@ -54,6 +56,10 @@ class Source(ABC):
     @abstractmethod
     def find(self, id: str) -> Former | Skipped | None:
         """Return the session with this id, which may be anything that a visitor sent; None if there is none."""
+
+    def bring(self, store: SessionStore, id: str) -> None:
+        """Store the session with this id, unless it is not there, or ever was here."""
+        bring_missing(store, self, id)
 
     def close(self) -> None:  # noqa: B027 (a source with nothing to let go of has nothing to override)
         """Let go of files and connections; the source may be used again afterwards."""

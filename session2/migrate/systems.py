@@ -29,9 +29,23 @@ class System(NamedTuple):
     """What to install besides: ``session2[extra]``."""
 
 
+def _objects(system: str) -> dict[str, System]:
+    """Return the rows of a system that has the stores of session2 0.6."""
+    return {
+        f"{system}+directory": System("sessions06", "Directory", system + "+directory:{}/sessions"),
+        f"{system}+shelve": System("sessions06", "Shelf", system + "+shelve:{}/sessions.shelf"),
+        f"{system}+durus": System("durus06", "Durus", system + "+durus:{}/sessions.durus", "durus"),
+        f"{system}+mysql": System("sessions06", "Rows", system + "+mysql://user@localhost/test", "mysql"),
+        f"{system}+postgresql": System("sessions06", "Rows", system + "+postgresql://user@localhost/sql_store",
+                                       "postgres"),
+    }
+
+
 SYSTEMS: Final = {
-    "session2-0.6+directory": System("sessions06", "Directory", "session2-0.6+directory:{}/sessions"),
-    "session3+directory": System("sessions06", "Directory", "session3+directory:{}/sessions"),
+    **_objects("session2-0.6"),
+    **_objects("session3"),
+    "quixote+shelve": System("sessions06", "Shelf", "quixote+shelve:{}/sessions.shelf"),
+    "cherrypy+file": System("cherrypy", "Files", "cherrypy+file:{}/sessions"),
 }
 """The systems, by the scheme of their URLs."""
 

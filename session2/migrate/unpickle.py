@@ -98,14 +98,19 @@ class Unpickler:
 
     # -- in two steps ----------------------------------------------------------------------------------------------
 
-    def load(self, data: bytes, most: int = MOST_BYTES) -> Any:
-        """Return the value in a pickle, in which a `Standin` may be found anywhere, or raise `Unreadable`."""
+    def load(self, data: bytes, most: int = MOST_BYTES, reference: Callable[[Any], Any] | None = None,
+             pickles: int = 1) -> Any:
+        """Return the value in a pickle, in which a `Standin` may be found anywhere, or raise `Unreadable`.
+
+        :param reference: what to make of the name of an object that is not in the pickle; by default there is none.
+        :param pickles: how many there are that share a memo; the last one counts.
+        """
         if len(data) > most:
             raise Unreadable(f"it is larger than {most} bytes")
-        reader = _Reader(data, self.find)
+        reader = _Reader(data, self.find, reference)
         try:
-            check(data)
-            return reader.load()
+            check(data, pickles)
+            return [reader.load() for _ in range(pickles)][-1]
         except Refused as error:
             raise Unreadable(str(error)) from None
         except _DAMAGE:
@@ -136,10 +141,15 @@ class Unpickler:
 
 
 class _Reader(pickle.Unpickler):
-    def __init__(self, data: bytes, find: Callable[[str], Any]) -> None:
+    def __init__(self, data: bytes, find: Callable[[str], Any], reference: Callable[[Any], Any] | None) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8", errors="surrogateescape")
-        self._find = find
+        self._find, self._reference = find, reference
         self.unknown: list[str] = []
+
+    def persistent_load(self, name: Any) -> Any:
+        if self._reference is None:
+            raise pickle.UnpicklingError
+        return self._reference(name)
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"

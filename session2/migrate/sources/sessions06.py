@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final
 
 from ..source import Former, Skipped, Source, attempt, place
 from ..unpickle import Unpickler, Unreadable
+from . import shelves
 from .files import names_in, read_file
+from .tables import Table, as_bytes
 
 is_id: Final = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII).fullmatch
 """Ids are random bytes, 8 or 16, in hex or in base64 as for URLs."""
@@ -45,27 +48,68 @@ def _time(value: Any) -> float | None:
     return float(value) if is_time else None
 
 
-class Directory(Source):
-    """A directory of session2 0.6 or session3, in which each file is a session and its name the id."""
+class Objects(Source):
+    """A system whose sessions are objects: what is common to those below."""
 
     def __init__(self, place: str, unpickler: Unpickler) -> None:
-        self._folder = os.path.abspath(place)
+        self._place = place if "://" in place else os.path.abspath(place)
         self._unpickler = unpickler
 
+    def find(self, id: str) -> Former | Skipped | None:
+        return self._find(id) if is_id(id) else None
+
+    @abstractmethod
+    def _find(self, id: str) -> Former | Skipped | None:
+        """Return what is stored under what may be an id."""
+
+    def _former(self, id: str, data: bytes, changed: float | None = None) -> Former | Skipped:
+        if not is_id(id):
+            return Skipped("an entry", "it is filed under something else than an id")
+        return attempt(id, lambda: former(id, self._unpickler.attributes(data), changed))
+
+
+class Directory(Objects):
+    """A directory in which each file is a session, and its name the id."""
+
     def scan(self) -> Iterator[Former | Skipped]:
-        for name in names_in(self._folder):
-            found = self.find(name) if is_id(name) else Skipped("a file", "its name is no id")
+        for name in names_in(self._place):
+            found = self._find(name) if is_id(name) else Skipped("a file", "its name is no id")
             if found is not None:
                 yield found
 
-    def find(self, id: str) -> Former | Skipped | None:
-        if not is_id(id):
-            return None
+    def _find(self, id: str) -> Former | Skipped | None:
         try:
-            found = read_file(os.path.join(self._folder, id))
+            found = read_file(self._place, id)
         except Unreadable as error:
             return Skipped(place(id), str(error))
-        if found is None:
-            return None
-        data, changed = found
-        return attempt(id, lambda: former(id, self._unpickler.attributes(data), changed))
+        return None if found is None else self._former(id, *found)
+
+
+class Shelf(Objects):
+    """A shelf: also what Quixote's own manager writes if its mapping is one."""
+
+    def scan(self) -> Iterator[Former | Skipped]:
+        with shelves.opened(self._place) as shelf:
+            for key in list(shelf.keys()):
+                if key in shelf:
+                    yield self._former(key.decode("utf-8", "replace"), shelf[key])
+
+    def _find(self, id: str) -> Former | Skipped | None:
+        with shelves.opened(self._place) as shelf:
+            key = id.encode()
+            return self._former(id, shelf[key]) if key in shelf else None
+
+
+class Rows(Objects):
+    """A table of MySQL or PostgreSQL, with the columns ``id`` and ``pickle``."""
+
+    def __init__(self, place: str, unpickler: Unpickler, *, table: str = "sessions") -> None:
+        super().__init__(place, unpickler)
+        self._table = Table(place, table, "id", ["pickle"])
+
+    def scan(self) -> Iterator[Former | Skipped]:
+        return (self._former(id, as_bytes(data)) for id, data in self._table.rows())
+
+    def _find(self, id: str) -> Former | Skipped | None:
+        row = self._table.row(id)
+        return None if row is None else self._former(id, as_bytes(row[1]))
