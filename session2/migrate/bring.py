@@ -32,7 +32,7 @@ class Fate(enum.Enum):
     MOVED = "moved"
     PRESENT = "present"
     """It is here already, as it is there or newer."""
-    LEFT = "left alone"
+    LEFT = "left"
     """It was here: its visitor has come, and has another id now or has logged out."""
     EXPIRED = "expired"
     """It is over by the other system's own clock."""

@@ -20,10 +20,10 @@ _is_id: Final = re.compile(r"[0-9a-f]{40}").fullmatch
 class Files(Source):
     """A ``storage_path`` of CherryPy's `FileSession`.
 
-    :param user_key: the item that tells who is logged in; the default is that of CherryPy's ``session_auth``.
+    :param user_key: the item that tells who is logged in; that of CherryPy's ``session_auth`` is ``username``.
     """
 
-    def __init__(self, place: str, unpickler: Unpickler, *, user_key: str = "username") -> None:
+    def __init__(self, place: str, unpickler: Unpickler, *, user_key: str = "") -> None:
         self._folder = os.path.abspath(place)
         self._unpickler = unpickler
         self._user_key = user_key

@@ -1,8 +1,10 @@
 """An application with classes of its own; for Python 2 and 3."""
 
-try:
+import sys
+
+if sys.version_info[0] == 2:
     from session2.Session import Session
-except ImportError:  # under session3
+else:
     from session3.Session import Session
 
 
