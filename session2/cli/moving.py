@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import Final, NamedTuple
 
 from ..errors import ConfigurationError, StoreMissing
-from ..migrate.bring import Fate, bring_or_skip
+from ..migrate.bringing import Fate, bring_or_skip
 from ..migrate.source import Skipped, Source
 from ..migrate.systems import open_source
 from ..store.base import SessionStore

@@ -1,7 +1,7 @@
 """Moving in from another system without logging anybody out."""
 
 from ..former import FormerCookie
-from .bring import Fate, bring
+from .bringing import Fate, bring
 from .source import Former, Skipped, Source
 from .systems import open_source
 from .unpickle import Unpickler, Unreadable

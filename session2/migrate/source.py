@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from .. import tokens
 from ..former import adopted_id
 from ..store.base import SessionStore
-from .bring import bring_missing
+from .bringing import bring_missing
 from .unpickle import Unreadable
 
 

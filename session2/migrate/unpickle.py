@@ -166,8 +166,8 @@ class _Cleaner:
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
         self._left = _MOST_VALUES
-        self._containers: dict[int, Any] = {}
-        """What was made of those met already, by their identity: they may be in themselves."""
+        self._sizes: dict[int, int] = {}
+        """Of the containers met already, by their identity: they may be in themselves."""
 
     def clean(self, value: Any, depth: int = 0) -> Any:
         self._left -= 1
@@ -177,9 +177,9 @@ class _Cleaner:
         if kind is str:
             return value if value.isascii() else _decoded(value, self._encoding)
         if kind in (dict, OrderedDict, defaultdict, Counter):
-            return self._clean_dict(value, depth)
+            return self._once(self._clean_dict, value, depth)
         if kind in (list, deque):
-            return self._clean_list(value, depth)
+            return self._once(self._clean_list, value, depth)
         if kind in (tuple, set, frozenset):
             return kind(self.clean(item, depth + 1) for item in value)
         if isinstance(value, Standin):
@@ -188,21 +188,26 @@ class _Cleaner:
             raise _wanted(str(getattr(value, "name", getattr(value, "__name__", "a function"))))
         return value
 
-    def _clean_dict(self, value: Any, depth: int) -> Any:
-        if id(value) not in self._containers:
-            self._containers[id(value)] = value
-            if isinstance(value, defaultdict) and value.default_factory not in _FACTORIES:
-                raise _wanted("the class of a defaultdict")
-            cleaned = [(self.clean(name, depth + 1), self.clean(item, depth + 1)) for name, item in value.items()]
-            value.clear()
-            value.update(cleaned)
-        return value
+    def _clean_dict(self, value: Any, depth: int) -> None:
+        if isinstance(value, defaultdict) and value.default_factory not in _FACTORIES:
+            raise _wanted("the class of a defaultdict")
+        cleaned = [(self.clean(name, depth + 1), self.clean(item, depth + 1)) for name, item in value.items()]
+        value.clear()
+        for name, item in cleaned:
+            value[name] = item
 
-    def _clean_list(self, value: Any, depth: int) -> Any:
-        if id(value) not in self._containers:
-            self._containers[id(value)] = value
-            for index, item in enumerate(value):
-                value[index] = self.clean(item, depth + 1)
+    def _clean_list(self, value: Any, depth: int) -> None:
+        for index, item in enumerate(value):
+            value[index] = self.clean(item, depth + 1)
+
+    def _once(self, clean: Callable[[Any, int], None], value: Any, depth: int) -> Any:
+        """Clean a container where it is met first; later it counts for as many values as it has."""
+        if id(value) in self._sizes:
+            self._left -= self._sizes[id(value)]
+        else:
+            self._sizes[id(value)], before = 1, self._left
+            clean(value, depth)
+            self._sizes[id(value)] = before - self._left
         return value
 
 

@@ -56,14 +56,27 @@ class Durus(Objects):
 
     def _open(self) -> Any:
         durus = driver()
-        if "://" not in self._place:
-            if not os.path.isfile(self._place):
-                raise ConfigurationError(f"there is no file {self._place}")
-            return _Closing(durus.file_storage(self._place, readonly=True))
+        failures: tuple[type[Exception], ...] = (ValueError, LookupError, AttributeError, *durus.failures)
+        try:
+            return self._opened_file() if "://" not in self._place else _Closing(self._opened_client())
+        except failures as error:
+            raise StoreUnavailable(f"the Durus database cannot be opened: {type(error).__name__}") from error
+
+    def _opened_file(self) -> Any:
+        if not os.path.isfile(self._place):
+            raise ConfigurationError(f"there is no file {self._place}")
+        file = driver().file(self._place, readonly=True)
+        try:
+            return driver().file_storage(file, readonly=True)
+        except BaseException:
+            file.close()
+            raise
+
+    def _opened_client(self) -> Any:
         host, _, port = self._place.partition("://")[2].rpartition(":")
         if not host or not port.isdecimal():
             raise ConfigurationError("a server of Durus is written //HOST:PORT")
-        return _Closing(durus.client_storage(address=(host, int(port))))
+        return driver().client_storage(address=(host, int(port)))
 
     def _record(self, storage: Any, oid: bytes) -> bytes:
         failures: tuple[type[Exception], ...] = (KeyError, *driver().failures)
@@ -100,15 +113,10 @@ class _Reference(Standin):
 
 
 class _Closing:
-    """A storage that lets go of its socket or file, whichever it has."""
+    """A client that lets go of its socket, and does not ask the server first."""
 
-    def __init__(self, storage: Any) -> None:
-        self._storage = storage
-        self.load = storage.load
-
-    def close(self) -> None:
-        socket = getattr(self._storage, "s", None)
-        self._storage.close() if socket is None else socket.close()
+    def __init__(self, client: Any) -> None:
+        self.load, self.close = client.load, client.s.close
 
 
 def _oid_of(reference: Any) -> bytes:

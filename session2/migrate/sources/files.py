@@ -34,8 +34,9 @@ def read_file(folder: str, name: str) -> tuple[bytes, float] | None:
         return None
     except OSError as error:
         raise Unreadable(f"its file cannot be opened: {error.strerror}") from None
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise Unreadable("it is no ordinary file")
     with open(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise Unreadable("it is no ordinary file")
         return file.read(MOST_BYTES + 1), found.st_mtime

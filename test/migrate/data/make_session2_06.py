@@ -65,12 +65,12 @@ def make_sessions():
         session._creation_time, session._access_time = BEGAN, BEGAN + 60
     anna, bert, carla, dora, nobody = made
     anna.user = "anna"
-    anna.basket, anna.since, anna.cheese = ["apples", u"K\xe4se"], datetime(2026, 11, 28, 20, 15), "K\xc3\xa4se"
+    anna.basket, anna.since, anna.cheese = ["apples", u"pears"], datetime(2026, 11, 28, 20, 15), "K\xc3\xa4se"
     bert.user = u"bert"
-    bert["count"], bert[u"\xfc"] = 3, set([1, 2])
+    bert["count"], bert["\xc3\xbc"] = 3, set([1, 2])
     carla.user, carla.money, carla.digest, carla.big = 42, Decimal("9.90"), "\x80\xff", 2L ** 70
     dora.user, dora.cart = "dora", shop.Cart(["bread"])
-    nobody["colour"] = "red"
+    nobody["colour"] = u"gr\xfcn"  # in a pickle of protocol 0, bytes that no PostgreSQL with UTF-8 takes
     return made
 
 
