@@ -10,9 +10,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cherrypy
 import pytest
 from moving import BEGAN, DATA, manager_of, visit
+from wsgi_client import Client
 
+import session2_cherrypy
+from session2 import SessionManager
 from session2.migrate import Former, Skipped, Source, cookies, open_source
 from session2.store.volatile import VolatileSessionStore
 
@@ -60,6 +64,25 @@ def test_its_visitor_stays_logged_in_and_who_was_late_does_not(source: Source, i
     assert visit(manager, jar).session["basket"] == ["Käse", 3]
     assert set(jar) == {"session2"}
     assert visit(manager, jar).session.user == "anna"
+
+
+class Shop:
+    @cherrypy.expose
+    def index(self) -> str:
+        return f"{cherrypy.session['username']} wants {cherrypy.session['basket'][0]}"
+
+
+def test_the_same_application_goes_on_with_its_cookie_of_the_same_name(source: Source, ids: dict[str, str]) -> None:
+    manager = SessionManager(VolatileSessionStore(), former=[cookies.cherrypy(source=source)])
+    client = Client(cherrypy.Application(Shop(), "", {"/": {
+        "tools.sessions.on": True, "tools.sessions.storage_class": session2_cherrypy.StoreSession,
+        "tools.sessions.manager": manager, "tools.sessions.clean_freq": 0}}))
+    client.cookie = f"session_id={ids['anna']}"
+    assert client.get("/").text == "anna wants Käse"
+    assert client.cookie is not None
+    assert client.cookie.startswith("session_id=")
+    assert ids["anna"] not in client.cookie
+    assert client.get("/").text == "anna wants Käse"
 
 
 def test_without_a_key_nobody_is_the_user(source: Source, ids: dict[str, str]) -> None:

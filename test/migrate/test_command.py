@@ -190,3 +190,8 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     for scheme, extra in (("mysql", "mysql"), ("postgresql", "postgres")):
         with pytest.raises(ConfigurationError, match=rf"pip install session2\[{extra}\]"):
             open_source(f"session3+{scheme}://joe@localhost/test").find("abcdefgh")
+
+
+def test_every_system_is_on_a_page() -> None:
+    pages = "".join(path.read_text("utf-8") for path in (DATA.parents[2] / "docs").glob("migrating*.md"))
+    assert [scheme for scheme in SYSTEMS if f"`{scheme}:" not in pages] == []

@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 from moving import BEGAN, an_hour_later, manager_of, visit
+from quixote import get_session
+from quixote.directory import Directory
+from quixote.publish import Publisher
+from quixote.wsgi import QWIP
+from wsgi_client import Client
 
 from session2 import (
     ConfigurationError,
@@ -23,6 +28,7 @@ from session2 import (
     from_url,
     get_secret,
 )
+from session2.environ import EnvironExchange
 from session2.former import GRACE, adopted_id
 from session2.found import Absence
 from session2.legacy import SessionStore as OldStore
@@ -33,6 +39,7 @@ from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import Clock, FakeExchange
 from session2.tokens import is_id, new_id
 from session2.traces import is_session
+from session2_wsgi import SessionMiddleware
 
 OLD = "4f" * 16
 OTHER = "5a" * 16
@@ -412,3 +419,47 @@ def test_a_mapping_tells_what_it_is_not() -> None:
             mapping(OLD, items)
     assert mapping(OLD, {"who": 5}, "who").state == {"data": {"who": 5}, "user": 5}
     assert mapping(OLD, {"who": 5}, "nobody").state == {"data": {"who": 5}}
+
+
+def test_over_http_one_answer_sets_the_new_cookie_and_deletes_the_old_one(source: Dict) -> None:
+    manager = manager_of([cookie(source)])
+    exchange = EnvironExchange({"HTTP_COOKIE": f'theirs="; old={OLD}; old=x', "wsgi.url_scheme": "https"})
+    manager.start_request(exchange)
+    manager.finish_successful_request(exchange)
+    sent = [value for name, value in exchange.headers if name == "Set-Cookie"]
+    assert len(sent) == 2
+    assert "old=; Path=/; Max-Age=0; Secure" in sent
+    assert [value.startswith("session2=") for value in sent].count(True) == 1
+    assert ("Cache-Control", "no-store") in exchange.headers
+
+
+def on_wsgi(manager: SessionManager[DictSession]) -> Any:
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        user = environ["session2.session"].user
+        start("200 OK", [("Content-Type", "text/plain")])
+        return [str(user).encode()]
+
+    return SessionMiddleware(app, manager)
+
+
+def on_quixote(manager: SessionManager[DictSession]) -> Any:
+    class Pages(Directory):
+        _q_exports = [""]
+
+        def _q_index(self) -> str:
+            return str(get_session().user)
+
+    return QWIP(Publisher(Pages(), session_manager=manager))
+
+
+@pytest.mark.parametrize("serve", [on_wsgi, on_quixote])
+def test_adapters_take_such_a_manager(source: Dict, serve: Any) -> None:
+    client = Client(serve(manager_of([cookie(source)])))
+    client.cookie = f"old={OLD}"
+    alone = {"wsgi.multithread": False}
+    answer = client.get("/", **alone)
+    assert answer.text == "anna"
+    new, = (value for value in answer.all("Set-Cookie") if not value.startswith("old="))
+    assert len(answer.all("Set-Cookie")) == 2
+    client.cookie = new.partition(";")[0]
+    assert client.get("/", **alone).text == "anna"
