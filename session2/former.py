@@ -6,12 +6,15 @@ import base64
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from . import tokens, traces
 from .cookies import CANDIDATES
-from .errors import ConfigurationError, SessionConflict, StoreUnavailable
+from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
 from .found import tell_absence
+from .record import Record
 from .session import Session
 from .store.base import SessionStore
 from .store.records import demand_merging
@@ -21,6 +24,9 @@ log = logging.getLogger("session2")
 
 GRACE: Final = 86400.0
 """Seconds for which the former id leads on: the answer with the new cookie may be lost, and the visitor come later."""
+
+_NOTED_FOR: Final = 400 * 86400.0
+"""Seconds for which it is noted at least that a session was here: browsers keep no cookie for longer (RFC 6265bis)."""
 
 _PURPOSE: Final = b"session2 former\0"
 
@@ -60,6 +66,28 @@ def adopted_id(former_id: str) -> str:
     """
     digest = hashlib.sha256(_PURPOSE + former_id.encode("utf-8", "surrogatepass")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def note_adopted(store: SessionStore, id: str, expires: float | None = None) -> None:
+    """Note that the session of an adopted id is or was here, so that it is not brought again when it has ended.
+
+    Traces do not live so long, and ids of our own need none: what has ended here is nowhere else.
+
+    :param expires: when the session ends by itself.
+    """
+    now = store.clock()
+    until = max(expires or 0.0, now + _NOTED_FOR)
+    with suppress(Conflict):
+        store.write(_note_key(id), Record(traces.taken(), now, now, now, until), None)
+
+
+def is_noted(store: SessionStore, id: str) -> bool:
+    """Tell whether the session of an adopted id is or was here."""
+    return store.read(_note_key(id)) is not None
+
+
+def _note_key(id: str) -> str:
+    return tokens.hash_id(f"taken {id}")
 
 
 def checked(former: Sequence[FormerCookie], store: Any) -> tuple[FormerCookie, ...]:
@@ -115,9 +143,10 @@ class FormerVisit(Visit):
                     yield adopted_id(former_id)
 
     def _renew(self, session: Session) -> None:
-        if session.id != self.cookie:  # another request did it a moment ago
+        if session.id is None or session.id != self.cookie:  # another request did it a moment ago
             return
         try:
+            note_adopted(self.manager.store, session.id)  # whoever brought it may have been killed before
             self.manager.rotate(session, GRACE)
         except (StoreUnavailable, SessionConflict) as error:
             log.warning("session %.8s keeps its former id until the next request: %s", session.key, error)

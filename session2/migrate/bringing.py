@@ -7,9 +7,9 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from .. import tokens, traces
+from .. import traces
 from ..errors import Conflict, SessionError, StoreUnavailable
-from ..former import adopted_id
+from ..former import adopted_id, is_noted, note_adopted
 from ..record import Record
 from ..serializers import check
 from ..session import user_key
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from .source import Former, Skipped, Source
 
 log = logging.getLogger("session2")
-
-_NOTED_FOR: Final = 400 * 86400.0
-"""Seconds for which it is noted at least that a session was here: browsers keep no cookie for longer (RFC 6265bis)."""
 
 _TRIES: Final = 10
 
@@ -57,7 +54,7 @@ def bring(store: SessionStore, former: Former, dry_run: bool = False) -> Fate:
         with suppress(Conflict):  # the store is in use
             if fate is Fate.MOVED:
                 store.write(key, record, None if found is None else found.version)
-            _note(store, id, former.expires)
+            note_adopted(store, id, former.expires)
             return fate
     raise SessionError("it kept changing in the store")
 
@@ -68,7 +65,7 @@ def bring_missing(store: SessionStore, source: Source, id: str) -> None:
     :raises StoreUnavailable: if the other system fails: to log visitors out for that would be wrong.
     """
     adopted = adopted_id(id)
-    if store.read(store.sessions.key(adopted)) is not None or _is_noted(store, adopted):
+    if store.read(store.sessions.key(adopted)) is not None or is_noted(store, adopted):
         return
     try:
         found = source.find(id)
@@ -109,23 +106,7 @@ def _record_of(store: SessionStore, former: Former) -> Record:
 
 def _fate(store: SessionStore, id: str, found: Record | None, record: Record) -> Fate:
     if found is None:
-        return Fate.LEFT if _is_noted(store, id) else Fate.MOVED
+        return Fate.LEFT if is_noted(store, id) else Fate.MOVED
     if traces.is_trace(found):
         return Fate.LEFT
     return Fate.MOVED if (found.modified, found.accessed) < (record.modified, record.accessed) else Fate.PRESENT
-
-
-def _note(store: SessionStore, id: str, expires: float | None) -> None:
-    """Note that a session was brought here, so that it does not come back when it has ended."""
-    now = store.clock()
-    until = max(expires or 0.0, now + _NOTED_FOR)
-    with suppress(Conflict):
-        store.write(_note_key(id), Record(traces.taken(), now, now, now, until), None)
-
-
-def _is_noted(store: SessionStore, id: str) -> bool:
-    return store.read(_note_key(id)) is not None
-
-
-def _note_key(id: str) -> str:
-    return tokens.hash_id(f"taken {id}")

@@ -393,6 +393,23 @@ def test_who_is_killed_between_the_two_writes_goes_on(store: SessionStore, monke
         assert sum(1 for _ in store.scan()) == 2
 
 
+def test_where_it_was_not_noted_its_first_visit_does_it(store: SessionStore) -> None:
+    """Whoever brought it was killed before, and nobody has done it again since."""
+    bring(store, former())
+    for key, record in list(store.scan()):
+        if not is_session(key, record):
+            store.remove(key)
+    manager = manager_of([cookie()], store)
+    exchange = FakeExchange({"old": OLD})
+    manager.start_request(exchange)
+    manager.expire_session(exchange)
+    manager.finish_successful_request(exchange)
+    assert isinstance(store.clock, Clock)
+    store.clock.advance(30 * 86400)
+    store.purge()
+    assert bring(store, former()) is Fate.LEFT
+
+
 def test_a_dry_run_writes_nothing(store: SessionStore) -> None:
     assert bring(store, former(), dry_run=True) is Fate.MOVED
     assert list(store.scan()) == []
