@@ -122,7 +122,10 @@ class Unpickler:
 
         The text of Python 2 that could not be decoded is bytes.
         """
-        return _Cleaner(self._encoding).clean(value)
+        try:
+            return _Cleaner(self._encoding).clean(value)
+        except RecursionError:
+            raise Unreadable("its values lie too deep in one another") from None
 
     def attributes_of(self, value: Any) -> dict[str, Any]:
         """Return the attributes of an object that `load` returned, or raise `Unreadable`."""
@@ -174,6 +177,8 @@ class _Cleaner:
         if self._left < 0 or depth > MOST_DEPTH:
             raise Unreadable(f"its values are more than {_MOST_VALUES}, or lie more than {MOST_DEPTH} deep")
         kind = type(value)
+        if kind in _ATOMS:
+            return value
         if kind is str:
             return value if value.isascii() else _decoded(value, self._encoding)
         if kind in (dict, OrderedDict, defaultdict, Counter):
@@ -301,6 +306,8 @@ _KNOWN: Final[dict[str, Any]] = {
     "ipaddress.IPv4Address": Made(ipaddress.IPv4Address), "ipaddress.IPv6Address": Made(ipaddress.IPv6Address),
 }
 """Of these, classes are such that nothing can be set on them; all else is `Made`."""
+
+_ATOMS: Final = frozenset({type(None), bool, int, float, bytes})
 
 _FACTORIES: Final = (None, list, dict, set, int, float, str, bool, tuple)
 
