@@ -12,6 +12,7 @@ from ..migrate.bringing import Fate, bring_or_skip
 from ..migrate.source import Skipped, Source
 from ..migrate.systems import open_source
 from ..store.base import SessionStore
+from ..store.records import demand_merging
 from ..store.volatile import VolatileSessionStore
 from .finding import is_there
 from .places import made_from, with_password
@@ -34,6 +35,7 @@ def opened_source(url: str, allow: Sequence[str], user_key: str | None, ask: boo
 def opened_target(url: str, ask: bool, dry_run: bool, variables: Sequence[str]) -> Iterator[SessionStore]:
     """Open and set up the store to move to; with `dry_run` nothing is made, and an empty store is one in memory."""
     with closing(_planned(url, ask, variables) if dry_run else made_from(url, ask, True, variables)) as store:
+        demand_merging(store, "session2 migrate")
         if not dry_run:
             store.setup()
         yield store

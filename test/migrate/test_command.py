@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from moving import DATA
 
-from session2 import ConfigurationError, DictSession, SessionManager, from_url
+from session2 import ConfigurationError, DictSession, SessionManager, from_url, get_secret
 from session2.cli import main
 from session2.migrate import Former, Skipped, Source, bringing, cookies, open_source
 from session2.migrate.systems import SYSTEMS, class_of
@@ -151,6 +151,12 @@ def test_a_source_that_cannot_work_is_told_in_its_words(called: Called, url: str
 @pytest.mark.parametrize("options", [["--allow", "Cart"], ["--allow", "a.b; import os"], ["--user-key", "x"]])
 def test_options_that_cannot_work_are_refused(called: Called, url: str, options: list[str]) -> None:
     called(SOURCE, url, *options, code=2)
+
+
+def test_a_store_that_is_in_the_browsers_is_refused(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION2_SECRETS", get_secret())
+    _, err = called(SOURCE, "cookie:?serializer=encrypted-json", code=2)
+    assert "session2 migrate needs a store" in err
 
 
 def test_a_system_that_cannot_list_is_refused_with_what_to_do(called: Called, url: str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import pickle
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -212,7 +213,7 @@ def test_damaged_files_are_skipped_and_the_others_moved(tmp_path: Path) -> None:
     (tmp_path / "no id").write_bytes(good)
     found = list(open_source(f"session2-0.6+directory:{tmp_path}").scan())
     assert [each for each in found if isinstance(each, Former)] == [former_of("anna")]
-    assert len([each for each in found if isinstance(each, Skipped)]) == len(files) + 2
+    assert len([each for each in found if isinstance(each, Skipped)]) == len(files) + 1
     assert not any(name in str(found) for name in files)
 
 
@@ -226,6 +227,21 @@ def test_the_times_of_a_patched_session2_are_taken_from_its_files(tmp_path: Path
     found = open_source(f"session2-0.6+directory:{tmp_path}").find(ROWS["ids"]["anna"])
     assert isinstance(found, Former)
     assert (found.created, found.accessed) == (BEGAN, BEGAN)
+
+
+def test_what_only_looks_like_our_own_notes_is_left_behind(tmp_path: Path) -> None:
+    pickled = pickle.dumps(Attributes(id="abcdefgh", user="anna", _left=5, _lock_name=5, _issued="x", _form_tokens=[5]))
+    (tmp_path / "abcdefgh").write_bytes(pickled)
+    source = open_source(f"session3+directory:{tmp_path}")
+    found = source.find("abcdefgh")
+    assert isinstance(found, Former)
+    assert found.state == {"user": "anna"}
+    assert visit(manager_of([cookies.quixote(source=source)]), {"QX_session": "abcdefgh"}).session.user == "anna"
+
+
+class Attributes:
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
 
 
 def test_nothing_in_a_source_is_changed(source: Source) -> None:

@@ -11,11 +11,12 @@ from ..unpickle import MOST_BYTES, Unreadable
 
 
 def names_in(folder: str) -> Iterator[str]:
-    """Iterate over the names in a directory; `ConfigurationError` if there is none."""
+    """Iterate over the names of what is no directory in a directory; `ConfigurationError` if there is none."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                yield entry.name
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry.name
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigurationError(f"there is no directory {folder}") from None
 

@@ -18,8 +18,9 @@ from .tables import Table, as_bytes
 is_id: Final = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII).fullmatch
 """Ids are random bytes, 8 or 16, in hex or in base64 as for URLs."""
 
-_OWN: Final = frozenset({"id", "_creation_time", "_access_time"})
-"""What is kept beside the state by now."""
+_OWN: Final = frozenset({"id", "_creation_time", "_access_time",
+                         "_issued", "_left", "_lock_name", "_login_time", "_spent_tokens"})
+"""What is kept beside the state by now, and what a session notes about itself now and did not then."""
 
 _TOKENS: Final = 16
 """How many tokens of forms a session has now."""
@@ -35,8 +36,9 @@ def former(id: str, attributes: dict[str, Any], changed: float | None = None) ->
     if attributes["id"] != id:
         raise Unreadable("it is the session of another id")
     state = {name: value for name, value in attributes.items() if name not in _OWN and value is not None}
-    if isinstance(state.get("_form_tokens"), list):
-        state["_form_tokens"] = state["_form_tokens"][-_TOKENS:]
+    tokens = state.pop("_form_tokens", None)
+    if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
+        state["_form_tokens"] = tokens[-_TOKENS:]
     created = _time(attributes.get("_creation_time"))
     accessed = _time(attributes.get("_access_time")) or changed
     return Former(id, state, created or accessed, max(created or 0.0, accessed or 0.0) or None)
