@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -139,6 +141,25 @@ def test_requests_that_overlap_find_the_same_session(manager: SessionManager[Dic
     manager.finish_successful_request(third)
     assert first.cookie_sent == second.cookie_sent == third.cookie_sent
     assert dict(visit(manager, first.cookies).session) == {"a": 1, "first": 1, "second": 2}
+
+
+def test_of_many_first_requests_at_once_nothing_is_lost(store: SessionStore, source: Dict) -> None:
+    manager, together = manager_of([cookie(source)], store), Barrier(8)
+
+    def request(number: int) -> str | None:
+        exchange = FakeExchange({"old": OLD})
+        together.wait(20)
+        manager.start_request(exchange)
+        exchange.session[f"of {number}"] = number
+        manager.finish_successful_request(exchange)
+        return exchange.cookie_sent
+
+    with ThreadPoolExecutor(8) as threads:
+        sent = set(threads.map(request, range(8)))
+    assert len(sent) == 1
+    assert sessions_in(store) == 1
+    assert dict(visit(manager, {"session2": str(sent.pop())}).session) == {
+        "a": 1, **{f"of {number}": number for number in range(8)}}
 
 
 def test_a_request_that_fails_or_whose_answer_is_lost_logs_nobody_out(manager: SessionManager[DictSession],

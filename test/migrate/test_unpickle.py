@@ -158,6 +158,12 @@ def test_attributes_are_read_whatever_the_class() -> None:
     assert Unpickler().attributes(slots) == {"a": 1}
 
 
+def test_an_object_that_is_more_than_its_attributes_is_refused() -> None:
+    for data in (b"cos\nsystem\n(S'id'\ntR}S'id'\nS'a'\nsb.", b"(S'id'\nios\nsystem\n}S'id'\nS'a'\nsb."):
+        with pytest.raises(Unreadable, match=r"it needs os\.system"):
+            Unpickler().attributes(data)
+
+
 @pytest.mark.parametrize("value", [{"a": 1}, [1], None, OrderedDict(a=1), datetime.date(2026, 1, 1)])
 def test_what_is_no_object_has_no_attributes(value: Any) -> None:
     with pytest.raises(Unreadable, match="holds no object"):
