@@ -153,7 +153,7 @@ class FormerVisit(Visit):
 
     def _send_cookie(self, session_id: str | None) -> None:
         super()._send_cookie(session_id)
-        for cookie in () if self.headers_sent else self.manager.former:
+        for cookie in () if self.exchange.headers_sent else self.manager.former:
             if not cookie.keep and cookie.name != self.policy.name and self.exchange.get_cookies(cookie.name):
                 self._delete(cookie)
 
