@@ -248,8 +248,8 @@ def copy_(source: Annotated[str, typer.Argument(metavar="SOURCE", help="The URL 
 
 @app.command("migrate")
 def migrate(source: Annotated[str, typer.Argument(metavar="SOURCE", help=(
-                "Where another system keeps its sessions, for example session2-0.6+directory:PATH, cherrypy+file:PATH "
-                "or quixote+shelve:PATH; a wrong one is answered with all there are."))],
+                "Where another system keeps its sessions, such as session2-0.6+directory:PATH or cherrypy+file:PATH; a "
+                "wrong one is answered with all there are."))],
             url: Annotated[str, typer.Argument(metavar="URL", help=(
                 f"The store to move to.  Its password may also be in {VARIABLE}_TARGET."))],
             dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be moved.")] = False,
@@ -258,7 +258,7 @@ def migrate(source: Annotated[str, typer.Argument(metavar="SOURCE", help=(
             user_key: Annotated[str | None, typer.Option(metavar="KEY", help=(
                 "The item that tells who is logged in, where sessions are mappings."))] = None,
             ask: Ask = False, as_json: AsJSON = False) -> None:
-    """Move the sessions of another system here; nobody is logged out, and nothing changes over there.
+    """Move sessions here from another system, in which nothing changes.
 
     What is here already is left alone, and so is whatever was logged out of since, so this may be repeated at any time.
     """
