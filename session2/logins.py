@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 from . import tokens
-from .errors import SessionConflict, StoreUnavailable
+from .errors import ConfigurationError, SessionConflict, StoreUnavailable
 from .session import Session
 from .sessions import Sessions
 from .store.lease import Lease
@@ -15,6 +15,15 @@ log = logging.getLogger("session2")
 
 _LEASE: Final = 10.0
 """Seconds that the next login of a user waits at most for one that was killed."""
+
+
+def checked(most: int | None, store: Any) -> int | None:
+    """Return how many sessions a user may have; `ConfigurationError` if that cannot be, or not with this store."""
+    if most is not None and most < 1:
+        raise ConfigurationError(f"max_sessions must be at least 1, not {most}")
+    if most is not None and not getattr(store, "can_list", True):
+        raise ConfigurationError(f"max_sessions needs a store that can list; {type(store).__name__} cannot")
+    return most
 
 
 def turn(sessions: Sessions, session: Session) -> Lease:

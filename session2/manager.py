@@ -14,6 +14,7 @@ from .concurrency import MODES, Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
 from .exchange import Exchange, in_progress, policy_of, send_cookie
+from .former import FormerCookie, FormerVisit, checked
 from .found import Absence, Found
 from .mapping import _S, SessionMapping
 from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
@@ -41,6 +42,7 @@ class SessionManager(SessionMapping[_S]):
         `idle_timeout`, 300 seconds at most.
     :param renew_after: give a session a new id this often; default: only when its user changes.
     :param renew_grace: how long a renewed id still serves requests that are under way.
+    :param former: the cookies of the system before, whose visitors keep their sessions: see `session2.migrate`.
     :param concurrency: what becomes of requests of one session that overlap: ``"merge"``, ``"lock"`` (one at a time),
         ``"strict"`` (`SessionConflict`) or ``"read-only"``; or a function of the exchange that returns one of these.
     :param max_sessions: how many sessions a user may have at once; who logs in once more ends the oldest.
@@ -55,7 +57,7 @@ class SessionManager(SessionMapping[_S]):
                  cookie: CookiePolicy | None = None,
                  idle_timeout: Seconds | None = 14 * DAY, lifetime: Seconds | None = 90 * DAY,
                  touch_interval: Seconds | None = None,
-                 renew_after: Seconds | None = None, renew_grace: Seconds = 60.0,
+                 renew_after: Seconds | None = None, renew_grace: Seconds = 60.0, former: Sequence[FormerCookie] = (),
                  concurrency: Concurrency | Callable[[Exchange], Concurrency] = "merge",
                  max_sessions: int | None = None, unreadable: Literal["new", "refuse"] = "new",
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
@@ -72,11 +74,9 @@ class SessionManager(SessionMapping[_S]):
             None if renew_after is None else seconds("renew_after", renew_after),
             seconds("renew_grace", renew_grace))
         self.concurrency = concurrency if callable(concurrency) else mode_of(concurrency, store)
-        if max_sessions is not None and max_sessions < 1:
-            raise ConfigurationError(f"max_sessions must be at least 1, not {max_sessions}")
-        if max_sessions is not None and not getattr(store, "can_list", True):
-            raise ConfigurationError(f"max_sessions needs a store that can list; {type(store).__name__} cannot")
-        self.max_sessions = max_sessions
+        self.max_sessions = logins.checked(max_sessions, store)
+        self.former = checked(former, store)
+        self._visit = FormerVisit if former else Visit
         if renew_after is not None:
             demand_merging(store, "renew_after")
         if unreadable not in ("new", "refuse"):
@@ -95,7 +95,9 @@ class SessionManager(SessionMapping[_S]):
         if self.sessions.left:
             self.sessions.release_left()
         mode: Any = concurrency or self.concurrency
-        exchange.visit = visit = Visit(self, exchange, mode if mode == "merge" else mode_of(mode, self.store, exchange))
+        if mode != "merge":
+            mode = mode_of(mode, self.store, exchange)
+        exchange.visit = visit = self._visit(self, exchange, mode)
         visit.begin()
 
     def finish_successful_request(self, exchange: Exchange | None = None) -> None:

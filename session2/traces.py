@@ -21,6 +21,8 @@ _EMPTIED: Final = MARK + b"emptied\n"
 _ENDED: Final = MARK + b"ended\n"
 _REVOKED: Final = MARK + b"revoked\n"
 
+_TAKEN: Final = MARK + b"taken\n"
+
 _LOCK: Final = "lock-"
 
 
@@ -78,6 +80,16 @@ def absence_of(trace: Record) -> tuple[Absence, str]:
     if trace.data.startswith(_EMPTIED):
         return Absence.ENDED, "nothing was left in it"
     return (Absence.ROTATED, "") if trace.data.startswith(_ROTATED) else (Absence.UNKNOWN, "")
+
+
+def taken() -> bytes:
+    """Return the note that a session was brought here from another system, and is not to be brought again."""
+    return _TAKEN
+
+
+def is_taken(note: Record) -> bool:
+    """Tell whether a record is the note that a session was brought here."""
+    return note.data.startswith(_TAKEN)
 
 
 def leads_on(trace: bytes) -> bool:

@@ -20,6 +20,7 @@ from ..store.base import SessionStore
 from ..store.cleaning import clean
 from .copy import PLANNED, Fate, check, copy, plan, verify
 from .finding import counted, find, is_there, sessions, state_of
+from .moving import move, opened_source, opened_target, print_moved
 from .places import VARIABLE, is_original, made_from, open_original, opened, reporting, shown
 from .printing import (
     bar,
@@ -242,6 +243,30 @@ def copy_(source: Annotated[str, typer.Argument(metavar="SOURCE", help="The URL 
         print("would be: " * dry_run + ", ".join(f"{count} {name}" for name, count in counts.items()))
     if fates[Fate.FAILED] or fates[Fate.DIFFERENT]:
         warn("not everything was copied; what changed meanwhile is copied by running this again")
+        raise typer.Exit(1)
+
+
+@app.command("migrate")
+def migrate(source: Annotated[str, typer.Argument(metavar="SOURCE", help=(
+                "Where another system keeps its sessions, such as session2-0.6+directory:PATH or cherrypy+file:PATH; a "
+                "wrong one is answered with all there are."))],
+            url: Annotated[str, typer.Argument(metavar="URL", help=(
+                f"The store to move to.  Its password may also be in {VARIABLE}_TARGET."))],
+            dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be moved.")] = False,
+            allow: Annotated[list[str] | None, typer.Option(metavar="CLASS", help=(
+                "A class of the application, module.Class, whose objects are in sessions; may be repeated."))] = None,
+            user_key: Annotated[str | None, typer.Option(metavar="KEY", help=(
+                "The item that tells who is logged in, where sessions are mappings."))] = None,
+            ask: Ask = False, as_json: AsJSON = False) -> None:
+    """Move sessions here from another system, in which nothing changes.
+
+    What is here already is left alone, and so is whatever was logged out of since, so this may be repeated at any time.
+    """
+    with reporting(), contextlib.closing(opened_source(source, allow or (), user_key, ask)) as origin, \
+            opened_target(url, ask, dry_run, _OF_TARGET) as store:
+        moved = move(origin, store, dry_run)
+    print_moved(moved, dry_run, as_json)
+    if not moved.is_all:
         raise typer.Exit(1)
 
 

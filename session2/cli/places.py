@@ -35,7 +35,7 @@ def made_from(url: str, ask: bool = False, create: bool = False,
     :param variables: the environment variables to look in, in this order.
     """
     options = {"create": True} if create and url.startswith("directory:") and "create=" not in url else {}
-    return from_url(_with_password(url, ask, variables), **options)
+    return from_url(with_password(url, ask, variables), **options)
 
 
 @contextlib.contextmanager
@@ -49,7 +49,8 @@ def opened(url: str, ask: bool = False, create: bool = False) -> Iterator[Sessio
             store.close()
 
 
-def _with_password(url: str, ask: bool, variables: Sequence[str]) -> str:
+def with_password(url: str, ask: bool, variables: Sequence[str] = (VARIABLE,)) -> str:
+    """Return a URL with the password from the environment or a prompt if it lacks one."""
     parts = parts_of(url)
     user, at, host = parts.netloc.rpartition("@")
     if not at or ":" in user:

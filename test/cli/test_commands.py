@@ -747,7 +747,7 @@ def test_secrets_differ_and_work() -> None:
 
 # -- in a shell -------------------------------------------------------------------------------------------------------
 
-COMMANDS = ["setup", "purge", "list", "stats", "show", "revoke", "secret", "copy"]
+COMMANDS = ["setup", "purge", "list", "stats", "show", "revoke", "secret", "copy", "migrate"]
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)

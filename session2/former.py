@@ -1,0 +1,166 @@
+"""Visitors who come with the cookie of the system before: `FormerCookie`, and what a request makes of it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from . import tokens, traces
+from .cookies import CANDIDATES
+from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
+from .found import tell_absence
+from .record import Record
+from .session import Session
+from .store.base import SessionStore
+from .store.records import demand_merging
+from .visit import Visit
+
+log = logging.getLogger("session2")
+
+GRACE: Final = 86400.0
+"""Seconds for which the former id leads on: the answer with the new cookie may be lost, and the visitor come later."""
+
+_NOTED_FOR: Final = 400 * 86400.0
+"""Seconds for which it is noted at least that a session was here: browsers keep no cookie for longer (RFC 6265bis)."""
+
+_PURPOSE: Final = b"session2 former\0"
+
+
+class Origin(Protocol):
+    """Where sessions come from that are not here yet: `session2.migrate.Source` is such."""
+
+    def bring(self, store: SessionStore, id: str) -> None:
+        """Store the session with this id, unless it is not there, or ever was here."""
+
+
+@dataclass(frozen=True)
+class FormerCookie:
+    """A cookie of another system that names a session; `session2.migrate.cookies` makes those of known ones.
+
+    :param name: of the cookie.
+    :param read: returns the id that a value carries, or None if that system cannot have issued it: by its signature,
+        its length and its letters.
+    :param source: a `session2.migrate.Source`, where sessions that are not here yet are looked for, once each.
+    :param path: where the cookie was set, and is deleted; likewise `domain`.
+    :param keep: do not delete it, because the other system still needs it.
+    """
+
+    name: str
+    read: Callable[[str], str | None]
+    source: Origin | None = None
+    path: str = "/"
+    domain: str | None = None
+    keep: bool = False
+
+
+def adopted_id(former_id: str) -> str:
+    """Return the id under which a session is filed that another system knows by `former_id`.
+
+    It is of our shape whatever the other one is, so that everything holds for it that holds for ours.  Nobody can tell
+    it who does not know `former_id`.
+    """
+    digest = hashlib.sha256(_PURPOSE + former_id.encode("utf-8", "surrogatepass")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def note_adopted(store: SessionStore, id: str, expires: float | None = None) -> None:
+    """Note that the session of an adopted id is or was here, so that it is not brought again when it has ended.
+
+    Traces do not live so long, and ids of our own need none: what has ended here is nowhere else.
+
+    :param expires: when the session ends by itself.
+    """
+    now = store.clock()
+    until = max(expires or 0.0, now + _NOTED_FOR)
+    with suppress(Conflict):
+        store.write(_note_key(id), Record(traces.taken(), now, now, now, until), None)
+
+
+def is_noted(store: SessionStore, id: str) -> bool:
+    """Tell whether the session of an adopted id is or was here."""
+    return store.read(_note_key(id)) is not None
+
+
+def _note_key(id: str) -> str:
+    return tokens.hash_id(f"taken {id}")
+
+
+def checked(former: Sequence[FormerCookie], store: Any) -> tuple[FormerCookie, ...]:
+    """Return the former cookies of a manager; `ConfigurationError` if its store cannot keep their sessions."""
+    for cookie in former:
+        if not isinstance(cookie, FormerCookie):
+            raise ConfigurationError(f"former is a list of FormerCookie, not of {type(cookie).__name__}; "
+                                     "session2.migrate.cookies makes them")
+    if former:
+        demand_merging(store, "former")
+        if not isinstance(store, SessionStore):
+            raise ConfigurationError(f"former needs a store of records; {type(store).__name__} keeps whole sessions")
+    return tuple(former)
+
+
+class FormerVisit(Visit):
+    """A visit of somebody who may still have the cookie of the system before.
+
+    That is looked at only where ours leads nowhere.  The session it names gets an id of ours at once, and its old one
+    leads there for a while: for requests that are under way, and in case that this one fails.
+    """
+
+    __slots__ = ()
+
+    def _open(self) -> Session | None:
+        session = super()._open()
+        return self._move_in() if session is None else session
+
+    def _move_in(self) -> Session | None:
+        own = self.cookie, self.absence
+        for id in self._former_ids():
+            found = self._first_that_lives([id])
+            session: Session | None = None if found is None else found.session
+            if found is not None and session is not None and found.absence is None:
+                self.absence = None
+                self._renew(session)
+                return session
+            if found is not None and own[0] is None:  # then this is why there is none
+                self.absence = found.absence
+                tell_absence(self.sessions.tell, found.absence, found.key, found.reason)
+        if own[0] is not None:
+            self.cookie, self.absence = own
+        return None
+
+    def _former_ids(self) -> Iterator[str]:
+        """Yield the ids of the sessions that former cookies name, when they have been brought here."""
+        for cookie in self.manager.former:
+            for value in self.exchange.get_cookies(cookie.name)[:CANDIDATES]:
+                former_id = cookie.read(value)
+                if former_id is not None:
+                    if cookie.source is not None:
+                        cookie.source.bring(self.manager.store, former_id)
+                    yield adopted_id(former_id)
+
+    def _renew(self, session: Session) -> None:
+        if session.id is None or session.id != self.cookie:  # another request did it a moment ago
+            return
+        try:
+            note_adopted(self.manager.store, session.id)  # whoever brought it may have been killed before
+            self.manager.rotate(session, GRACE)
+        except (StoreUnavailable, SessionConflict) as error:
+            log.warning("session %.8s keeps its former id until the next request: %s", session.key, error)
+
+    def _send_cookie(self, session_id: str | None) -> None:
+        super()._send_cookie(session_id)
+        for cookie in () if self.exchange.headers_sent else self.manager.former:
+            if not cookie.keep and cookie.name != self.policy.name and self.exchange.get_cookies(cookie.name):
+                self._delete(cookie)
+
+    def _delete(self, cookie: FormerCookie) -> None:
+        attributes: dict[str, Any] = {"path": cookie.path, "max_age": 0}
+        if cookie.domain is not None:
+            attributes["domain"] = cookie.domain
+        if self.exchange.is_secure:  # a browser lets nothing else delete what was set so
+            attributes["secure"] = True
+        self.exchange.set_cookie(cookie.name, "", **attributes)

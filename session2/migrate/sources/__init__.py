@@ -1,0 +1,1 @@
+"""The systems that visitors can be moved from, a module each."""

@@ -1,0 +1,43 @@
+"""Reading the files of other programs: nothing is written, no link is followed, nothing but an ordinary file opened."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from ...errors import ConfigurationError
+from ..unpickle import MOST_BYTES, Unreadable
+
+
+def names_in(folder: str) -> Iterator[str]:
+    """Iterate over the names of what is no directory in a directory; `ConfigurationError` if there is none."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    yield entry.name
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(f"there is no directory {folder}") from None
+
+
+def read_file(folder: str, name: str) -> tuple[bytes, float] | None:
+    """Return what is in a file and when it was changed, None if it is not there, or raise `Unreadable`.
+
+    :raises ConfigurationError: if the folder is not there: to take all its sessions for ended would be wrong.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        fd = os.open(os.path.join(folder, name), flags)
+    except FileNotFoundError:
+        if not os.path.isdir(folder):
+            raise ConfigurationError(f"there is no directory {folder}") from None
+        return None
+    except OSError as error:
+        raise Unreadable(f"its file cannot be opened: {error.strerror}") from None
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(fd)
+        raise Unreadable("it is no ordinary file")
+    with open(fd, "rb") as file:
+        return file.read(MOST_BYTES + 1), found.st_mtime
