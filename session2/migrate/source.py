@@ -84,6 +84,11 @@ def mapping(id: str, items: Any, user_key: str = "", *, created: float | None = 
     return Former(id, {"data": items, **({} if user is None else {"user": user})}, created, accessed, expires)
 
 
+def ended(id: str) -> Former:
+    """Return a session in which nothing is, as some systems leave it behind at a logout: it is over there."""
+    return Former(id, {"data": {}}, expires=0.0)
+
+
 def attempt(id: str, read: Callable[[], Former]) -> Former | Skipped:
     """Return what `read` does, or why it cannot be read."""
     try:

@@ -41,11 +41,42 @@ def _objects(system: str) -> dict[str, System]:
     }
 
 
+def _tables(system: str, module: str, name: str) -> dict[str, System]:
+    """Return the rows of a source that reads a table, for each database."""
+    return {
+        f"{system}+sqlite": System(module, name, f"{system}+sqlite:{{}}/shop.sqlite"),
+        f"{system}+postgresql": System(module, name, f"{system}+postgresql://user@localhost/shop", "postgres"),
+        f"{system}+mysql": System(module, name, f"{system}+mysql://user@localhost/shop", "mysql")}
+
+
+def _redis(system: str, module: str, name: str) -> dict[str, System]:
+    """Return the rows of a source that reads keys of Redis, for each way to reach it."""
+    return {
+        f"{system}+redis": System(module, name, f"{system}+redis://localhost/0", "redis"),
+        f"{system}+rediss": System(module, name, f"{system}+rediss://user@localhost/0", "redis"),
+        f"{system}+redis+unix": System(module, name, f"{system}+redis+unix:/run/redis/redis.sock", "redis")}
+
+
 SYSTEMS: Final = {
     **_objects("session2-0.6"),
     **_objects("session3"),
     "quixote+shelve": System("sessions06", "Shelf", "quixote+shelve:{}/sessions.shelf"),
     "cherrypy+file": System("cherrypy", "Files", "cherrypy+file:{}/sessions"),
+    "beaker+file": System("beaker", "Files", "beaker+file:{}/data"),
+    "beaker+dbm": System("beaker", "DBM", "beaker+dbm:{}/data"),
+    **_tables("beaker", "beaker", "Rows"),
+    **_redis("beaker", "beaker", "Redis"),
+    "beaker+memcached": System("beaker", "Memcached", "beaker+memcached://localhost:11211"),
+    **_tables("django", "django", "Rows"),
+    "django+file": System("django", "Files", "django+file:{}/sessions"),
+    "django-cache+file": System("django", "CacheFiles", "django-cache+file:{}/cache"),
+    **_tables("django-cache", "django", "CacheRows"),
+    **_redis("django-cache", "django", "CacheRedis"),
+    "django-cache+memcached": System("django", "CacheMemcached", "django-cache+memcached://localhost:11211"),
+    "flask-session+file": System("flask_session", "Files", "flask-session+file:{}/flask_session"),
+    **_redis("flask-session", "flask_session", "Redis"),
+    "flask-session+memcached": System("flask_session", "Memcached", "flask-session+memcached://localhost:11211"),
+    **_tables("flask-session", "flask_session", "Rows"),
 }
 """The systems, by the scheme of their URLs."""
 

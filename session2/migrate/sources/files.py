@@ -21,17 +21,22 @@ def names_in(folder: str) -> Iterator[str]:
         raise ConfigurationError(f"there is no directory {folder}") from None
 
 
+def demand_folder(folder: str) -> None:
+    """Raise `ConfigurationError` if there is no such folder: to take all its sessions for ended would be wrong."""
+    if not os.path.isdir(folder):
+        raise ConfigurationError(f"there is no directory {folder}")
+
+
 def read_file(folder: str, name: str) -> tuple[bytes, float] | None:
     """Return what is in a file and when it was changed, None if it is not there, or raise `Unreadable`.
 
-    :raises ConfigurationError: if the folder is not there: to take all its sessions for ended would be wrong.
+    :raises ConfigurationError: if the folder is not there.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
     try:
         fd = os.open(os.path.join(folder, name), flags)
     except FileNotFoundError:
-        if not os.path.isdir(folder):
-            raise ConfigurationError(f"there is no directory {folder}") from None
+        demand_folder(folder)
         return None
     except OSError as error:
         raise Unreadable(f"its file cannot be opened: {error.strerror}") from None
