@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from servers_couchdb import StrictServer
-from servers_durus import CANNOT_WRITE
+from servers_durus import CANNOT_WRITE, DurusServer
 from servers_redis import RedisServer
 from servers_sql import MariaServer, PostgresServer
 
@@ -33,6 +34,16 @@ def server(kind: Callable[[], Any]) -> Any:
     return started
 
 
+_durus: dict[Path, DurusServer] = {}
+"""Servers of Durus by folder: each keeps one store, and a file without a server is for one process."""
+
+
+def durus(folder: Path) -> str:
+    if folder not in _durus:
+        _durus[folder] = DurusServer(folder / "durus").start()
+    return _durus[folder].url
+
+
 def cached(folder: Path) -> str:
     cache, store = f"{server(RedisServer).url}?prefix={next(_numbers)}:", f"sqlite:{folder}/store?create=true"
     return f"cached:?cache={quote(cache, '')}&store={quote(store, '')}&max_stale_count=1"
@@ -41,7 +52,7 @@ def cached(folder: Path) -> str:
 STORES: dict[str, Callable[[Path], str]] = {
     "SQLite": lambda folder: f"sqlite:{folder}/store?create=true",
     "Shelve": lambda folder: f"shelve:{folder}/store?create=true",
-    "Durus": lambda folder: f"durus:{folder}/store?create=true",
+    "Durus": durus,
     "Postgres": lambda folder: f"{server(PostgresServer).url}?table=t{next(_numbers)}",
     "MySQL": lambda folder: f"{server(MariaServer).url}?table=t{next(_numbers)}",
     "Redis": lambda folder: f"{server(RedisServer).url}?prefix={next(_numbers)}:",
@@ -70,13 +81,19 @@ def suites() -> Iterator[type[AdapterSuite]]:
 def pair(suite: type[AdapterSuite], url: Callable[[Path], str]) -> type[AdapterSuite]:
     """Return the suite on another store."""
     class Pair(suite):  # type: ignore[misc, valid-type]
+        @classmethod
+        def teardown_class(cls) -> None:
+            while _durus:
+                _durus.popitem()[1].stop()
+
         # They take the folder of the store away, which is how the directory store fails.
         test_store_that_is_down = test_store_that_goes_down_during_the_request = None
 
         @classmethod
         def start(cls, folder: Path, processes: int = 1, **options: Any) -> Site:
             place = url(folder)
-            from_url(place).setup()
+            with contextlib.closing(from_url(place)) as store:
+                store.setup()
             return super().start(folder, processes, store_url=place.replace("{", "{{").replace("}", "}}"), **options)
 
     return Pair
