@@ -74,15 +74,9 @@ class ASGIExchange(Exchange):
 
     def add_to(self, message: Message) -> None:
         """Add the headers of the session to those of the application."""
-        own, self.headers = self.headers, [(name.decode("latin-1"), value.decode("latin-1"))
-                                           for name, value in message.get("headers", ())]
-        for name, value in own:
-            if name == "Set-Cookie":
-                self.headers.append((name, value))
-            else:
-                self.add_header(name, value)
-        message["headers"] = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
-        self.headers = []
+        found = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+        message["headers"] = [(name.lower().encode("latin-1"), value.encode("latin-1"))
+                              for name, value in self.added_to(found)]
 
 
 class ASGISession(LazySession):
