@@ -70,6 +70,7 @@ DEVELOPMENT = [
     "pyright[nodejs]",
     "pytest-timeout",
     "pytest-xdist",
+    "pyramid_beaker",  # to compare with
     "python-memcached",  # Beaker's way to memcached
     "ruff",
     "session3>=3.4",  # to compare with
