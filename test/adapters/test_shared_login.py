@@ -1,7 +1,12 @@
-"""One login for several frameworks on one host: they share a store, its secret and a cookie, and nothing else."""
+"""One login for several frameworks on one host: they share a store, its secret and a cookie, and nothing else.
+
+And since they are served here, requests as no browser sends them.
+"""
 
 from __future__ import annotations
 
+import re
+import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -101,3 +106,24 @@ def test_the_cookie_is_for_the_whole_host_and_secure_where_the_proxy_speaks_http
     assert left.pop("max-age") == "0"
     left.pop("expires", None)
     assert left == expected
+
+
+def answers(port: int, *requests: bytes) -> bytes:
+    """Send requests at once over one connection, and return all that is answered."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(b"".join(requests))
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_requests_of_old_and_odd_kinds_have_the_same_session(host: Host, name: str) -> None:
+    port, end = host.proxy.ports[name], b"Host: shop.example\r\nConnection: close\r\n"
+    head = answers(port, b"HEAD /set?key=a&value=1 HTTP/1.1\r\n" + end + b"\r\n")
+    sent = re.findall(rb"\r\nset-cookie: *(shop=[^;]*)", head, re.IGNORECASE)
+    assert len(sent) == 1
+    cookie = b"Cookie: " + b"; ".join([*(b"c%d=%s" % (number, b"x" * 30) for number in range(100)), *sent]) + b"\r\n"
+    assert answers(port, b"GET /get?key=a HTTP/1.0\r\n" + cookie + b"\r\n").endswith(b"\r\n\r\n1")
+    both = answers(port, b"GET /set?key=b&value=2 HTTP/1.1\r\nHost: shop.example\r\n" + cookie + b"\r\n",
+                   b"GET /items HTTP/1.1\r\n" + end + cookie + b"\r\n")
+    assert re.findall(rb"HTTP/1.[01] (\d+)", both) == [b"200", b"200"]
+    assert b'{"a": "1", "b": "2"}' in both
