@@ -66,7 +66,7 @@ if CANNOT_WRITE:
 
 
 def suites() -> Iterator[type[AdapterSuite]]:
-    """Find the adapters where they are tested."""
+    """Find the adapters where they are tested, but for those that are tested there on a store of their choice."""
     for path in sorted(ADAPTERS.glob("test_*.py")):
         if "AdapterSuite" in path.read_text():
             spec = importlib.util.spec_from_file_location(f"pairs_{path.stem}", path)
@@ -75,7 +75,8 @@ def suites() -> Iterator[type[AdapterSuite]]:
             module = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(module)
             yield from (found for found in vars(module).values() if isinstance(found, type)
-                        and issubclass(found, AdapterSuite) and found is not AdapterSuite)
+                        and issubclass(found, AdapterSuite) and found is not AdapterSuite
+                        and found.store_url == AdapterSuite.store_url)
 
 
 def pair(suite: type[AdapterSuite], url: Callable[[Path], str]) -> type[AdapterSuite]:
@@ -100,4 +101,5 @@ def pair(suite: type[AdapterSuite], url: Callable[[Path], str]) -> type[AdapterS
 
 
 for _suite, (_name, _url) in itertools.product(suites(), STORES.items()):
+    assert f"{_suite.__name__}On{_name}" not in globals(), "two suites of one name"
     globals()[f"{_suite.__name__}On{_name}"] = pair(_suite, _url)
