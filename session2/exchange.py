@@ -74,7 +74,8 @@ class Exchange(ABC):
 
     def add_header(self, name: str, value: str) -> None:
         """Add `value` to the comma-separated response header `name`, unless it is there."""
-        self.headers[:] = _added(self.headers, name, value)
+        if (name, value) not in self.headers:
+            self.headers[:] = _added(self.headers, name, value)
 
     def added_to(self, headers: Headers) -> Headers:
         """Return the headers of a response with those of the session, which go out now."""
@@ -124,10 +125,12 @@ def joined(present: str | None, value: str) -> str:
 
 
 def _added(headers: Headers, name: str, value: str) -> Headers:
-    if (name, value) in headers:  # as nearly always
-        return headers
-    present = ", ".join(found for other, found in headers if other.lower() == name.lower())
-    return [*(header for header in headers if header[0].lower() != name.lower()), (name, joined(present, value))]
+    own = name.lower()
+    present = [header for header in headers if header[0].lower() == own]
+    if not present:
+        return [*headers, (name, value)]
+    others = [header for header in headers if header not in present]
+    return [*others, (name, joined(", ".join([found for _, found in present]), value))]
 
 
 def _sets(header: tuple[str, str], cookie: str) -> bool:
