@@ -1,4 +1,7 @@
-"""``make test-pairs``: every adapter on every store that processes share; `make test` has each on one store."""
+"""``make test-pairs``: every adapter on every store that processes share.
+
+``make test`` has each adapter on the directory store, and a sample of these: each adapter on another store.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import atexit
 import contextlib
 import importlib.util
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,6 +24,11 @@ from servers_sql import MariaServer, PostgresServer
 from session2.testing import AdapterSuite
 from session2.testing.adapter.website import Site
 from session2.urls import from_url
+
+EVERYTHING = "SESSION2_PAIRS" in os.environ
+
+SAMPLE = ("test_every_server_knows_the_session", "test_parallel_requests_lose_nothing",
+          "test_logout_during_a_slow_request")
 
 ADAPTERS = Path(__file__).parents[1] / "adapters"
 
@@ -97,9 +106,16 @@ def pair(suite: type[AdapterSuite], url: Callable[[Path], str]) -> type[AdapterS
                 store.setup()
             return super().start(folder, processes, store_url=place.replace("{", "{{").replace("}", "}}"), **options)
 
+    for name in () if EVERYTHING else {name for name in dir(Pair) if name.startswith("test_")}.difference(SAMPLE):
+        setattr(Pair, name, None)
     return Pair
 
 
-for _suite, (_name, _url) in itertools.product(suites(), STORES.items()):
+def pairs() -> Iterator[tuple[type[AdapterSuite], tuple[str, Callable[[Path], str]]]]:
+    """Choose what goes with what."""
+    return itertools.product(suites(), STORES.items()) if EVERYTHING else zip(suites(), itertools.cycle(STORES.items()))
+
+
+for _suite, (_name, _url) in pairs():
     assert f"{_suite.__name__}On{_name}" not in globals(), "two suites of one name"
     globals()[f"{_suite.__name__}On{_name}"] = pair(_suite, _url)
