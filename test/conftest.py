@@ -1,5 +1,6 @@
 """Settings for all tests, and the database servers they share."""
 
+import os
 import signal
 import sys
 from pathlib import Path
