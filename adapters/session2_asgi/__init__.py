@@ -87,7 +87,7 @@ class ASGISession(LazySession):
     def __init__(self, manager: SessionManager[DictSession], scope: MutableMapping[str, Any]) -> None:
         super().__init__(ASGIExchange(scope), self._start)
         self.manager = manager
-        self._is_socket = self.headers_sent = self._exchange.headers_sent = scope["type"] == "websocket"
+        self._is_socket = self._exchange.headers_sent = scope["type"] == "websocket"
         self.is_over = False
         self._work: Future[None] | None = None
         self._turn = asyncio.Lock()
@@ -110,7 +110,7 @@ class ASGISession(LazySession):
             raise ConfigurationError("the request is over, and nothing can be stored for it: in a task of its own use "
                                      "manager.load(id) and manager.save(session)")
         self.session  # noqa: B018 (it is opened)
-        await self._run(_storing(), partial(self.manager.settle_request, self._exchange, self.headers_sent))
+        await self._run(_storing(), partial(self.manager.settle_request, self._exchange))
 
     def delete(self, clear_site_data: bool = False) -> None:
         """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
@@ -124,6 +124,11 @@ class ASGISession(LazySession):
     def regenerate(self) -> None:
         """Give the session a new id; the old one is dead when the request has succeeded."""
         self.manager.reserve_id(self.session)
+
+    @property
+    def headers_sent(self) -> bool:
+        """Whether the answer has begun, and no cookie can be sent any more; always of a websocket."""
+        return self._exchange.headers_sent
 
     # -- for the middleware ----------------------------------------------------------------------------------------
 
@@ -181,7 +186,7 @@ class ASGISession(LazySession):
             await self.save()  # there is something to do, and a thread is worth its price
         if self._was_looked_at:
             self._exchange.add_to(message)
-        self.headers_sent = self._exchange.headers_sent = True
+        self._exchange.headers_sent = True
 
     async def after_body(self) -> None:
         """Store what a stream changed, and free the lock: a task in the background may take its time."""
