@@ -111,9 +111,9 @@ def measure(sites: dict[str, Site], rounds: int, seconds: float) -> dict[tuple[s
 
 
 def ratios(pairs: Pairs) -> Ratios:
-    """Return the medians of the ratios."""
-    return Ratios(*(statistics.median(getattr(turn, field) / getattr(base, field) for turn, base in pairs)
-                    for field in Ratios._fields))
+    """Return the medians of the ratios; to a turn in which nothing got done there is none."""
+    return Ratios(*(statistics.median(getattr(turn, field) / getattr(base, field)
+                                      for turn, base in pairs if getattr(base, field)) for field in Ratios._fields))
 
 
 def chosen(patterns: list[str]) -> list[str]:
