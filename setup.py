@@ -70,6 +70,7 @@ DEVELOPMENT = [
     "pyright[nodejs]",
     "pytest-timeout",
     "pytest-xdist",
+    "pyramid_beaker",  # to compare with
     "python-memcached",  # Beaker's way to memcached
     "ruff",
     "session3>=3.4",  # to compare with
@@ -94,7 +95,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["session2", "session2.*"]), *ADAPTERS],
     package_dir={name: "adapters/" + name.replace(".", "/") for name in ADAPTERS},
-    package_data={"": ["py.typed"]},
+    package_data={"": ["py.typed", "templates/*/*.html"]},
     zip_safe=False,
     extras_require={
         **DRIVERS,

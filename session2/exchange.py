@@ -10,12 +10,14 @@ from .session import Session
 
 _DEFAULT_POLICY: Final = CookiePolicy()
 
+Headers = list[tuple[str, str]]
+
 
 class Exchange(ABC):
     """One request and its response.  An adapter translates; it decides nothing.
 
-    An adapter whose response has headers of its own kind overrides `set_cookie` and `add_header`; by default both
-    change the list `headers`.
+    By default `set_cookie` and `add_header` change the list `headers`, and the adapter sends what `added_to` makes of
+    it; one whose response has headers of its own kind overrides them.
     """
 
     session: Session | None = None
@@ -30,7 +32,7 @@ class Exchange(ABC):
     headers_sent: bool = False
     """Whether the headers of the response are out, and no cookie can be sent any more; an adapter says so."""
 
-    headers: list[tuple[str, str]]
+    headers: Headers
     """The headers of the response so far, for an adapter that overrides neither `set_cookie` nor `add_header`."""
 
     @abstractmethod
@@ -72,11 +74,15 @@ class Exchange(ABC):
 
     def add_header(self, name: str, value: str) -> None:
         """Add `value` to the comma-separated response header `name`, unless it is there."""
-        if (name, value) in self.headers:  # as nearly always
-            return
-        present = ", ".join(found for other, found in self.headers if other.lower() == name.lower())
-        self.headers[:] = [header for header in self.headers if header[0].lower() != name.lower()]
-        self.headers.append((name, joined(present, value)))
+        if (name, value) not in self.headers:
+            self.headers[:] = _added(self.headers, name, value)
+
+    def added_to(self, headers: Headers) -> Headers:
+        """Return the headers of a response with those of the session, which go out now."""
+        own, self.headers, self.headers_sent = self.headers, [], True
+        for name, value in own:
+            headers = [*headers, (name, value)] if name == "Set-Cookie" else _added(headers, name, value)
+        return headers
 
     def post_value(self, name: str) -> str | None:
         """Return the field `name` of a posted form, None where the request is not a POST or the adapter cannot tell."""
@@ -116,6 +122,15 @@ def joined(present: str | None, value: str) -> str:
     there = [part.strip() for part in present.split(",") if part.strip()]
     known = {part.lower() for part in there}
     return ", ".join([*there, *(part for part in value.split(", ") if part.lower() not in known)])
+
+
+def _added(headers: Headers, name: str, value: str) -> Headers:
+    own = name.lower()
+    present = [header for header in headers if header[0].lower() == own]
+    if not present:
+        return [*headers, (name, value)]
+    others = [header for header in headers if header not in present]
+    return [*others, (name, joined(", ".join([found for _, found in present]), value))]
 
 
 def _sets(header: tuple[str, str], cookie: str) -> bool:

@@ -17,6 +17,7 @@ from .manager import SessionManager
 from .patience import attempts
 from .saving import BUSY, MERGE_PATIENCE
 from .session import DictSession, ties
+from .ties import Origin
 from .visit import Visit, visit_of
 
 _T = TypeVar("_T")
@@ -122,12 +123,22 @@ class LiveSession(MutableMapping[str, Any]):
         visit = None if self._session is None else visit_of(self._session)
         if session is self._session:
             self._store_own(session, visit)
-        elif ties(session).origin is not None and self._manager.sessions.is_changed(session):
+        elif (seen := ties(session).origin) is not None and self._manager.sessions.is_changed(session):
             try:
                 self._manager.save(session, "read-only" if visit and visit.concurrency == "read-only" else "strict")
             except SessionConflict:
                 return False
+            if visit is not None and visit.concurrency == "strict":
+                self._tell_own(session, seen)
         return True
+
+    def _tell_own(self, session: DictSession, seen: Origin) -> None:
+        """Let the session of a strict request know of this change, which would else be taken for somebody else's."""
+        own = cast(DictSession, self._session)
+        origin = ties(own).origin
+        if origin is not None and origin.record.version == seen.record.version:
+            self._manager.sessions.codec.merge(own, origin, session)
+            ties(own).origin = ties(session).origin
 
     def _store_own(self, session: DictSession, visit: Visit | None) -> None:
         """Store a session of which nothing is stored yet, or which was emptied."""

@@ -20,9 +20,6 @@ from servers_memcached import memcached, memcacheds  # noqa: E402, F401 (fixture
 from servers_redis import redis_server  # noqa: E402, F401 (a fixture)
 from servers_sql import mariadb, postgres  # noqa: E402, F401 (fixtures)
 
-# Every adapter on every store takes half an hour: ``make test-pairs``.
-collect_ignore = [] if "SESSION2_PAIRS" in os.environ else ["pairs"]
-
 # What a shell runs in the background ignores interrupts, and so would the programs that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -8,6 +8,7 @@ import pytest
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManager, tokens
 from session2.cookies import values_of
+from session2.environ import EnvironExchange
 from session2.record import Record
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
@@ -122,3 +123,17 @@ def test_what_browsers_accept_is_accepted(possible: dict[str, Any]) -> None:
 def test_a_prefix_in_small_letters_fixes_the_path_too() -> None:
     policy = CookiePolicy("__host-s", secure=True)
     assert policy.attributes(FakeExchange(script_name="/shop"))["path"] == "/"
+
+
+def test_headers_of_a_session_join_those_of_a_response() -> None:
+    exchange = EnvironExchange({})
+    exchange.add_header("Vary", "Cookie")
+    exchange.add_header("Cache-Control", "no-store")
+    exchange.set_cookie("a", "1")
+    exchange.set_cookie("a", "2", path="/")
+    response = [("vary", "Accept"), ("Set-Cookie", "b=3"), ("Vary", "cookie, Accept-Language"), ("X-Own", "4")]
+    assert exchange.added_to(response) == [
+        ("Set-Cookie", "b=3"), ("X-Own", "4"), ("Vary", "Accept, cookie, Accept-Language"),
+        ("Cache-Control", "no-store"), ("Set-Cookie", "a=2; Path=/")]
+    assert exchange.added_to(response) == response
+    assert len(response) == 4

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from session2 import ConfigurationError, DictSession, SessionManager, get_secret
-from session2.errors import ReadOnlySession, SessionEnded
+from session2.errors import ReadOnlySession, SessionConflict, SessionEnded
 from session2.live import LiveDictSession, LiveSession
 from session2.session import ties
 from session2.store.cookie import CookieSessionStore
@@ -107,9 +107,9 @@ def test_an_id_of_nobody(manager: Manager, id: str) -> None:
     assert list(manager.store.scan()) == []
 
 
-def begun(manager: Manager, cookies: dict[str, str] | None = None) -> Any:
+def begun(manager: Manager, cookies: dict[str, str] | None = None, concurrency: Any = None) -> Any:
     request = FakeExchange(cookies)
-    manager.start_request(request)
+    manager.start_request(request, concurrency)
     return request
 
 
@@ -182,6 +182,30 @@ def test_a_request_that_may_only_read_changes_nothing(manager: Manager) -> None:
     with pytest.raises(ReadOnlySession):
         live["a"] = 2
     assert live["a"] == 1
+
+
+def test_a_strict_request_is_not_in_its_own_way(manager: Manager) -> None:
+    id = stored(manager, n=0)
+    request = begun(manager, {"session2": id}, "strict")
+    live = LiveSession(manager, request.session)
+    for number in (1, 2):
+        live.increment("n")
+        request.session[f"own{number}"] = number
+    manager.finish_successful_request(request)
+    assert dict(manager.load(id) or {}) == {"n": 2, "own1": 1, "own2": 2}
+
+
+def test_a_strict_request_is_refused_when_somebody_else_was_first(manager: Manager) -> None:
+    id = stored(manager, n=0)
+    for is_before in (True, False):
+        request = begun(manager, {"session2": id}, "strict")
+        live = LiveSession(manager, request.session)
+        for step in [LiveSession(manager, id), live][::1 if is_before else -1]:
+            step.increment("n")
+        request.session["own"] = 1
+        with pytest.raises(SessionConflict):
+            manager.finish_successful_request(request)
+    assert dict(manager.load(id) or {}) == {"n": 4}
 
 
 def test_a_session_that_another_request_emptied_goes_on_with_the_next_change(manager: Manager) -> None:

@@ -116,6 +116,9 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     adapters = {path.name for path in (ROOT / "adapters").iterdir() if (path / "__init__.py").exists()}
     top = {name.split("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"session2", *adapters}
+    templates = {str(path.relative_to(ROOT / "adapters")) for path in (ROOT / "adapters").rglob("*.html")}
+    assert templates
+    assert templates <= set(names)
     assert any(name.endswith("/LICENSE") for name in names)
 
 

@@ -716,6 +716,19 @@ def test_what_ends_when_the_headers_are_out_sends_no_cookie(end: str) -> None:
     assert not site.sessions()
 
 
+def test_what_comes_too_late_after_a_login_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    late = dict(site.cookies)
+    site.visit(lambda session: session.set_user("ada"))
+    request = site.start(put(b=2), late)
+    site.manager.settle_request(request)
+    site.manager.settle_request(request, headers_sent=True)
+    assert not request.sent
+    assert site.content == {"a": 1}
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 # -- a cookie that lasts ----------------------------------------------------------------------------------------------
 
 

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
-from session2 import ConfigurationError, DictSession, Exchange, SessionError, SessionManager, StoreUnavailable
+from session2 import (
+    ConfigurationError,
+    DictSession,
+    Exchange,
+    LockTimeout,
+    SessionError,
+    SessionManager,
+    StoreUnavailable,
+)
 from session2.cookies import values_of
 from session2.exchange import policy_of
 from session2.forks import PerProcess
@@ -31,10 +42,13 @@ log = logging.getLogger("session2")
 
 _THREADS: Final = 32
 
-# Who opens a session may have to wait for its lock: in a pool of their own, or they would keep whoever has it from
-# storing it.
+# Who opens a session does not wait for its lock, but leaves the thread to others; who finds it locked waits elsewhere.
 _opening: Final = PerProcess(partial(ThreadPoolExecutor, _THREADS, "session2-open"))
+_waiting: Final = PerProcess(partial(ThreadPoolExecutor, _THREADS, "session2-wait"))
 _storing: Final = PerProcess(partial(ThreadPoolExecutor, _THREADS, "session2-store"))
+
+_turns: Final[WeakValueDictionary[tuple[object, ...], asyncio.Lock]] = WeakValueDictionary()
+"""By event loop and cookies: of the requests of one session one waits in a thread, and the others for that one."""
 
 
 class ASGIExchange(Exchange):
@@ -60,15 +74,9 @@ class ASGIExchange(Exchange):
 
     def add_to(self, message: Message) -> None:
         """Add the headers of the session to those of the application."""
-        own, self.headers = self.headers, [(name.decode("latin-1"), value.decode("latin-1"))
-                                           for name, value in message.get("headers", ())]
-        for name, value in own:
-            if name == "Set-Cookie":
-                self.headers.append((name, value))
-            else:
-                self.add_header(name, value)
-        message["headers"] = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in self.headers]
-        self.headers = []
+        found = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message.get("headers", ())]
+        message["headers"] = [(name.lower().encode("latin-1"), value.encode("latin-1"))
+                              for name, value in self.added_to(found)]
 
 
 class ASGISession(LazySession):
@@ -79,7 +87,7 @@ class ASGISession(LazySession):
     def __init__(self, manager: SessionManager[DictSession], scope: MutableMapping[str, Any]) -> None:
         super().__init__(ASGIExchange(scope), self._start)
         self.manager = manager
-        self._is_socket = self.headers_sent = self._exchange.headers_sent = scope["type"] == "websocket"
+        self._is_socket = self._exchange.headers_sent = scope["type"] == "websocket"
         self.is_over = False
         self._work: Future[None] | None = None
         self._turn = asyncio.Lock()
@@ -102,7 +110,7 @@ class ASGISession(LazySession):
             raise ConfigurationError("the request is over, and nothing can be stored for it: in a task of its own use "
                                      "manager.load(id) and manager.save(session)")
         self.session  # noqa: B018 (it is opened)
-        await self._run(_storing(), partial(self.manager.settle_request, self._exchange, self.headers_sent))
+        await self._run(_storing(), partial(self.manager.settle_request, self._exchange))
 
     def delete(self, clear_site_data: bool = False) -> None:
         """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
@@ -117,19 +125,41 @@ class ASGISession(LazySession):
         """Give the session a new id; the old one is dead when the request has succeeded."""
         self.manager.reserve_id(self.session)
 
+    @property
+    def headers_sent(self) -> bool:
+        """Whether the answer has begun, and no cookie can be sent any more; always of a websocket."""
+        return self._exchange.headers_sent
+
     # -- for the middleware ----------------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Load the session, if the request names one; an error is raised when somebody looks at it."""
-        name = policy_of(self.manager.cookie, self._exchange).name
-        if self._exchange.get_cookies(name) or self.manager.sessions.left:
+        cookies = self._exchange.get_cookies(policy_of(self.manager.cookie, self._exchange).name)
+        if cookies or self.manager.sessions.left:
             try:
-                await self._run(_opening(), self._load)
+                await self._load_in_turn(cookies)
             except Exception as error:
                 self._failure = error
 
-    def _load(self) -> None:
-        self.manager.start_request(self._exchange)
+    async def _load_in_turn(self, cookies: list[str]) -> None:
+        """Load the session at once, or when it is unlocked; in turn, so who is waited for gives up before others do."""
+        end, line = time.monotonic() + self.manager.lock_timeout, (asyncio.get_running_loop(), *cookies)
+        if line not in _turns:
+            try:
+                await self._run(_opening(), partial(self._load, 0.0))
+            except LockTimeout:
+                pass
+            else:
+                return
+        async with _turns.setdefault(line, asyncio.Lock()):
+            await self._run(_waiting(), partial(self._load, end))
+
+    def _load(self, end: float) -> None:
+        """Load the session; wait for its lock until a moment of the monotonic clock."""
+        manager = copy.copy(self.manager)
+        manager.lock_timeout = max(0.0, end - time.monotonic())
+        manager.start_request(self._exchange)
+        self._exchange.visit.manager = self.manager
         if self._is_socket:  # which may stay for days
             self.manager.unlock_request(self._exchange)
 
@@ -156,7 +186,7 @@ class ASGISession(LazySession):
             await self.save()  # there is something to do, and a thread is worth its price
         if self._was_looked_at:
             self._exchange.add_to(message)
-        self.headers_sent = self._exchange.headers_sent = True
+        self._exchange.headers_sent = True
 
     async def after_body(self) -> None:
         """Store what a stream changed, and free the lock: a task in the background may take its time."""

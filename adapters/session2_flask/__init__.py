@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
-from session2.exchange import joined
 from session2.lazy import LazySession
 from session2.variants import for_mappings
 
@@ -27,9 +26,6 @@ except ModuleNotFoundError as error:
 __all__ = ["SessionInterface"]
 
 _policy = lru_cache(maxsize=64)(CookiePolicy)
-
-_SENT = "_session2_sent"
-"""The attribute of a response with the cookies that it has from us."""
 
 
 class FlaskExchange(EnvironExchange):
@@ -54,17 +50,9 @@ class FlaskExchange(EnvironExchange):
             self.headers[-1] = "Set-Cookie", f"{self.headers[-1][1]}; Expires={expires}"
 
     def emit(self, response: flask.Response) -> None:
-        """Put the headers into the response; one that an application uses again bears no cookie of another visitor."""
-        if left := vars(response).pop(_SENT, None):
-            kept = [cookie for cookie in response.headers.getlist("Set-Cookie") if cookie not in left]
-            response.headers.setlist("Set-Cookie", kept)
-        for name, value in self.headers:
-            if name == "Set-Cookie":
-                response.headers.add(name, value)
-                vars(response).setdefault(_SENT, []).append(value)
-            else:
-                response.headers[name] = joined(", ".join(response.headers.getlist(name)), value)
-        self.headers = []
+        """Put the headers into the response."""
+        if self.headers:
+            response.headers[:] = self.added_to(list(response.headers))
 
 
 class StoreSession(LazySession, flask.sessions.SessionMixin):
@@ -196,6 +184,8 @@ class SessionInterface(flask.sessions.SessionInterface):
 
     def open_session(self, app: flask.Flask, request: flask.Request) -> StoreSession:
         """Return the session of a request, which is not opened yet."""
+        if flask.has_request_context():
+            flask.after_this_request(_private)
         session = StoreSession(self, app, FlaskExchange(request))
         request.session2 = weakref.ref(session)  # type: ignore[attr-defined]
         return session
@@ -225,6 +215,14 @@ def refusal(error: SessionError) -> HTTPException:
     refused = default_exceptions[error.status](error.public)
     refused.retry_after = error.retry_after  # type: ignore[attr-defined]
     return refused
+
+
+def _private(response: flask.Response) -> flask.Response:
+    """Return a response with headers of its own: an application may use one again, for another visitor."""
+    copy = type(response).__new__(type(response))
+    vars(copy).update(vars(response))
+    copy.headers = type(response.headers)(response.headers)
+    return copy
 
 
 def _replace(response: flask.Response, other: flask.Response) -> None:

@@ -6,23 +6,24 @@ What Pyramid asks of a session is documented at ``pyramid.interfaces.ISession``.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 from session2 import ConfigurationError, CookiePolicy, Exchange, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
-from session2.exchange import joined
 from session2.lazy import LazySession
 from session2.variants import for_mappings
 
 try:
     from pyramid.httpexceptions import status_map
     from pyramid.interfaces import IResponse, ISession
+    from pyramid.response import Response
     from pyramid.threadlocal import manager as in_progress
     from zope.interface import implementer
 except ModuleNotFoundError as error:
     raise ConfigurationError("session2_pyramid needs Pyramid: pip install session2[pyramid]") from error
 
-__all__ = ["PyramidExchange", "PyramidSession", "SessionFactory"]
+__all__ = ["PyramidExchange", "PyramidSession", "SessionFactory", "includeme"]
 
 log = logging.getLogger("session2")
 
@@ -45,11 +46,7 @@ class PyramidExchange(EnvironExchange):
 
     def emit(self, response: Any) -> None:
         """Put the cookies and headers into the response."""
-        for name, value in self.headers:
-            if name == "Set-Cookie":
-                response.headers.add(name, value)
-            else:
-                response.headers[name] = joined(", ".join(response.headers.getall(name)), value)
+        response.headerlist = self.added_to(list(response.headerlist))
 
 
 @implementer(ISession)
@@ -151,6 +148,26 @@ class SessionFactory:
 
     def __call__(self, request: Any) -> PyramidSession:
         return PyramidSession(self.manager, request, self.cookie)
+
+
+def includeme(config: Any) -> None:
+    """Have each request answered with a response of its own: ``config.include("session2_pyramid")``."""
+    config.add_tween("session2_pyramid.private_responses")
+
+
+def private_responses(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
+    """Copy responses before they get a cookie: an application may use one again, for another visitor."""
+    return lambda request: _private(handler(request))
+
+
+def _private(response: Any) -> Any:
+    if not isinstance(response, Response):
+        return response  # how to copy it is unknown
+    kind: Any = type(response)
+    copy = kind.__new__(kind)
+    vars(copy).update(vars(response))
+    copy.headerlist = list(response.headerlist)
+    return copy
 
 
 def _refusal(error: SessionError) -> Any:

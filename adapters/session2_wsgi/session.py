@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 from session2 import DictSession, SessionManager
+from session2.environ import EnvironExchange
 from session2.lazy import LazySession
-
-from .exchange import WSGIExchange
 
 log = logging.getLogger("session2")
 
@@ -20,13 +19,13 @@ class WSGISession(LazySession):
     It is opened at the first access: a request that does not look at it costs nothing and gets no cookie.
     """
 
-    _exchange: WSGIExchange
+    _exchange: EnvironExchange
 
     _is_over = False
     """Whether the answer is out, or will not be."""
 
     def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
-        exchange = WSGIExchange(environ)
+        exchange = EnvironExchange(environ)
         super().__init__(exchange, partial(manager.start_request, exchange))
         self._manager = manager
 
@@ -44,7 +43,7 @@ class WSGISession(LazySession):
         return self.session.id or self._manager.reserve_id(self.session)
 
     @property
-    def exchange(self) -> WSGIExchange:
+    def exchange(self) -> EnvironExchange:
         """The request, for what the manager does in one: `lock_request` and its like."""
         return self._exchange
 

@@ -489,6 +489,46 @@ def test_lock_that_is_not_free_says_when_to_try_again() -> None:
     assert site.run(look).body == b"1"
 
 
+@pytest.mark.parametrize(("sessions", "requests"), [(1, 40), (40, 1)])
+def test_nobody_waits_behind_those_who_wait_for_the_lock_of_another_session(sessions: int, requests: int) -> None:
+    site = Site(concurrency="lock")
+
+    async def begin(request: fastapi.Request) -> str:
+        request.session["a"] = 0
+        return "begun"
+
+    async def count(request: fastapi.Request) -> str:
+        request.session["a"] += 1
+        return "counted"
+
+    def cookies_of_new_session() -> list[str]:
+        site.cookies = []
+        site.run(begin)
+        return site.cookies
+
+    locked, free = [cookies_of_new_session() for _ in range(sessions)], cookies_of_new_session()
+
+    async def main() -> list[int]:
+        tasks, leases = [], []
+        for cookies in locked:
+            site.cookies = cookies
+            leases.append(await asyncio.to_thread(site.manager.lock, site.id))
+            for _ in range(requests):
+                tasks.append(asyncio.create_task(site.ask(count)))
+                await asyncio.sleep(0)  # it begins, with these cookies
+        site.cookies = free
+        assert (await site.ask(count)).status == 200
+        assert not any(task.done() for task in tasks)
+        for lease in leases:
+            await asyncio.to_thread(lease.release)
+        return [(await task).status for task in tasks]
+
+    assert asyncio.run(main()) == [200] * sessions * requests
+    for cookies in locked:
+        site.cookies = cookies
+        assert site.items() == {"a": requests}
+
+
 # -- tasks that are cancelled --------------------------------------------------------------------------------------
 
 

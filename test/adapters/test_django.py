@@ -13,28 +13,25 @@ from session2.testing import AdapterSuite
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
-    _serve(manager, ready, https)
 
-
-def serve_believing(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
-    """Serve, and take the word of the session for who is logged in."""
-    _serve(manager, ready, https, "django_shop.views.BelievesTheSession")
-
-
-def _serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool, *middleware: str) -> None:
+def application(manager: SessionManager[Any], **settings: Any) -> Any:
     import django_shop
-    from cheroot import wsgi
     from django.core.wsgi import get_wsgi_application
 
     assert manager.cookie is not None
     django_shop.manager = manager
     django_shop.configure(SESSION2_MANAGER="django_shop.manager", SESSION_COOKIE_NAME=manager.cookie.name,
-                          LOGGING_CONFIG=None, MIDDLEWARE=[*django_shop.MIDDLEWARE, *middleware])
-    application = get_wsgi_application()
+                          LOGGING_CONFIG=None, **settings)
+    return get_wsgi_application()
+
+
+def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+    from cheroot import wsgi
+
+    app = application(manager)
 
     def answer(environ: dict[str, Any], start_response: Any) -> Any:
-        return application({**environ, "wsgi.url_scheme": "https"} if https else environ, start_response)
+        return app({**environ, "wsgi.url_scheme": "https"} if https else environ, start_response)
 
     server = wsgi.Server(("127.0.0.1", 0), answer, numthreads=20)
     server.prepare()

@@ -279,6 +279,19 @@ def test_response_that_is_used_again_tells_nobody_the_id_of_another_visitor(site
         assert first.get_cookie("session").value not in str(sent)  # type: ignore[union-attr]
 
 
+def test_response_that_is_used_again_is_no_error_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = flask.Response("shared")
+
+    def page() -> flask.Response:
+        flask.session["a"] = flask.session.get("a", 0) + 1
+        return shared
+
+    with monkeypatch.context() as broken:
+        broken.setattr(site.store, "write", fail)
+        site.run(page, 503)
+    assert site.run(page).text == "shared"
+
+
 def test_live_session_of_a_request(site: Site) -> None:
     def page() -> str:
         live = LiveSession(site.manager, flask.session)

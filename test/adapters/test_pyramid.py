@@ -29,6 +29,7 @@ View = Callable[[Any], Any]
 def application(manager: SessionManager[Any], view: View, **options: Any) -> Any:
     with Configurator() as config:
         config.set_session_factory(SessionFactory(manager, **options))
+        config.include("session2_pyramid")
         config.add_route("all", "/*path")
         config.add_view(view, route_name="all")
     return config.make_wsgi_app()
@@ -264,6 +265,29 @@ def test_a_store_that_fails_at_the_end_is_a_503(visit: Any, manager: SessionMana
     answer = visit(view, status=503, headers={"Accept": "text/plain"})
     assert "not available" in answer.text
     assert "Set-Cookie" not in answer.headers
+
+
+def test_a_response_that_is_used_again_tells_nobody_of_another_visitor(manager: SessionManager[DictSession],
+                                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    shared = Response("shared")
+    shared.set_cookie("theme", "dark")
+
+    def view(request: Any) -> Response:
+        if request.path_info == "/begin":
+            request.session["a"] = 1
+        return shared
+
+    app = application(manager, view)
+    with monkeypatch.context() as broken:
+        broken.setattr(manager.store, "write", fail)
+        TestApp(app).get("/begin", status=503)
+    sent = [TestApp(app).get(path).headers.getall("Set-Cookie") for path in ("/begin", "/begin", "/")]
+    assert [[cookie.partition("=")[0] for cookie in cookies] for cookies in sent] == \
+        [["theme", "session2"], ["theme", "session2"], ["theme"]]
+    assert sent[0][1] != sent[1][1]
 
 
 def test_a_body_that_is_not_sent_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,10 +37,14 @@ class Root(TGController):
         return redirect(answer.args[0]) if answer else abort(404)
 
 
-def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+def application(manager: SessionManager[Any]) -> SessionMiddleware:
     configurator = MinimalApplicationConfigurator()
     configurator.update_blueprint({"root_controller": Root()})
-    app = SessionMiddleware(configurator.make_wsgi_app({}, {}), manager, beaker=True)
+    return SessionMiddleware(configurator.make_wsgi_app({}, {}), manager, beaker=True)
+
+
+def serve(manager: SessionManager[Any], ready: Callable[[int], None], https: bool) -> None:
+    app = application(manager)
 
     def behind_a_proxy(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         return app({**environ, "wsgi.url_scheme": "https"}, start)

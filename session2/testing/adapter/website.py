@@ -61,6 +61,7 @@ class Site:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        self.store.close()
 
     def start(self) -> None:
         """Start the servers, all at once, and wait until they serve."""

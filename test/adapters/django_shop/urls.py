@@ -41,7 +41,7 @@ def page(request: Any) -> HttpResponse:
     call = pages.Call(request.GET.dict(), lambda: Items(request.session), lambda name: _login(request, name),
                       lambda: request.user.pk, lambda **options: _logout(request, **options))
     try:
-        return HttpResponse(pages.answer(request.path, call))
+        return HttpResponse(pages.answer(request.path_info, call))
     except pages.Redirect as answer:
         return HttpResponseRedirect(answer.args[0])
     except pages.NotFound:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -80,14 +80,16 @@ def running(name: str, folder: Path, *options: str) -> Iterator[Site]:
 @contextlib.contextmanager
 def database(name: str) -> Iterator[str]:
     """Return the URL of a private server, where the variant needs one; else nothing."""
-    kind = next((kind for kind in ("postgres", "mysql") if kind in name), None)
+    kind = next((kind for kind in ("postgres", "mysql", "redis") if kind in name), None)
     if kind is None:
         yield ""
         return
     sys.path.insert(0, str(HERE.parents[1]))
+    from servers_redis import RedisServer
     from servers_sql import MariaServer, PostgresServer
 
-    with contextlib.closing({"postgres": PostgresServer, "mysql": MariaServer}[kind](durable=True)) as server:
+    kinds: dict[str, Any] = {"postgres": PostgresServer, "mysql": MariaServer, "redis": RedisServer}
+    with contextlib.closing(kinds[kind](durable=True)) as server:
         yield server.url
 
 
@@ -109,9 +111,9 @@ def measure(sites: dict[str, Site], rounds: int, seconds: float) -> dict[tuple[s
 
 
 def ratios(pairs: Pairs) -> Ratios:
-    """Return the medians of the ratios."""
-    return Ratios(*(statistics.median(getattr(turn, field) / getattr(base, field) for turn, base in pairs)
-                    for field in Ratios._fields))
+    """Return the medians of the ratios; to a turn in which nothing got done there is none."""
+    return Ratios(*(statistics.median(getattr(turn, field) / getattr(base, field)
+                                      for turn, base in pairs if getattr(base, field)) for field in Ratios._fields))
 
 
 def chosen(patterns: list[str]) -> list[str]:

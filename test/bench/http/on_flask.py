@@ -47,6 +47,16 @@ def flask_session(folder: Path, url: str) -> Any:
     return app
 
 
+def flask_session_on_redis(folder: Path, url: str) -> Any:
+    import redis
+    from flask_session import Session
+
+    app = _application()
+    app.config.update(SESSION_TYPE="redis", SESSION_REDIS=redis.from_url(url))
+    Session(app)
+    return app
+
+
 def ours(folder: Path, url: str) -> Any:
     app = _application()
     app.session_interface = SessionInterface(SessionManager(from_url(url)))

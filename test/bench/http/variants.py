@@ -77,8 +77,19 @@ def _on_flask() -> dict[str, Variant]:
             "flask-cookie": Variant("flask", "Flask's own, in the cookie", "cookie", only_if_asked=True),
             "flask-session": Variant("flask", "Flask-Session, cachelib files", "flask_session",
                                      only_if_asked=True),
+            "flask-session-redis": Variant("flask", "Flask-Session, Redis", "flask_session_on_redis",
+                                           only_if_asked=True),
+            "flask-redis": Variant("flask", "session2 redis, merge", "ours", only_if_asked=True),
             "flask-directory": Variant("flask", "session2 directory, merge", "ours", URLS["directory"], True),
             "flask-sqlite": Variant("flask", "session2 sqlite, merge", "ours", URLS["sqlite"], True)}
 
 
-VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi(), **_on_django(), **_on_flask()}
+def _on_pyramid() -> dict[str, Variant]:
+    return {"pyramid": Variant("pyramid", "Pyramid without sessions", "plain", only_if_asked=True),
+            "pyramid-cookie": Variant("pyramid", "Pyramid's own, in the cookie", "cookie", only_if_asked=True),
+            "pyramid-beaker": Variant("pyramid", "pyramid_beaker, file", "beaker", only_if_asked=True),
+            "pyramid-directory": Variant("pyramid", "session2 directory, merge", "ours", URLS["directory"], True),
+            "pyramid-sqlite": Variant("pyramid", "session2 sqlite, merge", "ours", URLS["sqlite"], True)}
+
+
+VARIANTS = {**_on_cherrypy(), **_on_quixote(), **_on_wsgi(), **_on_django(), **_on_flask(), **_on_pyramid()}
