@@ -28,6 +28,13 @@ class Framework(NamedTuple):
     """What to install: ``session2[extra]``."""
     modules: tuple[str, ...]
     """What is there then."""
+    besides: str = ""
+    """What to install with it."""
+
+    @property
+    def install(self) -> str:
+        """Return what pip is to be told."""
+        return f"'session2[{self.extra}]' {self.besides}".strip()
 
 
 FRAMEWORKS: Final = {
@@ -37,6 +44,7 @@ FRAMEWORKS: Final = {
     "django": Framework("Django", "django", ("django",)),
     "pyramid": Framework("Pyramid", "pyramid", ("pyramid",)),
     "flask": Framework("Flask", "flask", ("flask",)),
+    "starlette": Framework("Starlette", "starlette", ("starlette", "uvicorn"), "uvicorn"),
 }
 """In the order of the bar."""
 

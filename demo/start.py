@@ -43,8 +43,7 @@ def _places(options: argparse.Namespace) -> Iterator[tuple[str, socket.socket]]:
     """Yield the frameworks with where they are served: the first at the port that was asked for, or not at all."""
     first = options.framework
     if not is_installed(first):
-        name, extra, _ = FRAMEWORKS[first]
-        raise NotInstalled(f"{name} is not installed; pip install session2[{extra}]")
+        raise NotInstalled(f"{FRAMEWORKS[first].name} is not installed; pip install {FRAMEWORKS[first].install}")
     listening = listen(options.host, options.port)
     yield first, listening
     port = options.port and listening.getsockname()[1]
@@ -65,7 +64,8 @@ def is_installed(framework: str) -> bool:
 def _served(site: Site, framework: str, listening: socket.socket) -> Serving:
     module = import_module(f"demo.on_{framework}")
     if hasattr(module, "serving"):
-        return module.serving(site, listening)  # type: ignore[no-any-return]
+        served: Serving = module.serving(site, listening)
+        return served
     return Server(listening, module.application(site))
 
 
@@ -75,9 +75,6 @@ def _announce(site: Site, options: argparse.Namespace) -> None:
     lines = [f"The demo ({site.names[first]}, {site.store} store) is at http://{host}:{port}/ and ends with Ctrl-C.",
              *(f"  {site.names[framework]:<10} http://{host}:{port}/" for framework, port in others),
              f"  Admin      http://{host}:{port}/admin  password: {site.password}"]
-    missing = [] if options.alone else [framework for framework in FRAMEWORKS if not is_installed(framework)]
-    if missing:
-        extras = ",".join(sorted({FRAMEWORKS[framework].extra for framework in missing}))
-        lines.append(f"Not installed: {', '.join(FRAMEWORKS[framework].name for framework in missing)}; "
-                     f"to add them: .venv/bin/pip install -e '.[{extras}]'")
+    missing = [] if options.alone else [each for name, each in FRAMEWORKS.items() if not is_installed(name)]
+    lines += [f"  {each.name:<10} not installed: .venv/bin/pip install {each.install}" for each in missing]
     print("\n".join(lines), flush=True)

@@ -26,8 +26,9 @@ _LOGIN: Final = """<h1>Admin</h1>
 <p class="lead">The password was printed where the demo was started; it is another one each time.</p>
 <div class="card narrow">{login}</div>"""
 
-_FIELDS: Final = Markup('<input name="username" value="admin" autocomplete="username" hidden><label>Password <input type="password" name="password" autocomplete="current-password" '
-                        "required></label>")
+_FIELDS: Final = Markup(
+    '<input name="username" value="admin" autocomplete="username" hidden>'
+    '<label>Password <input type="password" name="password" autocomplete="current-password" required></label>')
 
 _ADMIN: Final = """<h1>Admin</h1>
 <dl class="numbers">

@@ -32,9 +32,10 @@ def shown(site: Site, session: DemoSession) -> Markup:
     if origin is None:
         return Markup("<h3>At rest</h3><p>Nothing yet: it is stored when this request ends.</p>")
     record = origin.record
-    return markup(_SHOWN, key=shown_key(store, origin.key)[:12], how=", the SHA-256 of the id" if store.hash_ids else "",
-                  version=str(record.version)[:24], size=len(record.data), serializer=named(store),
-                  user="by no user" if record.user is None else f"by the user {record.user}", stored=stamp(record.modified),
+    return markup(_SHOWN, key=shown_key(store, origin.key)[:12], version=str(record.version)[:24],
+                  how=", the SHA-256 of the id" if store.hash_ids else "",
+                  user="by no user" if record.user is None else f"by the user {record.user}",
+                  size=len(record.data), serializer=named(store), stored=stamp(record.modified),
                   data=_readable(record.data))
 
 

@@ -26,7 +26,7 @@ def index(site: Site, asked: Asked) -> Answer:
                     for key, value in sorted(session.get("values", {}).items()))
     user = "Nobody is logged in." if session.user is None else f"{session.user} is logged in."
     return page(site, asked, "The original test application", markup(
-        _TEMPLATE, id=session.id, counter=session.get("counter", 0), user=user, values=values))
+        _TEMPLATE, id=str(session.id), counter=session.get("counter", 0), user=user, values=values))
 
 
 def keep(site: Site, asked: Asked) -> None:
