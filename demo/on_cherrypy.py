@@ -40,8 +40,6 @@ def application(site: Site) -> Application:
     }})
     mounted.log.access_log.propagate = False
     cherrypy.log.error_log.setLevel(logging.WARNING)
-    cherrypy.server.unsubscribe()  # ours serves it
-    cherrypy.engine.start()
     return mounted  # type: ignore[no-any-return]
 
 

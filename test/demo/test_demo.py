@@ -158,7 +158,7 @@ def test_no_page_shows_the_whole_id(server):
 # -- what may be asked -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/original/keep/", "/original/logout/", "/add", "/logout", "/admin/purge"])
+@pytest.mark.parametrize("path", ["/nothing", "/original/keep/", "/original/logout/", "/add", "/admin/purge"])
 def test_what_cannot_be_got_is_not_found(each, path):
     shown = each.show(path)
     assert shown.status_code == 404
@@ -348,7 +348,7 @@ def test_an_interrupt_ends_it_cleanly(signum, tmp_path):
             assert running.process.wait(30) == 0
             assert slow.exception() is not None
         assert "The demo ends." in running.process.stdout.read()
-        assert "Traceback" not in running.log()
+        assert running.log() == ""
         assert_nobody_listens(running)
 
 
