@@ -170,7 +170,12 @@ def purge(site: Site, asked: Asked) -> str:
 def _if_admin(act: Callable[[Site, Asked], str]) -> Callable[[Site, Asked], Answer]:
     """Return a page that does something for the administrator, and nothing for anybody else."""
     allowed = and_back(act, "/admin")
-    return lambda site, asked: allowed(site, asked) if is_admin(site, asked) else redirect("/admin")
+
+    def done(site: Site, asked: Asked) -> Answer:
+        possible = act is leave or site.manager.store.can_list
+        return allowed(site, asked) if possible and is_admin(site, asked) else redirect("/admin")
+
+    return done
 
 
 ACTIONS: Final = {

@@ -60,7 +60,7 @@ function draw(mode, kept, answered, over) {
   const lost = [...answered].filter((number) => !kept.has(String(number))).length;
   mode.classList.toggle("has-lost", lost > 0);
   const said = over
-    ? `${kept.size} of ${race.dataset.count} kept, the counter is at ${over.counter}${lost ? `: ${lost} lost` : ": nothing lost"}`
+    ? `${kept.size} of ${race.dataset.count} kept, the counter is at ${over.counter}: ${lost || "nothing"} lost, in ${over.seconds} s`
     : `${answered.size} answered`;
   $(".result", mode).textContent = said;
   $(".cells", mode).setAttribute("aria-label", `${$("h3", mode).textContent}: ${said}`);
@@ -79,14 +79,17 @@ async function follow(mode, answered, all) {
 
 async function run(mode, origins) {
   token = (await post("/lab/begin", {})).csrf;
-  const answered = new Set();
+  const answered = new Set(), began = performance.now();
   const all = Promise.all(Array.from({ length: Number(race.dataset.count) }, async (_, n) => {
     await post(`${origins[n % origins.length]}/lab/add`, { mode: mode.dataset.mode, n });
     answered.add(n);
   }));
-  await Promise.all([all, follow(mode, answered, all)]);
+  const following = follow(mode, answered, all);
+  await all;
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  await following;
   const found = await get("/lab/state");
-  return draw(mode, new Set(found.keys), answered, found);
+  return draw(mode, new Set(found.keys), answered, { ...found, seconds });
 }
 
 async function runRace() {

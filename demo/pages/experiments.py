@@ -58,10 +58,11 @@ class Client:
         return tab
 
 
-def verdict(kept: int, counter: int) -> str:
+def verdict(result: dict[str, Any]) -> str:
     """Return what became of a race."""
-    lost = COUNT - kept
-    return f"{kept} of {COUNT} kept, the counter is at {counter}" + (f": {lost} lost" if lost else ": nothing lost")
+    kept = len(result["keys"])
+    return f"{kept} of {COUNT} kept, the counter is at {result['counter']}: {COUNT - kept or 'nothing'} lost, " \
+           f"in {result['seconds']} s"
 
 
 def race(site: Site, run: Run) -> None:
@@ -70,11 +71,13 @@ def race(site: Site, run: Run) -> None:
         frameworks = list(site.ports)
         client = Client(site)
         client.send(frameworks[0], "/lab/begin")
+        began = time.monotonic()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(lambda number, framework, tab, mode: tab.send(framework, "/lab/add", mode=mode, n=number),
                           range(COUNT), cycle(frameworks), [client.copy() for _ in range(COUNT)], [mode] * COUNT))
-        run.results[mode] = found = client.send(frameworks[-1], "/lab/state")
-        run.step(mode, verdict(len(found["keys"]), found["counter"]))
+        seconds = f"{time.monotonic() - began:.1f}"
+        run.results[mode] = found = {**client.send(frameworks[-1], "/lab/state"), "seconds": seconds}
+        run.step(mode, verdict(found))
         client.send(frameworks[0], "/lab/logout")
     run.conclude("All requests were answered in each of them; in the third that is worth little.")
 

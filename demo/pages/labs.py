@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from session2 import SessionConflict
 from session2.patience import attempts
+from session2.store.records import can_merge
 
 from . import experiments, runs
 from .asked import Answer, Asked, as_json, redirect
@@ -68,8 +69,15 @@ _MODE: Final = """<div class="mode" data-mode="{mode}"><h3>{name}</h3>
 <p class="result">{result}</p></div>"""
 
 
+_CANNOT: Final = """<h1>Race lab</h1>
+<p class="lead">In the {store} store the session travels with each answer, so requests that overlap do not meet: the
+last answer wins. Start the demo with another store to see them meet.</p>"""
+
+
 def show(site: Site, asked: Asked) -> Answer:
     """Show the three experiments, of which none has begun."""
+    if not can_merge(type(site.manager.store)):
+        return page(site, asked, "Race lab", markup(_CANNOT, store=site.store), token=token_of(asked))
     one, other = _two(site)
     runner = {name: form(asked, "/lab/run", "Run it", hidden("lab", name), f"run run-{name}", label)
               for name, label in (("race", "Run the race"), ("logout", "Run the slow request against a logout"),
@@ -95,7 +103,7 @@ def _mode(mode: str, result: dict[str, Any]) -> Markup:
     kept = result.get("keys")
     cells = (Markup("<i></i>") if kept is None else Markup('<i class="kept"></i>') if str(number) in kept
              else Markup('<i class="lost"></i>') for number in range(experiments.COUNT))
-    said = "" if kept is None else experiments.verdict(len(kept), result["counter"])
+    said = "" if kept is None else experiments.verdict(result)
     return markup(_MODE, mode=mode, name=name, what=what, cells=joined(cells), result=said,
                   label=f"{name}: {said or 'not run yet'}")
 

@@ -36,13 +36,14 @@ _TEMPLATE: Final = """<!DOCTYPE html>
 {notice}{content}
 </main>
 <footer>
-<p>{count} over one <b>{store}</b> store, by one manager. This page came from <b>{framework}</b>; go to another one in
-the bar, and your session goes with you.</p>
+<p>{count} over one <b>{store}</b> store, by one manager. This page came from <b>{framework}</b>{more}.</p>
 <p><a href="/original/">The pages of the original test application</a></p>
 </footer>
 </body>
 </html>
 """
+
+_MORE: Final = "; go to another one in the bar, and your session goes with you"
 
 _SAFE: Final = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; form-action 'self'; " \
                "base-uri 'none'; frame-ancestors 'none'; connect-src 'self'"
@@ -58,7 +59,7 @@ def page(site: Site, asked: Asked, title: str, content: Markup, status: int = 20
     said = markup('<p class="notice" role="status">{notice}</p>', notice=notice)
     body = markup(_TEMPLATE, title=title, framework=site.names[asked.framework], style=STYLE.path, script=SCRIPT.path,
                   frameworks=_bar(site, asked), pages=_ways(asked), notice=said if notice else None, content=content,
-                  count=plural(len(site.ports), "framework"), store=site.store, token=token)
+                  count=plural(len(site.ports), "framework"), more=_MORE if len(site.ports) > 1 else "", store=site.store, token=token)
     return Answer(body, status, headers=(("Cache-Control", "no-store"), ("Referrer-Policy", "same-origin"),
                                          ("X-Content-Type-Options", "nosniff"),
                                          ("Content-Security-Policy", " ".join([_SAFE, *neighbours(site, asked)]))))

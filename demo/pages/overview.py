@@ -44,9 +44,10 @@ _GONE: Final = {
 
 def show(site: Site, asked: Asked) -> Answer:
     """Show the session, or that there is none and why."""
-    session, said = asked.session, SAID.get(asked.query.get("done", ""), "")
+    session, done = asked.session, asked.query.get("done", "")
+    said = SAID.get(done, "")
     if not session.has_info():
-        return page(site, asked, "No session", _nobody(asked), notice=said)
+        return page(site, asked, "No session", _nobody(asked), notice=said if done == "out" else "")
     title = "A session without a name" if session.user is None else f"The session of {session.user}"
     content = markup(_SESSION, title=title, values=_values(asked), clocks=at_rest.clocks(site, session),
                      add=form(asked, "/add", "Add one", kind="inline", label="Add one to the counter"),
