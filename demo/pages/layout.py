@@ -59,7 +59,8 @@ def page(site: Site, asked: Asked, title: str, content: Markup, status: int = 20
     said = markup('<p class="notice" role="status">{notice}</p>', notice=notice)
     body = markup(_TEMPLATE, title=title, framework=site.names[asked.framework], style=STYLE.path, script=SCRIPT.path,
                   frameworks=_bar(site, asked), pages=_ways(asked), notice=said if notice else None, content=content,
-                  count=plural(len(site.ports), "framework"), more=_MORE if len(site.ports) > 1 else "", store=site.store, token=token)
+                  count=plural(len(site.ports), "framework"), more=_MORE if len(site.ports) > 1 else "",
+                  store=site.store, token=token)
     return Answer(body, status, headers=(("Cache-Control", "no-store"), ("Referrer-Policy", "same-origin"),
                                          ("X-Content-Type-Options", "nosniff"),
                                          ("Content-Security-Policy", " ".join([_SAFE, *neighbours(site, asked)]))))
