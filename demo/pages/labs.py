@@ -190,9 +190,9 @@ def state(site: Site, asked: Asked) -> Answer:
 def start(site: Site, asked: Asked) -> Answer:
     """Start an experiment, and lead to what happens."""
     experiment = experiments.ALL.get(asked.form.get("lab", ""))
-    if experiment is None:
+    run = None if experiment is None else runs.start(experiment, site)
+    if run is None:
         return redirect("/labs")
-    run = runs.start(experiment, site)
     if asked.form.get("for") == "script":
         return as_json({"id": run.id})
     return redirect(f"/lab/run?id={run.id}")

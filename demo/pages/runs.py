@@ -12,6 +12,8 @@ from .site import Site
 
 KEPT: Final = 20
 
+WAITING: Final = 5
+
 _runs: dict[str, Run] = {}
 _turn: Final = threading.Lock()
 
@@ -50,8 +52,10 @@ class Run:
 Experiment = tuple[str, Callable[[Site, Run], None]]
 
 
-def start(experiment: Experiment, site: Site) -> Run:
-    """Start an experiment."""
+def start(experiment: Experiment, site: Site) -> Run | None:
+    """Start an experiment; None if too many wait for their turn."""
+    if sum(not run.over.is_set() for run in _runs.values()) >= WAITING:
+        return None
     title, function = experiment
     run = Run(title)
     _runs[run.id] = run

@@ -32,7 +32,8 @@ def running(tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-software-rasterizer"]
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=flags)
         yield browser
         browser.close()
 
@@ -44,7 +45,7 @@ def visit(chromium, running):
 
     @contextmanager
     def opened(path: str = "/", **options) -> Iterator[Page]:
-        context = chromium.new_context(base_url=running.first.url, **options)
+        context = chromium.new_context(base_url=running.first.url, reduced_motion="reduce", **options)
         try:
             page = context.new_page()
             page.set_default_timeout(20_000)

@@ -288,20 +288,7 @@ def test_requests_are_served_in_parallel(each):
 # -- several processes, and what they leave ----------------------------------------------------------------------------
 
 
-def test_a_session_survives_a_kill_and_goes_on_under_another_framework(lasting):
-    folder, store = lasting
-    with demo(folder, store, "--alone") as running:
-        session_id = running.first.keep()
-        running.first.get("increment", session_id)
-        running.kill()
-    with demo(folder, store, "--alone", "--framework", "cherrypy") as running:
-        assert running.first.counter(session_id) == 1
-        running.first.get("increment", session_id)
-        assert running.first.id_shown(session_id) == session_id
-        assert running.first.counter(session_id) == 2
-
-
-def test_two_processes_lose_nothing_of_one_session_and_a_logout_is_final(lasting):
+def test_processes_lose_nothing_of_one_session_and_a_kill_neither_and_a_logout_is_final(lasting):
     folder, store = lasting
     with demo(folder, store, "--alone") as one, demo(folder, store, "--alone", "--framework", "wsgi") as two:
         session_id = one.first.keep()
@@ -310,9 +297,14 @@ def test_two_processes_lose_nothing_of_one_session_and_a_logout_is_final(lasting
             answers = list(pool.map(lambda demo, page: demo.first.get(page, session_id), itertools.cycle([one, two]),
                                     pages))
         assert {answer.status_code for answer in answers} == {303}
+        one.kill()
+        two.kill()
+    with demo(folder, store, "--alone", "--framework", "cherrypy") as one, \
+            demo(folder, store, "--alone", "--framework", "wsgi") as two:
         page = two.first.get("", session_id).text
         assert [number for number in range(40) if f"<code>k{number}</code> is <code>v{number}</code>" not in page] == []
         assert one.first.counter(session_id) == 20
+        assert one.first.id_shown(session_id) == session_id
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(one.first.get, "slow?seconds=1", session_id)
             assert one.process.stdout.readline().startswith("slow:")
