@@ -205,12 +205,16 @@ def test_a_form_of_another_site_does_nothing(each, headers):
 
 def test_only_neighbours_may_read_the_race_lab_and_nothing_else(each, all_frameworks):
     session_id = each.begin()
+    token = each.token(session_id)
     for neighbour in all_frameworks.servers.values():
         origin = neighbour.url.rstrip("/")
         shown = each.show("/lab/state", session_id, Origin=origin)
         assert shown.headers["access-control-allow-origin"] == origin
         assert shown.headers["access-control-allow-credentials"] == "true"
-        assert "access-control-allow-origin" not in each.show("/", session_id, Origin=origin).headers
+        added = each.ask("POST", "/add", session_id, f"csrf_token={token}", Origin=origin)
+        for other in (added, each.show("/", session_id, Origin=origin)):
+            assert other.status_code in (200, 303)
+            assert "access-control-allow-origin" not in other.headers
     for origin in ("http://localhost:1", "http://evil.example", "null"):
         assert "access-control-allow-origin" not in each.show("/lab/state", session_id, Origin=origin).headers
 
