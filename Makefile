@@ -1,13 +1,10 @@
-# make demo         the demonstration: several frameworks over one store, at http://localhost:8080/ and the ports behind
-#                   STORE=sqlite (or a URL)  FRAMEWORK=flask (comes first)  IDLE=60 (seconds)  PORT=8090  HOST=0.0.0.0
-# make test         everything that must hold, in one pytest run; JOBS=4 processes
-# make test-lowest  the same with the lowest version of everything that setup.py allows
-# make bench        how fast the stores are
-# make bench-growth what a request and a purge cost when there are many sessions; ARGS="sqlite --sizes 1000 100000"
-# make bench-http   how fast whole requests are over HTTP, beside those of others; ARGS="--quick 'quixote*'"
-# make docs         the documentation as HTML, in build/docs
-# make soak         ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
-# make test-pairs   every adapter on every store; ARGS="-k 'Flask and Redis'"
+# make demo           frameworks side by side over one store, at http://localhost:8080/ and the ports behind
+#                     STORE=sqlite (or a URL)  FRAMEWORK=flask (comes first)  IDLE=60 (seconds)  PORT=8090  HOST=0.0.0.0
+# make docs           the documentation as HTML, in build/docs; a warning or a link within it to nowhere is an error
+# make linkcheck      whether its links to other sites lead somewhere; needs the internet
+# make test           everything that must hold, in one pytest run; JOBS=4 processes
+# make test-lowest    the same with the lowest version of everything that setup.py allows
+# make test-pairs     every adapter on every store; ARGS="-k 'Flask and Redis'"
 # make test-clusters  the stores on engines of several hosts, while a part of them is killed or cut off
 # make explore        every schedule of overlapping requests, and every fault at each step, in a quarter of an hour
 # make soak           ten minutes of load, kill -9 and server restarts, and a check that nothing was lost
@@ -30,7 +27,7 @@ IDLE ?=
 JOBS ?= 2
 
 # Quixote is built by a C compiler.
-CAN_QUIXOTE = $(or $(wildcard .venv/with-quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
+CAN_QUIXOTE = $(or $(wildcard .venv/with-*quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
 SERVED_BY = $(if $(CAN_QUIXOTE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
 
 # Two frameworks are enough to see a session go from one to the other; who has more of them sees all.
