@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
 from quixote import get_request, get_response, get_session
 from quixote.directory import Directory
+from quixote.http_response import HTTPResponse
 from quixote.publish import Publisher
 from quixote.wsgi import QWIP
 
@@ -46,10 +48,17 @@ class ThreadedPublisher(Publisher):  # type: ignore[misc]
         self._here.request = request
 
     def finish_failed_request(self) -> str:
-        """Have the session forgotten, and answer with a page of ours."""
+        """Have the session forgotten, and answer with a page of ours.
+
+        Quixote itself would write the whole request into its log, cookies and all.
+        """
         error = sys.exc_info()[1]
-        super().finish_failed_request()
-        return sent(failed(self.site, asked(), error or RuntimeError()))
+        traceback.print_exc(file=sys.stderr)
+        if not isinstance(error, Exception):
+            raise
+        get_request().response = HTTPResponse()
+        self.session_manager.finish_failed_request()
+        return sent(failed(self.site, asked(), error))
 
 
 def application(site: Site) -> Application:

@@ -12,6 +12,7 @@ from itertools import cycle, islice
 from typing import Any, Final
 from urllib.parse import urlencode
 
+from .meetings import meet
 from .runs import Experiment, Run
 from .session import COOKIE
 from .site import Site
@@ -21,6 +22,9 @@ COUNT: Final = 50
 
 AT_ONCE: Final = 12
 """How many are under way: a browser has up to six connections to each port."""
+
+LOOK: Final = 0.5
+"""Seconds for people to see a step before the next one."""
 
 LONGEST: Final = 30.0
 """Seconds that a visitor without scripts waits for the end of a run."""
@@ -91,11 +95,13 @@ def slow_against_logout(site: Site, run: Run) -> None:
     run.step(A, "a guest has logged in")
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(client.copy().send, one, "/lab/slow")
+        meet(client.token)
         run.step(A, "a slow request has begun: it changes the session, and works on")
-        time.sleep(0.4)
-        leaving = client.copy()
-        leaving.send(other, "/lab/logout")
+        time.sleep(LOOK)
+        client.copy().send(other, "/lab/logout")
         run.step(B, "the guest has logged out")
+        time.sleep(LOOK)
+        meet(client.token)
         slow.result()
     run.step(A, "the slow request has answered, as if nothing had happened; it had something to store")
     for framework, name in ((one, A), (other, B)):
@@ -113,7 +119,7 @@ def two_logins(site: Site, run: Run) -> None:
     run.step(A, "a session has begun, nobody is logged in")
     tabs = {"Anne": (one, A, before.copy()), "Bert": (other, B, before.copy())}
     with ThreadPoolExecutor(2) as pool:
-        logins = {user: pool.submit(tab.send, framework, "/lab/login", user=user)
+        logins = {user: pool.submit(tab.send, framework, "/lab/login", user=user, meet="1")
                   for user, (framework, _, tab) in tabs.items()}
         run.step(f"{A} and {B}", "Anne and Bert log in at once")
         for login in logins.values():

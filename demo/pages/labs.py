@@ -19,6 +19,7 @@ from .asked import Answer, Asked, as_json, redirect
 from .browser import named
 from .html import Markup, joined, markup
 from .layout import form, hidden, page, token_of
+from .meetings import meet
 from .runs import Run
 from .session import DemoSession, Manager
 from .site import Site
@@ -33,8 +34,8 @@ MODES: Final = {
 HOLD: Final = 0.03
 """Seconds between reading and writing, in which a real page would do its work."""
 
-SLOW: Final = 1.2
 LONGEST: Final = 3.0
+"""Seconds for which a blind write is tried."""
 
 ACROSS: Final = ("/lab/add", "/lab/state")
 """What the page of one framework asks of another one."""
@@ -156,17 +157,19 @@ def _write_blindly(manager: Manager, session: DemoSession, number: str) -> None:
 
 
 def slow(site: Site, asked: Asked) -> Answer:
-    """Change the session at once and answer later."""
+    """Change the session at once and answer when it is told to: from its beginning to that it is under way."""
     asked.session["late"] = "what the slow request wrote"
-    time.sleep(SLOW)
+    for _ in ("begun", "told to end"):
+        meet(asked.session.get_csrf_token())
     return as_json({"by": asked.framework})
 
 
 def login(site: Site, asked: Asked) -> Answer:
-    """Log in, in a request that takes a while: so that two of them overlap."""
+    """Log in; with another one at the same moment, if there is to be one."""
     asked.session.set_user(asked.form.get("user", "")[:20] or "somebody")
     asked.session.device = named(asked.header("User-Agent"))
-    time.sleep(HOLD * 10)
+    if "meet" in asked.form:
+        meet(asked.session.get_csrf_token())
     return as_json({"by": asked.framework})
 
 

@@ -258,7 +258,7 @@ def test_a_session_goes_from_one_framework_to_the_next(all_frameworks):
         assert "Your session was ended" in server.show("/", session_id).text
 
 
-def test_a_crash_on_purpose_shows_what_is_left(each):
+def test_a_crash_on_purpose_shows_what_is_left(each, all_frameworks):
     session_id = each.begin()
     crashed = each.post("/fail/add", session_id)
     assert (crashed.status_code, crashed.cookie) == (500, None)
@@ -270,6 +270,7 @@ def test_a_crash_on_purpose_shows_what_is_left(each):
         assert "As it should be." in text
         assert '<a class="button" href="/">' in text
     assert each.counter(session_id) == 0
+    assert session_id not in all_frameworks.log()
 
 
 def test_a_connection_that_is_never_used_stops_nobody(each):
@@ -279,14 +280,13 @@ def test_a_connection_that_is_never_used_stops_nobody(each):
 
 
 def test_requests_are_served_in_parallel(each):
-    """Two that need each other: the first holds a lock for as long as the second is asked."""
+    """Two that wait for each other; if one were served after the other, both would have the same session."""
     session_id = each.post("/lab/begin").cookie
-    token = each.token(session_id)
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(each.ask, "POST", "/lab/slow", session_id, f"csrf_token={token}")
-        assert '"late": false' in each.show("/lab/state", session_id).text
-        assert not slow.done()
-        assert slow.result().status_code == 200
+    body = f"csrf_token={each.token(session_id)}&meet=1&user="
+    with ThreadPoolExecutor(2) as pool:
+        logins = list(pool.map(lambda user: each.ask("POST", "/lab/login", session_id, body + user), ["anne", "bert"]))
+    assert [login.status_code for login in logins] == [200, 200]
+    assert len([login for login in logins if login.cookie]) == 1
 
 
 # -- several processes, and what they leave ----------------------------------------------------------------------------
