@@ -30,12 +30,19 @@ def site_of(store: SessionStore, name: str, host: str, idle: float | None) -> Si
 
 def start(site: Site, options: argparse.Namespace) -> None:
     """Serve all frameworks until interrupted; what is told first is where."""
-    servings = []
+    servings, broken = [], []
     for framework, listening in _places(options):
-        servings.append(_served(site, framework, listening))
-        site.names[framework] = FRAMEWORKS[framework].name
-        site.ports[framework] = listening.getsockname()[1]
-    _announce(site, options)
+        name, port = FRAMEWORKS[framework].name, listening.getsockname()[1]
+        try:
+            servings.append(_served(site, framework, listening))
+        except ImportError as error:
+            listening.close()
+            if framework == options.framework:
+                raise NotInstalled(f"{name} cannot be imported: {error}") from error
+            broken.append(f"  {name:<10} cannot be imported: {error}")
+        else:
+            site.names[framework], site.ports[framework] = name, port
+    print("\n".join([*_announced(site, options), *broken]), flush=True)
     run(servings)
 
 
@@ -69,12 +76,12 @@ def _served(site: Site, framework: str, listening: socket.socket) -> Serving:
     return Server(listening, module.application(site))
 
 
-def _announce(site: Site, options: argparse.Namespace) -> None:
+def _announced(site: Site, options: argparse.Namespace) -> list[str]:
+    """Return what the console shows when all are served."""
     host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0") else options.host  # noqa: S104 (not a default)
     (first, port), *others = site.ports.items()
     lines = [f"The demo ({site.names[first]}, {site.store} store) is at http://{host}:{port}/ and ends with Ctrl-C.",
              *(f"  {site.names[framework]:<10} http://{host}:{port}/" for framework, port in others),
              f"  Admin      http://{host}:{port}/admin  password: {site.password}"]
     missing = [] if options.alone else [each for name, each in FRAMEWORKS.items() if not is_installed(name)]
-    lines += [f"  {each.name:<10} not installed: .venv/bin/pip install {each.install}" for each in missing]
-    print("\n".join(lines), flush=True)
+    return lines + [f"  {each.name:<10} not installed: .venv/bin/pip install {each.install}" for each in missing]

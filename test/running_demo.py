@@ -15,6 +15,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 ROOT = Path(__file__).parents[1]
+PATH = os.pathsep.join([str(ROOT), str(ROOT / "adapters")])
 COOKIE = "session2_demo"
 
 
@@ -101,15 +102,16 @@ class Demo(NamedTuple):
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "adapters")]), **more}
+    return {**os.environ, "PYTHONPATH": PATH, **more}
 
 
 @contextmanager
-def demo(folder: Path, store: str, *options: str, port: int = 0) -> Iterator[Demo]:
+def demo(folder: Path, store: str, *options: str, port: int = 0, path: str = PATH) -> Iterator[Demo]:
     """Run the demonstration in `folder`, on free ports."""
     command = [sys.executable, "-m", "demo", store, "--port", str(port), *options]
-    with (folder / "demo.log").open("a") as log, subprocess.Popen(
-            command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=log, text=True) as process:
+    env = environment(PYTHONPATH=path)
+    with (folder / "demo.log").open("a") as log, \
+            subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=log, text=True) as process:
         try:
             servers, password = _announced(process)
             assert servers, (folder / "demo.log").read_text()

@@ -425,14 +425,28 @@ def test_a_server_that_is_not_installed_is_told():
     assert "STORE=redis://localhost/0" in done.stderr
 
 
-def test_a_framework_that_is_not_installed_is_told_and_the_others_serve(tmp_path):
-    """As after `make demo`: with nothing but what the standard library has."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nfor name in ('django', 'flask', 'pyramid', 'starlette', 'quixote', 'cherrypy'):\n"
-        "    sys.modules[name] = None\n")
-    path = os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "adapters")])
-    done = run(tmp_path, "volatile", "--framework", "flask", "--port", "0", PYTHONPATH=path)
+def test_a_framework_that_is_not_installed_is_told(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['flask'] = None\n")
+    done = run(tmp_path, "volatile", "--framework", "flask", "--port", "0", PYTHONPATH=beside(tmp_path))
     assert (done.returncode, done.stderr) == (2, "demo: Flask is not installed; pip install 'session2[flask]'\n")
+
+
+def test_of_frameworks_that_are_broken_or_missing_the_others_are_served(tmp_path):
+    (tmp_path / "flask.py").write_text("raise ImportError('Flask is of another age')\n")
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['quixote'] = sys.modules['django'] = None\n")
+    done = run(tmp_path, "volatile", "--framework", "flask", "--port", "0", PYTHONPATH=beside(tmp_path))
+    assert (done.returncode, done.stderr) == (2, "demo: Flask cannot be imported: Flask is of another age\n")
+    with demo(tmp_path, "volatile", "--framework", "wsgi", path=beside(tmp_path)) as running:
+        assert list(running.servers) == ["WSGI", "CherryPy", "Pyramid", "Starlette"]
+        assert "Flask" not in running.first.show().text
+        told = [running.process.stdout.readline() for _ in range(3)]
+    assert told == ["  Quixote    not installed: .venv/bin/pip install 'session2[quixote]'\n",
+                    "  Django     not installed: .venv/bin/pip install 'session2[django]'\n",
+                    "  Flask      cannot be imported: Flask is of another age\n"]
+
+
+def beside(folder):
+    return os.pathsep.join([str(folder), str(ROOT), str(ROOT / "adapters")])
 
 
 def test_a_server_that_does_not_start_says_why(tmp_path):
