@@ -79,6 +79,7 @@ def _served(site: Site, framework: str, listening: socket.socket) -> Serving:
 def _announced(site: Site, options: argparse.Namespace) -> list[str]:
     """Return what the console shows when all are served."""
     host = "localhost" if options.host in ("127.0.0.1", "0.0.0.0") else options.host  # noqa: S104 (not a default)
+    host = f"[{host}]" if ":" in host else host
     (first, port), *others = site.ports.items()
     lines = [f"The demo ({site.names[first]}, {site.store} store) is at http://{host}:{port}/ and ends with Ctrl-C.",
              *(f"  {site.names[framework]:<10} http://{host}:{port}/" for framework, port in others),

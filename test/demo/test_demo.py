@@ -292,30 +292,29 @@ def test_requests_are_served_in_parallel(each):
 # -- several processes, and what they leave ----------------------------------------------------------------------------
 
 
-def test_processes_lose_nothing_of_one_session_and_a_kill_neither_and_a_logout_is_final(lasting):
+def test_processes_lose_nothing_of_one_session_and_a_logout_is_final_also_when_all_are_killed(lasting):
     folder, store = lasting
     with demo(folder, store, "--alone") as one, demo(folder, store, "--alone", "--framework", "wsgi") as two:
-        session_id = one.first.keep()
+        session_id, other = one.first.keep(), one.first.keep()
         pages = [f"set?key=k{number}&value=v{number}" for number in range(40)] + ["increment"] * 20
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda demo, page: demo.first.get(page, session_id), itertools.cycle([one, two]),
                                     pages))
         assert {answer.status_code for answer in answers} == {303}
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(one.first.get, "slow?seconds=1", other)
+            assert one.process.stdout.readline().startswith("slow:")
+            assert two.first.get("logout", other).status_code == 303
+            assert two.first.id_shown(other) == "None"
+            assert slow.result().status_code == 303
         one.kill()
         two.kill()
-    with demo(folder, store, "--alone", "--framework", "cherrypy") as one, \
-            demo(folder, store, "--alone", "--framework", "wsgi") as two:
-        page = two.first.get("", session_id).text
+    with demo(folder, store, "--alone", "--framework", "cherrypy") as running:
+        page = running.first.get("", session_id).text
         assert [number for number in range(40) if f"<code>k{number}</code> is <code>v{number}</code>" not in page] == []
-        assert one.first.counter(session_id) == 20
-        assert one.first.id_shown(session_id) == session_id
-        with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(one.first.get, "slow?seconds=1", session_id)
-            assert one.process.stdout.readline().startswith("slow:")
-            assert two.first.get("logout", session_id).status_code == 303
-            assert two.first.id_shown(session_id) == "None"
-            assert slow.result().status_code == 303
-        assert one.first.id_shown(session_id) == two.first.id_shown(session_id) == "None"
+        assert running.first.counter(session_id) == 20
+        assert running.first.id_shown(session_id) == session_id
+        assert running.first.id_shown(other) == "None"
 
 
 @pytest.mark.parametrize("store", FILES)
