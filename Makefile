@@ -1,5 +1,5 @@
-# make demo           the demonstration application, at http://localhost:8080/
-#                     STORE=sqlite (or a URL)  FRAMEWORK=cherrypy  PORT=8081  HOST=0.0.0.0
+# make demo           frameworks side by side over one store, at http://localhost:8080/ and the ports behind
+#                     STORE=sqlite (or a URL)  FRAMEWORK=flask (comes first)  IDLE=60 (seconds)  PORT=8090  HOST=0.0.0.0
 # make docs           the documentation as HTML, in build/docs; a warning or a link within it to nowhere is an error
 # make linkcheck      whether its links to other sites lead somewhere; needs the internet
 # make test           everything that must hold, in one pytest run; JOBS=4 processes
@@ -22,13 +22,19 @@ STORE ?= directory
 FRAMEWORK ?= quixote
 HOST ?= 127.0.0.1
 PORT ?= 8080
+IDLE ?=
 
 # How many processes share the tests; each starts the servers it needs.
 JOBS ?= 2
 
 # Quixote is built by a C compiler.
-CAN_QUIXOTE = $(or $(wildcard .venv/with-quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
+CAN_QUIXOTE = $(or $(wildcard .venv/with-*quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
 SERVED_BY = $(if $(CAN_QUIXOTE),$(FRAMEWORK),$(FRAMEWORK:quixote=cherrypy))
+
+# Two frameworks are enough to see a session go from one to the other; who has more of them sees all.
+comma := ,
+empty :=
+DEMO_EXTRAS = $(subst $(empty) $(empty),$(comma),$(sort cherrypy $(SERVED_BY) $(if $(CAN_QUIXOTE),quixote) $(STORE_EXTRA)))
 
 # The extra that the store of the demonstration needs, if it needs one: the core runs from here, with nothing installed.
 STORE_EXTRA = $(shell $(PYTHON) -c 'from session2.urls import extra_of; print(extra_of("$(firstword $(subst :, ,$(STORE)))"))')
@@ -45,12 +51,13 @@ ARGS ?=
 .DEFAULT_GOAL := demo
 
 demo: known
-	@$(MAKE) --silent --no-print-directory .venv/with-$(SERVED_BY) $(STORE_EXTRA:%=.venv/with-%)
+	@$(MAKE) --silent --no-print-directory .venv/with-$(DEMO_EXTRAS) \
+		$(if $(filter starlette,$(SERVED_BY)),.venv/has-uvicorn)
 ifeq ($(FRAMEWORK),quixote)
 	@test $(SERVED_BY) = quixote || echo "Quixote needs a C compiler and the headers of Python, which are not here:" \
 		"CherryPy serves the demo instead."
 endif
-	@.venv/bin/python -m demo '$(STORE)' --framework $(SERVED_BY) --host $(HOST) --port $(PORT)
+	@.venv/bin/python -m demo '$(STORE)' --framework $(SERVED_BY) --host $(HOST) --port $(PORT) $(IDLE:%=--idle %)
 
 # Before anything is installed for what does not exist.
 known: | python
@@ -115,6 +122,10 @@ python:
 .venv/with-%: setup.py | .venv/bin/python
 	@echo "Installing into .venv for session2[$*]: $$($(PYTHON) test/requirements.py $*)"
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	@touch '$@'
+
+.venv/has-%: | .venv/bin/python
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check '$*'
 	@touch '$@'
 
 .venv-lowest/constraints.txt: setup.py test/requirements.py | .venv-lowest/bin/python

@@ -56,6 +56,7 @@ DEVELOPMENT = [
     "TurboGears2>=2.4.3; python_version < '3.12'",
     "TurboGears2>=2.5.1; python_version >= '3.12'",
     "a2wsgi>=1.10",
+    "axe-playwright-python",
     "bottle>=0.13",
     "build",
     "gevent",
@@ -66,6 +67,7 @@ DEVELOPMENT = [
     "packaging",
     "path",  # CherryPy's own cases of its sessions import it
     "psycopg_pool>=3.2",
+    "playwright",  # drives Debian's chromium
     "pymemcache>=4",  # to compare with
     "pyright[nodejs]",
     "pytest-timeout",

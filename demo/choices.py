@@ -7,7 +7,7 @@ import os
 import socket
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from session2 import ConfigurationError, urls
 from session2.cli.places import made_from
@@ -19,8 +19,34 @@ from .servers import DATA, SERVERS, program
 STORES: Final = {scheme: store.example.format(DATA) for scheme, store in urls.STORES.items()
                  if "{}" in store.example or scheme == "volatile"}
 
-FRAMEWORKS: Final = {"quixote": "Quixote", "cherrypy": "CherryPy", "wsgi": "WSGI", "django": "Django",
-                     "pyramid": "Pyramid", "flask": "Flask"}
+
+class Framework(NamedTuple):
+    """What is known of a framework."""
+
+    name: str
+    extra: str
+    """What to install: ``session2[extra]``."""
+    modules: tuple[str, ...]
+    """What is there then."""
+    besides: str = ""
+    """What to install with it."""
+
+    @property
+    def install(self) -> str:
+        """Return what pip is to be told."""
+        return f"'session2[{self.extra}]' {self.besides}".strip()
+
+
+FRAMEWORKS: Final = {
+    "quixote": Framework("Quixote", "quixote", ("quixote",)),
+    "cherrypy": Framework("CherryPy", "cherrypy", ("cherrypy",)),
+    "wsgi": Framework("WSGI", "wsgi", ()),
+    "django": Framework("Django", "django", ("django",)),
+    "pyramid": Framework("Pyramid", "pyramid", ("pyramid",)),
+    "flask": Framework("Flask", "flask", ("flask",)),
+    "starlette": Framework("Starlette", "starlette", ("starlette", "uvicorn"), "uvicorn"),
+}
+"""In the order of the bar."""
 
 
 def check(store: str, framework: str) -> None:

@@ -1,54 +1,58 @@
-"""The demonstration on CherryPy, served by its own server, Cheroot."""
+"""The demonstration on CherryPy."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import logging
+import sys
 
 import cherrypy
-from cheroot.wsgi import Server
 
 from session2_cherrypy import StoreSession
 
-from .pages import PAGES, Manager
+from .pages import Answer, Asked, Site, answer, failed
+from .serving import Application
 
 
 class Demo:
     """All pages, at the root."""
 
+    def __init__(self, site: Site) -> None:
+        self.site = site
+
     @cherrypy.expose  # type: ignore[untyped-decorator]
-    def default(self, /, *_: str, **fields: object) -> str:
-        name = cherrypy.serving.request.path_info[1:]  # with the slash at its end, if there is one
-        if name not in PAGES:
-            raise cherrypy.NotFound
-        stored = cherrypy.serving.session
-        query = {key: value for key, value in fields.items() if isinstance(value, str)}
-        html = PAGES[name](stored.manager, stored.session, query)
-        if html is None:
-            raise cherrypy.HTTPRedirect("./")
-        return html
+    def default(self, /, *_: str, **fields: object) -> bytes:
+        return sent(answer(self.site, asked()))
+
+    def fail(self) -> None:
+        """Answer a request that failed, whose session is forgotten by now."""
+        cherrypy.serving.response.body = sent(failed(self.site, asked(), sys.exc_info()[1] or RuntimeError()))
 
 
-def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Serve until interrupted; `ready` is called with the port once it is listened to."""
+def application(site: Site) -> Application:
+    demo = Demo(site)
     cherrypy.config.update({"environment": "production", "log.screen": True})
-    application = cherrypy.tree.mount(Demo(), config={"/": {
+    mounted = cherrypy.tree.mount(demo, config={"/": {
+        "request.error_response": demo.fail,
         "tools.sessions.on": True,
         "tools.sessions.storage_class": StoreSession,
-        "tools.sessions.manager": manager,
+        "tools.sessions.manager": site.manager,
         "tools.sessions.locking": "explicit",  # requests overlap and are merged, as on the other frameworks
     }})
-    application.log.access_log.propagate = False
-    server = Server((host, port), application, server_name="localhost", shutdown_timeout=1)
-    server.prepare()
-    cherrypy.server.unsubscribe()
-    cherrypy.engine.start()
-    # An interrupt is raised in the main thread, and may get lost in Cheroot's loop: so the main thread only waits.
-    serving = threading.Thread(target=server.serve, daemon=True)
-    serving.start()
-    try:
-        ready(server.bind_addr[1])
-        serving.join()
-    finally:
-        server.stop()
-        cherrypy.engine.exit()
+    mounted.log.access_log.propagate = False
+    cherrypy.log.error_log.setLevel(logging.WARNING)
+    return mounted  # type: ignore[no-any-return]
+
+
+def asked() -> Asked:
+    request = cherrypy.serving.request
+    params = {} if request.body is None else request.body.params
+    form = {name: value for name, value in params.items() if isinstance(value, str)}
+    return Asked("cherrypy", request.wsgi_environ, form, lambda: cherrypy.serving.session.session)
+
+
+def sent(made: Answer) -> bytes:
+    response = cherrypy.serving.response
+    response.status = made.status
+    for name, value in made.all_headers:
+        response.headers[name] = value
+    return made.body.encode()

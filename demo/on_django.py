@@ -1,37 +1,42 @@
-"""The demonstration on Django, served by its own development server."""
+"""The demonstration on Django."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import django
 from django.conf import settings
-from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
-from django.http import Http404, HttpResponse, HttpResponseRedirect
+from django.http import HttpResponse
 from django.urls import re_path
 
-from .pages import PAGES, Manager
+from .pages import Answer, Asked, Manager, Site, answer, failed
+from .serving import Application
 
+site: Site
 manager: Manager
 
 
 def page(request: Any) -> Any:
-    name = request.path_info[1:]
-    if name not in PAGES:
-        raise Http404
-    html = PAGES[name](manager, request.session.session, request.GET.dict())
-    return HttpResponseRedirect("./") if html is None else HttpResponse(html)
+    try:
+        return sent(answer(site, asked(request)))
+    except Exception as error:
+        request.failure = error
+        raise
+
+
+def crashed(request: Any) -> Any:
+    """Answer a request that failed."""
+    return sent(failed(site, asked(request), getattr(request, "failure", None) or RuntimeError()))
 
 
 urlpatterns = [re_path("", page)]
+handler500 = f"{__name__}.crashed"
 
 
-def serve(given: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Serve until interrupted; `ready` is called with the port once it is listened to."""
-    global manager
-    manager = given
+def application(given: Site) -> Application:
+    global site, manager
+    site, manager = given, given.manager
     settings.configure(
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF=__name__,
@@ -40,10 +45,15 @@ def serve(given: Manager, host: str, port: int, ready: Callable[[int], None]) ->
         SESSION2_MANAGER=f"{__name__}.manager",
     )
     django.setup()
-    server = ThreadedWSGIServer((host, port), WSGIRequestHandler)
-    server.set_app(get_wsgi_application())
-    try:
-        ready(server.server_port)
-        server.serve_forever()
-    finally:
-        server.server_close()
+    return get_wsgi_application()  # type: ignore[no-any-return]
+
+
+def asked(request: Any) -> Asked:
+    return Asked("django", request.META, request.POST.dict(), lambda: request.session.session)
+
+
+def sent(made: Answer) -> Any:
+    response = HttpResponse(made.body, status=made.status, content_type=made.content_type)
+    for name, value in made.headers:
+        response[name] = value
+    return response

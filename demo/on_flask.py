@@ -1,42 +1,37 @@
-"""The demonstration on Flask, served by Werkzeug."""
+"""The demonstration on Flask."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable
-from socketserver import BaseServer
 from typing import Any
 
 import flask
-from werkzeug.serving import make_server
 
 from session2_flask import SessionInterface
 
-from .pages import PAGES, Manager
+from .pages import Answer, Asked, Site, answer, failed
+from .serving import Application
 
 
-def application(manager: Manager) -> flask.Flask:
-    app = flask.Flask(__name__)
-    app.session_interface = SessionInterface(manager)
+def application(site: Site) -> Application:
+    app = flask.Flask(__name__, static_folder=None)
+    app.session_interface = SessionInterface(site.manager)
 
-    @app.get("/", defaults={"name": ""})
-    @app.get("/<path:name>")
-    def page(name: str) -> Any:
-        if name not in PAGES:
-            flask.abort(404)
-        stored: Any = flask.session
-        html = PAGES[name](stored.manager, stored.session, flask.request.args)
-        return flask.redirect("./") if html is None else html
+    @app.route("/", methods=["GET", "POST"], defaults={"path": ""})
+    @app.route("/<path:path>", methods=["GET", "POST"])
+    def page(path: str) -> flask.Response:
+        return sent(answer(site, asked()))
+
+    @app.errorhandler(500)
+    def crashed(error: Any) -> flask.Response:
+        return sent(failed(site, asked(), error.original_exception or error))
 
     return app
 
 
-def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Serve until interrupted; `ready` is called with the port once it is listened to."""
-    with socket.create_server((host, port)) as listening:  # Werkzeug itself would end the process where that fails
-        server = make_server(host, port, application(manager), threaded=True, fd=listening.fileno())
-    try:
-        ready(server.port)
-        BaseServer.serve_forever(server)  # Werkzeug's own keeps an interrupt to itself
-    finally:
-        server.server_close()
+def asked() -> Asked:
+    session: Any = flask.session
+    return Asked("flask", flask.request.environ, flask.request.form, lambda: session.session)
+
+
+def sent(made: Answer) -> flask.Response:
+    return flask.Response(made.body, made.status, made.all_headers)

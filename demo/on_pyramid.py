@@ -1,39 +1,40 @@
-"""The demonstration on Pyramid, served by the standard library, in threads."""
+"""The demonstration on Pyramid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import traceback
 from typing import Any
-from wsgiref.simple_server import make_server
 
 from pyramid.config import Configurator
-from pyramid.httpexceptions import HTTPFound, HTTPNotFound
 from pyramid.response import Response
 
 from session2_pyramid import SessionFactory
 
-from .on_wsgi import Handler, Server
-from .pages import PAGES, Manager
+from .pages import Answer, Asked, Site, answer, failed
+from .serving import Application
 
 
-def answer(request: Any) -> Response:
-    """Answer for all pages."""
-    name = request.path_info[1:]
-    if name not in PAGES:
-        raise HTTPNotFound
-    session = request.session
-    html = PAGES[name](session.manager, session.session, request.params)
-    if html is None:
-        raise HTTPFound("./")
-    return Response(html)
+def application(site: Site) -> Application:
+    def page(request: Any) -> Response:
+        return sent(answer(site, asked(request)))
 
+    def crashed(error: Exception, request: Any) -> Response:
+        traceback.print_exception(error, file=sys.stderr)
+        return sent(failed(site, asked(request), error))
 
-def serve(manager: Manager, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Serve until interrupted; `ready` is called with the port once it is listened to."""
     with Configurator() as config:
-        config.set_session_factory(SessionFactory(manager))
+        config.set_session_factory(SessionFactory(site.manager))
         config.add_route("all", "/*path")
-        config.add_view(answer, route_name="all")
-    with make_server(host, port, config.make_wsgi_app(), Server, Handler) as server:
-        ready(server.server_port)
-        server.serve_forever()
+        config.add_view(page, route_name="all")
+        config.add_exception_view(crashed)
+    return config.make_wsgi_app()  # type: ignore[no-any-return]
+
+
+def asked(request: Any) -> Asked:
+    form = {name: value for name, value in request.POST.items() if isinstance(value, str)}
+    return Asked("pyramid", request.environ, form, lambda: request.session.session)
+
+
+def sent(made: Answer) -> Response:
+    return Response(made.body.encode(), made.status, made.all_headers)
