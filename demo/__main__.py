@@ -32,7 +32,8 @@ def _run(options: argparse.Namespace, servers: contextlib.ExitStack) -> int:
         servers.callback(store.close)
         start(site_of(store, options.store, options.host, options.idle), options)
     except KeyboardInterrupt:
-        print("\nThe demo ends.", flush=True)
+        with contextlib.suppress(OSError):  # whoever read it may have gone first
+            print("\nThe demo ends.", flush=True)
     except NotInstalled as error:
         return _refuse(error)
     except SessionError as error:
