@@ -18,6 +18,9 @@ _T = TypeVar("_T")
 _PATIENCE: Final = 5.0
 """Seconds to wait for a server."""
 
+_CONNECTIONS: Final = 2
+"""To each server, at most."""
+
 _PAGE: Final = 100
 """Keys fetched at once."""
 
@@ -43,7 +46,7 @@ class RedisKeys:
         except ImportError as error:
             raise ConfigurationError("sessions in Redis need redis-py: pip install session2[redis]") from error
         url = place if "://" in place else f"redis+unix://{place}"
-        self._servers = servers_of(destination(url, _PATIENCE, _PATIENCE, None), 2, _PATIENCE)
+        self._servers = servers_of(destination(url, _PATIENCE, _PATIENCE, None), _CONNECTIONS, _PATIENCE)
 
     def get(self, name: str) -> Value | None:
         """Return what stands under a key, None if that is nothing."""
@@ -96,7 +99,7 @@ class MemcachedItems:
     """
 
     def __init__(self, place: str) -> None:
-        self._servers = Servers(place.partition("://")[2].rstrip("/") or place, _PATIENCE)
+        self._servers = Servers(place.partition("://")[2].rstrip("/") or place, _CONNECTIONS, _PATIENCE)
 
     def get(self, name: str) -> Value | None:
         """Return what stands under a key, None if that is nothing."""
