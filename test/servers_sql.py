@@ -29,10 +29,13 @@ ENOUGH = 2 * 2**30
 
 
 def in_memory() -> str | None:
-    """Return the folder for such files, None if it is that of all temporary ones.
+    """Return the folder for such files, None if it is that of all temporary ones; nothing there is of the dead.
 
     MariaDB syncs several files for each table that is made, and each test has a table of its own.
     """
+    for folder in MEMORY.glob("s2-*-*"):  # of a run that was killed
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
     return str(MEMORY) if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH else None
 
 
@@ -74,7 +77,7 @@ class Server:
     def __init__(self, durable: bool = False, certificate: Certificate | None = None) -> None:
         self.settings = dict(self.durable if durable else self.fast)
         self.port = free_port()
-        self.folder = Path(tempfile.mkdtemp(prefix="s2-", dir=None if durable else in_memory()))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"s2-{os.getpid()}-", dir=None if durable else in_memory()))
         self.log = self.folder / "log"
         if os.geteuid() == 0:
             shutil.chown(self.folder, self.account)
