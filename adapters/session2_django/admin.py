@@ -22,6 +22,9 @@ from .managers import current_manager
 _MOST: Final = 100
 """Sessions on a page."""
 
+_MOST_BITS: Final = 63
+"""Of an integer in a database: SQLite raises an error for a longer one."""
+
 _MOST_READ: Final = 1000
 """Sessions that are looked at, to find those that somebody is logged in to."""
 
@@ -64,8 +67,8 @@ class SessionsPage:
             raise PermissionDenied
         if request.method == "POST":
             return self._end(request)
-        request.current_app, asked = self.site.name, request.GET.get("user", "").replace("\0", "").strip()
-        key = request.GET.get("key") or (_key_of(asked) if asked else None)
+        request.current_app, asked = self.site.name, _text(request.GET, "user").strip()
+        key = _text(request.GET, "key") or (_key_of(asked) if asked else None)
         return TemplateResponse(request, "session2_django/sessions.html", {
             **self.site.each_context(request), "title": "Sessions", "asked": asked, "key": key,
             "may_end": _may(request, "change"), **_listed(request.session.session, key)})
@@ -74,7 +77,7 @@ class SessionsPage:
         """End one session of a user, or all, but for that of the request: who wants to end that logs out."""
         if not _may(request, "change"):
             raise PermissionDenied
-        manager, own, key = current_manager(), request.session.session, request.POST.get("user", "")
+        manager, own, key = current_manager(), request.session.session, _text(request.POST, "user")
         mark = request.POST.get("session")
         if mark is None:
             count = manager.revoke_user(key, except_=own)
@@ -90,6 +93,11 @@ class SessionsPage:
 def _may(request: Any, action: str) -> bool:
     user = get_user_model()._meta
     return bool(request.user.has_perm(f"{user.app_label}.{get_permission_codename(action, user)}"))
+
+
+def _text(fields: Any, name: str) -> str:
+    """Return a field without what no database takes."""
+    return str(fields.get(name, "")).replace("\0", "")
 
 
 def _mark(session: DictSession) -> str:
@@ -135,11 +143,15 @@ def _key_of(asked: str) -> str:
 def _names(sessions: list[DictSession]) -> dict[str, str]:
     """Return the names of users by their keys, of those that Django knows."""
     model: Any = get_user_model()
-    keys = []
-    for key in {session.user_key() for session in sessions}:
-        try:
-            keys.append(model._meta.pk.clean(key, None))
-        except ValidationError:  # a user of another framework
-            continue
+    keys = [_primary_key(model, session.user_key() or "") for session in sessions]
     return {str(user._meta.pk.value_to_string(user)): user.get_username()
-            for user in model._default_manager.filter(pk__in=keys)}
+            for user in model._default_manager.filter(pk__in={key for key in keys if key is not None})}
+
+
+def _primary_key(model: Any, key: str) -> Any:
+    """Return a key as the database has it, None for one of another framework, which it would refuse."""
+    try:
+        found = model._meta.pk.clean(key.replace("\0", ""), None)
+    except ValidationError:
+        return None
+    return None if isinstance(found, int) and found.bit_length() > _MOST_BITS else found
