@@ -54,9 +54,8 @@ class SessionManager(SessionMapping[_S]):
     """
 
     def __init__(self, store: SessionStore, session_class: type[_S] | None = None, *,
-                 cookie: CookiePolicy | None = None,
-                 idle_timeout: Seconds | None = 14 * DAY, lifetime: Seconds | None = 90 * DAY,
-                 touch_interval: Seconds | None = None,
+                 cookie: CookiePolicy | None = None, idle_timeout: Seconds | None = 14 * DAY,
+                 lifetime: Seconds | None = 90 * DAY, touch_interval: Seconds | None = None,
                  renew_after: Seconds | None = None, renew_grace: Seconds = 60.0, former: Sequence[FormerCookie] = (),
                  concurrency: Concurrency | Callable[[Exchange], Concurrency] = "merge",
                  max_sessions: int | None = None, unreadable: Literal["new", "refuse"] = "new",
