@@ -74,30 +74,31 @@ def put_sqlite(part: Part, table: str, folder: Path) -> Path:
     """Make the table that a package filled, in a new database."""
     path = folder / "shop.sqlite"
     connection = sqlite3.connect(path)
-    _fill(connection.cursor(), part, table, "sqlite", "?")
+    _fill(connection.cursor(), part, table, "sqlite", "?", table)
     connection.commit()
     connection.close()
     return path
 
 
 @contextmanager
-def sql_table(part: Part, table: str, database: str, server: Any) -> Iterator[None]:
-    """Make the table that a package filled, on a server, for a while."""
+def sql_table(part: Part, table: str, database: str, server: Any, name: str = "") -> Iterator[None]:
+    """Make the table that a package filled, on a server, for a while, there under another name if one is given."""
+    name = name or table
     with server.connect() as connection, connection.cursor() as cursor:
-        _fill(cursor, part, table, database, "%s")
+        _fill(cursor, part, table, database, "%s", name)
         try:
             yield
         finally:
-            cursor.execute(f"DROP TABLE {table}")
+            cursor.execute(f"DROP TABLE {name}")
 
 
-def _fill(cursor: Any, part: Part, table: str, database: str, mark: str) -> None:
+def _fill(cursor: Any, part: Part, table: str, database: str, mark: str, name: str) -> None:
     columns = _COLUMNS[table]
-    cursor.execute(f"CREATE TABLE {table} ({TABLES[table][database]})")
+    cursor.execute(f"CREATE TABLE {name} ({TABLES[table][database]})")
     for row in part["rows"]:
         values = [_value(name, value, database) for name, value in zip(columns, row, strict=True)]
         marks = ", ".join(mark for _ in columns)
-        cursor.execute(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", values)
+        cursor.execute(f"INSERT INTO {name} ({', '.join(columns)}) VALUES ({marks})", values)
 
 
 def _value(column: str, text: str, database: str) -> Any:

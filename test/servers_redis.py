@@ -111,8 +111,12 @@ class SentinelServer(RedisServer):
     def fail_over(self, replica: RedisServer) -> None:
         """Have a replica take over, and wait until it has."""
         wait_until(self._begins_to_fail_over)
-        with replica.open() as client:
-            wait_until(lambda: client.info("replication")["role"] == "master")
+        wait_until(lambda: self._is_primary(replica))
+
+    def _is_primary(self, server: RedisServer) -> bool:
+        with contextlib.suppress(redis.ConnectionError), server.open() as client:  # a change of places cuts connections
+            return bool(client.info("replication")["role"] == "master")
+        return False
 
 
 class RedisCluster:

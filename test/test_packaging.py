@@ -30,7 +30,7 @@ DRIVERS = "session2/store/*/driver.py"
 
 # Tests that ask for nothing but the core.
 ALONE = ["test_manager.py", "test_merge.py", "test_session.py", "test_tokens.py", "test_events.py", "test_clock.py",
-         "test_exchange.py", "store/test_volatile.py", "store/test_sqlite.py", "c_fork.py"]
+         "test_exchange.py", "store/test_volatile.py", "store/test_sqlite.py", "c_fork.py", "store/interrupted.py"]
 
 PROGRAM = """
 from session2 import DictSession, from_url
