@@ -188,14 +188,14 @@ def test_a_store_of_the_standard_library_needs_nothing(python, scheme, tmp_path)
 def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path, monkeypatch):
     monkeypatch.setenv("SESSION2_SECRETS", "x" * 43)
     url = STORES[scheme].example.format(tmp_path)
-    assert f"pip install session2[{STORES[scheme].extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url)
+    assert f"pip install 'session2[{STORES[scheme].extra}]'" in run(tmp_path, python, "-I", "-c", MAKE, url)
 
 
 @pytest.mark.parametrize(("serializer", "extra"), [("msgpack", "msgpack"), ("encrypted-json", "encrypted")])
 def test_a_missing_serializer_is_named_with_its_extra(python, serializer, extra, tmp_path, monkeypatch):
     monkeypatch.setenv("SESSION2_SECRETS", "x" * 43)
     said = run(tmp_path, python, "-I", "-c", MAKE, f"volatile:?serializer={serializer}")
-    assert f"pip install session2[{extra}]" in said
+    assert f"pip install 'session2[{extra}]'" in said
 
 
 def test_the_suites_pass_on_the_wheel_with_nothing_else_optional(wheel, tmp_path):

@@ -174,7 +174,7 @@ def test_no_terminal_to_ask_for_a_password_is_one_line() -> None:
 def test_a_missing_library_is_one_line() -> None:
     program = "import sys; sys.modules['typer'] = None; from session2.cli import main; main(['list', 'volatile:'])"
     done = run(["-c", program], code=2)
-    assert "pip install session2[cli]" in done.stderr
+    assert "pip install 'session2[cli]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
