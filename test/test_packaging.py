@@ -133,7 +133,7 @@ def test_every_package_is_typed(wheel):
 
 
 def test_the_command_says_what_it_needs_and_the_version_is_that_of_the_package(python, tmp_path):
-    with pytest.raises(AssertionError, match=r"session2: typer is missing; .* pip install session2\[cli\]"):
+    with pytest.raises(AssertionError, match=r"session2: typer is missing; .* pip install 'session2\[cli\]'"):
         run(tmp_path, python.parent / "session2", "--help")
     told = run(tmp_path, python, "-I", "-c", "import importlib.metadata, session2;"
                "print(importlib.metadata.version('session2'), session2.__version__)")
