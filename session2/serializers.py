@@ -136,7 +136,7 @@ class MsgpackSerializer(Serializer):
     """Keeps what JSON does, all floats, bytes, and keys that are no str, smaller and faster.
 
     What MessagePack would turn into something else, such as dates and UUIDs into text, is refused.
-    Needs ``pip install session2[msgpack]``.
+    Needs ``pip install 'session2[msgpack]'``.
     """
 
     tag = "msgpack"
@@ -241,7 +241,7 @@ class Encrypted(_Sealing):
     """Encrypts what another serializer makes with AES-256-GCM; a record that was tampered with is a missing session.
 
     The name of the user beside the record is not encrypted: stores find sessions by it.
-    Needs ``pip install session2[encrypted]``.
+    Needs ``pip install 'session2[encrypted]'``.
     """
 
     tag = "encrypted"
@@ -285,7 +285,7 @@ def _driver(module: str, extra: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError:
-        raise ConfigurationError(f"this needs another package: pip install session2[{extra}]") from None
+        raise ConfigurationError(f"this needs another package: pip install 'session2[{extra}]'") from None
 
 
 def _checksum(payload: bytes, key: str) -> bytes:

@@ -54,4 +54,4 @@ if __name__ == "__main__":
     if "--lowest" in sys.argv:
         print(*lowest(found), sep="\n")
     else:
-        print(*found, sep=", ")
+        print(*dict.fromkeys(re.split(r"[^\w.-]", requirement)[0] for requirement in found), sep=", ")

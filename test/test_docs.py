@@ -103,13 +103,22 @@ def test_a_transcript_is_what_happens(path, tmp_path):
 
 def to_run(command: str, port: int) -> str:
     command = command.replace("8080", str(port))
-    command = command.removesuffix(" sleep 1")  # which is enough for people
+    command = re.sub(r"& sleep \d$", "&", command)  # which is enough for people
     command = re.sub("^kill (.*? )?%1", r"\g<0>; wait %1 2>/dev/null", command)  # until the port is free again
     if command.endswith("&"):
         return f"{command[:-1]} >/dev/null 2>&1 &\n{WAIT_FOR_PORT.format(port=port)}"
     if command.startswith("curl "):
         return command.replace("curl ", "curl -sS ", 1)
     return command
+
+
+@pytest.mark.parametrize("path", pages_with("console"))
+def test_a_transcript_can_be_pasted_whole(path):
+    """A server is given the time to begin before it is asked, and its port is free for the next page."""
+    commands = [line[2:] for line in parts_of(path).console.splitlines() if line.startswith("$ ")]
+    assert [command for command in commands if command.endswith("&")] == []
+    begun = [command for command in commands if "& sleep " in command]
+    assert len(begun) == sum(command.startswith("kill ") for command in commands)
 
 
 def matches(shown: str, output: str) -> bool:

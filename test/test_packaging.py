@@ -133,7 +133,7 @@ def test_every_package_is_typed(wheel):
 
 
 def test_the_command_says_what_it_needs_and_the_version_is_that_of_the_package(python, tmp_path):
-    with pytest.raises(AssertionError, match=r"session2: typer is missing; .* pip install session2\[cli\]"):
+    with pytest.raises(AssertionError, match=r"session2: typer is missing; .* pip install 'session2\[cli\]'"):
         run(tmp_path, python.parent / "session2", "--help")
     told = run(tmp_path, python, "-I", "-c", "import importlib.metadata, session2;"
                "print(importlib.metadata.version('session2'), session2.__version__)")
@@ -188,14 +188,14 @@ def test_a_store_of_the_standard_library_needs_nothing(python, scheme, tmp_path)
 def test_a_missing_driver_is_named_with_its_extra(python, scheme, tmp_path, monkeypatch):
     monkeypatch.setenv("SESSION2_SECRETS", "x" * 43)
     url = STORES[scheme].example.format(tmp_path)
-    assert f"pip install session2[{STORES[scheme].extra}]" in run(tmp_path, python, "-I", "-c", MAKE, url)
+    assert f"pip install 'session2[{STORES[scheme].extra}]'" in run(tmp_path, python, "-I", "-c", MAKE, url)
 
 
 @pytest.mark.parametrize(("serializer", "extra"), [("msgpack", "msgpack"), ("encrypted-json", "encrypted")])
 def test_a_missing_serializer_is_named_with_its_extra(python, serializer, extra, tmp_path, monkeypatch):
     monkeypatch.setenv("SESSION2_SECRETS", "x" * 43)
     said = run(tmp_path, python, "-I", "-c", MAKE, f"volatile:?serializer={serializer}")
-    assert f"pip install session2[{extra}]" in said
+    assert f"pip install 'session2[{extra}]'" in said
 
 
 def test_the_suites_pass_on_the_wheel_with_nothing_else_optional(wheel, tmp_path):

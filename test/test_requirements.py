@@ -30,9 +30,9 @@ def test_the_lowest_versions_are_those_of_setup_py() -> None:
 
 
 def test_a_line_for_people() -> None:
-    told = subprocess.run([sys.executable, "-S", ROOT / "test/requirements.py", "quixote", "cli"], text=True,
+    told = subprocess.run([sys.executable, "-S", ROOT / "test/requirements.py", "quixote,cherrypy", "cli"], text=True,
                           capture_output=True, check=True).stdout
-    assert re.fullmatch(r"Quixote>=[\d.]+, rich>=[\d.]+, typer>=[\d.]+\n", told)
+    assert told == "CherryPy, Quixote, rich, typer\n"
 
 
 def test_the_pythons_that_are_supported_are_named() -> None:

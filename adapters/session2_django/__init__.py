@@ -9,6 +9,6 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "django":
         raise
-    raise ConfigurationError("session2_django needs Django: pip install session2[django]") from error
+    raise ConfigurationError("session2_django needs Django: pip install 'session2[django]'") from error
 
 __all__ = ["SessionMiddleware", "SessionStore", "current_manager"]

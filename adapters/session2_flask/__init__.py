@@ -21,7 +21,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "flask":
         raise
-    raise ConfigurationError("session2_flask needs Flask: pip install session2[flask]") from error
+    raise ConfigurationError("session2_flask needs Flask: pip install 'session2[flask]'") from error
 
 __all__ = ["SessionInterface"]
 

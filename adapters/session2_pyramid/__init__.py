@@ -21,7 +21,7 @@ try:
     from pyramid.threadlocal import manager as in_progress
     from zope.interface import implementer
 except ModuleNotFoundError as error:
-    raise ConfigurationError("session2_pyramid needs Pyramid: pip install session2[pyramid]") from error
+    raise ConfigurationError("session2_pyramid needs Pyramid: pip install 'session2[pyramid]'") from error
 
 __all__ = ["PyramidExchange", "PyramidSession", "SessionFactory", "includeme"]
 

@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "quixote":
         raise
-    raise ConfigurationError("session2_quixote needs Quixote: pip install session2[quixote]") from error
+    raise ConfigurationError("session2_quixote needs Quixote: pip install 'session2[quixote]'") from error
 
 __all__ = ["QuixoteExchange", "current_exchange"]
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
-        print(f"session2: {error.name} is missing; the command needs: pip install session2[cli]", file=sys.stderr)
+        print(f"session2: {error.name} is missing; the command needs: pip install 'session2[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
     app(args=None if arguments is None else list(arguments), prog_name="session2")
 

@@ -20,7 +20,7 @@ from ..store.base import SessionStore
 from ..store.cleaning import clean
 from .copy import PLANNED, Fate, check, copy, plan, verify
 from .finding import counted, find, is_there, sessions, state_of
-from .moving import move, opened_source, opened_target, print_moved
+from .moving import move, opened_source, opened_target, print_moved, warn_of_nobody
 from .places import VARIABLE, is_original, made_from, open_original, opened, reporting, shown
 from .printing import (
     bar,
@@ -125,7 +125,7 @@ def purge(url: URL,
 def list_(url: URL, user: User = None,
           limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="Not more than so many.")] = None,
           ask: Ask = False, as_json: AsJSON = False) -> None:
-    """List sessions: a table on a terminal, tab-separated elsewhere, with --json an object on each line."""
+    """List sessions.  A table on a terminal, tab-separated elsewhere, with --json an object on each line."""
     with opened(url, ask) as store:
         found: Iterable[tuple[str, Record]] = islice(sessions(store, user), limit)
         found = found if user is None else list(found)
@@ -145,7 +145,7 @@ def list_(url: URL, user: User = None,
 
 @app.command("stats")
 def stats(url: URL, user: User = None, ask: Ask = False, as_json: AsJSON = False) -> None:
-    """Tell how many sessions there are, of how many users, the oldest, the next to expire, and their size."""
+    """Count sessions, users and bytes.  Also the oldest, and the next to expire."""
     with opened(url, ask) as store:
         found = counted(progress("Counting", sessions(store, user)))
     if as_json:
@@ -217,7 +217,7 @@ def copy_(source: Annotated[str, typer.Argument(metavar="SOURCE", help="The URL 
               "Also replace sessions that are newer in the target."))] = False,
           dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be copied.")] = False,
           ask: Ask = False, as_json: AsJSON = False) -> None:
-    """Copy all sessions with their times, then read both stores again and compare.
+    """Copy all sessions, and verify the copies.  Times are kept; both stores are read again and compared.
 
     What is equal already is skipped, so a copy that was interrupted is simply started again; and one made while
     sessions were served is repeated, after the switch, for what changed meanwhile.
@@ -266,6 +266,8 @@ def migrate(source: Annotated[str, typer.Argument(metavar="SOURCE", help=(
             opened_target(url, ask, dry_run, _OF_TARGET) as store:
         moved = move(origin, store, dry_run)
     print_moved(moved, dry_run, as_json)
+    if user_key:
+        warn_of_nobody(moved, user_key)
     if not moved.is_all:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from ..errors import ConfigurationError, StoreMissing
 from ..migrate.bringing import Fate, bring_or_skip
-from ..migrate.source import Skipped, Source
+from ..migrate.source import Former, Skipped, Source
 from ..migrate.systems import open_source
 from ..store.base import SessionStore
 from ..store.records import demand_merging
@@ -58,6 +58,8 @@ class Moved(NamedTuple):
     fates: Counter[Fate]
     skipped: dict[str, list[str]]
     """Where, by why."""
+    with_user: Counter[bool]
+    """Of how many it is known who is logged in."""
 
     @property
     def is_all(self) -> bool:
@@ -67,13 +69,15 @@ class Moved(NamedTuple):
 
 def move(source: Source, store: SessionStore, dry_run: bool) -> Moved:
     """Move all sessions, or only tell what would become of them."""
-    moved = Moved(Counter(), {})
+    moved = Moved(Counter(), {}, Counter())
     for found in progress("Comparing" if dry_run else "Moving", source.scan()):
         outcome = bring_or_skip(store, found, dry_run)
         if isinstance(outcome, Skipped):
             moved.skipped.setdefault(outcome.why, []).append(outcome.where)
         else:
             moved.fates[outcome] += 1
+        if isinstance(found, Former):
+            moved.with_user["user" in found.state] += 1
     return moved
 
 
@@ -89,3 +93,10 @@ def print_moved(moved: Moved, dry_run: bool, as_json: bool) -> None:
     for why, places in moved.skipped.items():
         more = ", ..." if len(places) > _SHOWN else ""
         warn(readable("", f"{len(places)} skipped: {why} ({', '.join(places[:_SHOWN])}{more})"))
+
+
+def warn_of_nobody(moved: Moved, user_key: str) -> None:
+    """Warn where no session has the item that tells who is logged in: its name may be mistyped."""
+    if moved.with_user[False] and not moved.with_user[True]:
+        warn(f"no session has the item {user_key!r}, so nobody is known to be logged in; if another item tells it, run "
+             "this again with that --user-key")

@@ -109,4 +109,6 @@ def _fate(store: SessionStore, id: str, found: Record | None, record: Record) ->
         return Fate.LEFT if is_noted(store, id) else Fate.MOVED
     if traces.is_trace(found):
         return Fate.LEFT
-    return Fate.MOVED if (found.modified, found.accessed) < (record.modified, record.accessed) else Fate.PRESENT
+    here, there = (found.modified, found.accessed), (record.modified, record.accessed)
+    is_corrected = here == there and record.user not in (None, found.user)  # moved before by a mistyped user_key
+    return Fate.MOVED if here < there or is_corrected else Fate.PRESENT

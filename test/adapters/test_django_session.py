@@ -844,7 +844,7 @@ def test_without_django_the_extra_is_named() -> None:
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-S", "-c", "import session2_django"], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "adapters")])})
-    assert "ConfigurationError: session2_django needs Django: pip install session2[django]" in done.stderr
+    assert "ConfigurationError: session2_django needs Django: pip install 'session2[django]'" in done.stderr
 
 
 def test_the_engine_is_found_where_django_looks() -> None:

@@ -521,7 +521,7 @@ def test_without_flask() -> None:
                "except session2.ConfigurationError as error: print(error)")
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
                             env={"PYTHONPATH": ":".join(filter(None, sys.path))})
-    assert "pip install session2[flask]" in result.stdout, result.stderr
+    assert "pip install 'session2[flask]'" in result.stdout, result.stderr
 
 
 # -- who is logged in ----------------------------------------------------------------------------------------------

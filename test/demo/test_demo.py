@@ -518,8 +518,7 @@ def test_make_refuses_what_does_not_exist_before_anything_is_installed(make, arg
 
 def test_make_installs_two_frameworks_and_what_was_asked_for_and_tells_so(make):
     out, _ = make("demo", "FRAMEWORK=flask", "STORE=durus", "CAN_QUIXOTE=")
-    assert re.search(r"^Installing into .venv for session2\[cherrypy,durus,flask\]: CherryPy>=.*Durus>=.*Flask>=", out,
-                     re.MULTILINE)
+    assert "Installing into .venv for session2[cherrypy,durus,flask]: CherryPy, Durus, Flask\n" in out
     assert out.count("pip was run") == 1
     assert "the demo was run: -m demo durus --framework flask --host 127.0.0.1 --port 8080\n" in out
     out, _ = make("demo", "FRAMEWORK=flask", "STORE=durus", "CAN_QUIXOTE=", "IDLE=60")

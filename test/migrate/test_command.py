@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pickle
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,21 @@ def test_it_may_be_repeated_and_goes_on(called: Called, url: str, monkeypatch: p
     out, err = called(SOURCE, url, "--allow", "shop.Cart", "--json")
     assert json.loads(out) == {"moved": 1, "present": 4, "left": 0, "expired": 0, "skipped": 0, "reasons": {}}
     assert err == ""
+
+
+def test_a_mistyped_user_key_is_told_and_put_right_by_another_run(called: Called, url: str, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    items = {"username": "anna"}, datetime.now() + timedelta(hours=1)
+    (tmp_path / f"old/session-{'4f' * 20}").write_bytes(pickle.dumps(items))
+    source = f"cherrypy+file:{tmp_path}/old"
+    out, err = called(source, url, "--user-key", "usrname")
+    assert out.startswith("1 moved, 0 present")
+    assert "no session has the item 'usrname'" in err
+    assert called(source, url)[0].startswith("0 moved, 1 present")
+    assert called(source, url, "--user-key", "username") == ("1 moved, 0 present, 0 left, 0 expired, 0 skipped\n", "")
+    assert called(source, url)[0].startswith("0 moved, 1 present")
+    with contextlib.closing(from_url(url)) as store:
+        assert [record.user for key, record in store.scan() if is_session(key, record)] == ["anna"]
 
 
 def test_one_that_is_interrupted_is_started_again(called: Called, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +212,7 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "pymysql", None)
     monkeypatch.setitem(sys.modules, "psycopg", None)
     for scheme, extra in (("mysql", "mysql"), ("postgresql", "postgres")):
-        with pytest.raises(ConfigurationError, match=rf"pip install session2\[{extra}\]"):
+        with pytest.raises(ConfigurationError, match=rf"pip install 'session2\[{extra}\]'"):
             open_source(f"session3+{scheme}://joe@localhost/test").find("abcdefgh")
 
 

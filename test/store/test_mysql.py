@@ -348,7 +348,7 @@ class TestMySQLMore(SQLTests):
                                "methods")
 
         monkeypatch.setattr(driver, "Connection", connect)
-        with pytest.raises(ConfigurationError, match=r"cryptography.*pip install session2\[mysql\]"):
+        with pytest.raises(ConfigurationError, match=r"cryptography.*pip install 'session2\[mysql\]'"):
             MySQLSessionStore(server.url, table).read(KEY)
 
     def test_socket(self, server: MariaServer, table: str) -> None:

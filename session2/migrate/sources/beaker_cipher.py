@@ -21,7 +21,7 @@ def decrypted(text: str, encrypt_key: str, validate_key: str) -> bytes:
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
     except ImportError as error:
-        raise ConfigurationError("encrypted sessions need cryptography: pip install session2[encrypted]") from error
+        raise ConfigurationError("encrypted sessions need cryptography: pip install 'session2[encrypted]'") from error
     size = 24 if is_encrypted(text) else 8  # the latter with encrypt_nonce_bits = 48, and before 1.8
     key = hashlib.pbkdf2_hmac("sha1", encrypt_key.encode(), (validate_key + text[:size]).encode(), 1, 32)
     data = from_base64(text[size:])

@@ -75,7 +75,7 @@ def _from_msgpack(data: bytes) -> Any:
     try:
         import msgspec
     except ImportError as error:
-        raise ConfigurationError("sessions of Flask-Session 0.7 and later need msgspec: pip install session2[msgpack]"
+        raise ConfigurationError("sessions of Flask-Session 0.7 and later need msgspec: pip install 'session2[msgpack]'"
                                  ) from error
     try:
         return msgspec.msgpack.decode(data)

@@ -44,7 +44,7 @@ class RedisKeys:
         try:
             from ...store.redis.driver import destination
         except ImportError as error:
-            raise ConfigurationError("sessions in Redis need redis-py: pip install session2[redis]") from error
+            raise ConfigurationError("sessions in Redis need redis-py: pip install 'session2[redis]'") from error
         url = place if "://" in place else f"redis+unix://{place}"
         self._servers = servers_of(destination(url, _PATIENCE, _PATIENCE, None), _CONNECTIONS, _PATIENCE)
 

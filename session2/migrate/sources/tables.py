@@ -88,7 +88,7 @@ def _imported(database: _Database) -> Any:
     try:
         return import_module(database.driver)
     except ImportError:
-        raise ConfigurationError(f"to read from this database: pip install session2[{database.extra}]") from None
+        raise ConfigurationError(f"to read from this database: pip install 'session2[{database.extra}]'") from None
 
 
 def _to_postgres(driver: Any, place: str) -> Any:

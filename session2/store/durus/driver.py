@@ -45,7 +45,7 @@ def driver() -> Driver:
         from durus.serialize import ObjectWriter  # type: ignore[import-untyped]
         from durus.storage_server import SocketAddress  # type: ignore[import-untyped]
     except ImportError as error:
-        raise ConfigurationError(f"a Durus store needs: pip install session2[durus] ({error})") from None
+        raise ConfigurationError(f"a Durus store needs: pip install 'session2[durus]' ({error})") from None
     check_pickler(ObjectWriter)
     failures = (OSError, DurusError, AssertionError, struct.error, pickle.UnpicklingError, EOFError)
     return Driver(BTree, Connection, ClientStorage, File, FileStorage, PersistentDict, PersistentList, SocketAddress,

@@ -100,7 +100,7 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
                 for setting in _settings(connection, limit, wsrep_sync_wait):
                     cursor.execute(setting)
         except RuntimeError as error:  # PyMySQL has no other way to say what it misses
-            raise ConfigurationError(f"no connection to MySQL: {error}: pip install session2[mysql]") from error
+            raise ConfigurationError(f"no connection to MySQL: {error}: pip install 'session2[mysql]'") from error
         except (pymysql.err.Error, OSError) as error:
             if wsrep_sync_wait and error.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE:
                 raise ConfigurationError("this server has no wsrep_sync_wait, it is no cluster of Galera") from error

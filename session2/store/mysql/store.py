@@ -104,7 +104,7 @@ class MySQLSessionStore(SQLSessionStore):
         try:
             from . import driver
         except ImportError as error:
-            raise ConfigurationError("MySQLSessionStore needs PyMySQL: pip install session2[mysql]") from error
+            raise ConfigurationError("MySQLSessionStore needs PyMySQL: pip install 'session2[mysql]'") from error
         if not durable:
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")

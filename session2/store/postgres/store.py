@@ -104,7 +104,7 @@ class PostgresSessionStore(SQLSessionStore):
         try:
             from . import driver
         except ImportError as error:
-            raise ConfigurationError("PostgresSessionStore needs psycopg: pip install session2[postgres]") from error
+            raise ConfigurationError("PostgresSessionStore needs psycopg: pip install 'session2[postgres]'") from error
         if not isinstance(conn, str) and not durable:
             raise ConfigurationError("durable=False needs connections the store makes itself; on yours, set "
                                      "synchronous_commit = off")

@@ -74,7 +74,7 @@ class RedisSessionStore(SessionStore):
         try:
             from . import driver
         except ImportError as error:
-            raise ConfigurationError("RedisSessionStore needs redis-py: pip install session2[redis]") from error
+            raise ConfigurationError("RedisSessionStore needs redis-py: pip install 'session2[redis]'") from error
         if not prefix or KEY.fullmatch(prefix[-1]):
             raise ConfigurationError("the prefix must end in what is no letter, digit, '-' or '_', such as ':', so "
                                      "that no key of another prefix begins with it")
