@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from . import tokens, traces
@@ -51,8 +51,8 @@ class FormerCookie:
     """
 
     name: str
-    read: Callable[[str], str | None]
-    source: Origin | None = None
+    read: Callable[[str], str | None] = field(repr=False)  # the secrets may be in it
+    source: Origin | None = field(default=None, repr=False)
     path: str = "/"
     domain: str | None = None
     keep: bool = False

@@ -134,7 +134,8 @@ class ASGISession(LazySession):
 
     async def load(self) -> None:
         """Load the session, if the request names one; an error is raised when somebody looks at it."""
-        cookies = self._exchange.get_cookies(policy_of(self.manager.cookie, self._exchange).name)
+        names = [policy_of(self.manager.cookie, self._exchange).name, *(each.name for each in self.manager.former)]
+        cookies = [value for name in names for value in self._exchange.get_cookies(name)]
         if cookies or self.manager.sessions.left:
             try:
                 await self._load_in_turn(cookies)

@@ -10,7 +10,7 @@ from .. import tokens
 from ..former import adopted_id
 from ..store.base import SessionStore
 from .bringing import bring_missing
-from .unpickle import Unreadable
+from .known import Unreadable
 
 
 class Former(NamedTuple):

@@ -7,71 +7,35 @@ class is no more.  Nothing else is ever called or imported, but for the classes 
 
 from __future__ import annotations
 
-import datetime
-import decimal
 import io
-import ipaddress
 import pickle
 import re
 import uuid
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from functools import partial
 from importlib import import_module
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
-from ..errors import SessionError
+from .known import KNOWN, NAMES_OF_PYTHON_2, Made, Standin, Unreadable, UUIDStandin, shown, wanted
 from .opcodes import MOST_DEPTH, Refused, check
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """How large a pickle of one session may be."""
 
+_ATOMS: Final = frozenset({type(None), bool, int, float, bytes})
+
 _MOST_VALUES: Final = 1_000_000
 """How many values a session may have, those counted again that are met again."""
 
-_NAME: Final = re.compile(r"[A-Za-z_][\w.]{0,199}", re.ASCII)
+_SLACK: Final = 1000
+"""How much may be made of values beyond what the length of the pickle accounts for."""
 
 _ESCAPED: Final = re.compile("[\udc80-\udcff]")
 """Bytes that were not UTF-8, as Python decodes them."""
 
 _DAMAGE: Final = (pickle.UnpicklingError, ArithmeticError, AttributeError, EOFError, ImportError, LookupError,
                   MemoryError, RecursionError, TypeError, ValueError)
-
-
-class Unreadable(SessionError):
-    """A session of another system that cannot be read here.  The text says why, and holds nothing of the session."""
-
-
-class Standin:
-    """In place of an object of a class that is not known here."""
-
-    name: ClassVar[str]
-    """Of the class, with its module."""
-
-    state: Any = None
-
-    def __new__(cls, *arguments: Any) -> Standin:
-        if arguments:
-            raise _wanted(cls.name)
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class Made:
-    """In place of a callable: does what that would, for arguments that do no harm.  Nothing can be set on it."""
-
-    __slots__ = ("_make",)
-    _make: Callable[..., Any]
-
-    def __init__(self, make: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_make", make)
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._make(*arguments)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(name)
 
 
 class Unpickler:
@@ -86,7 +50,7 @@ class Unpickler:
                  known: Mapping[str, Any] | None = None) -> None:
         self._allow = frozenset(allow)
         self._encoding = encoding
-        self._known = {**_KNOWN, **(known or {})}
+        self._known = {**KNOWN, **(known or {})}
 
     def loads(self, data: bytes) -> Any:
         """Return the value in a pickle, or raise `Unreadable`."""
@@ -115,7 +79,7 @@ class Unpickler:
             raise Unreadable(str(error)) from None
         except _DAMAGE:
             unknown = reader.unknown
-            raise _wanted(unknown[0]) if unknown else Unreadable("it is damaged, or no pickle") from None
+            raise wanted(unknown[0]) if unknown else Unreadable("it is damaged, or no pickle") from None
 
     def plain(self, value: Any) -> Any:
         """Return a value in which every `Standin` was replaced by what it stands for; `Unreadable` if that is unknown.
@@ -126,6 +90,8 @@ class Unpickler:
             return _Cleaner(self._encoding).clean(value)
         except RecursionError:
             raise Unreadable("its values lie too deep in one another") from None
+        except _DAMAGE:
+            raise Unreadable("it is damaged, or no pickle") from None
 
     def attributes_of(self, value: Any) -> dict[str, Any]:
         """Return the attributes of an object that `load` returned, or raise `Unreadable`."""
@@ -140,13 +106,13 @@ class Unpickler:
         """Return what to use in place of a class, or a function, of this full name; None if it is not known."""
         if name in self._allow:
             return _imported(name)
-        return self._known.get(_NAMES_OF_PYTHON_2.get(name, name))
+        return self._known.get(NAMES_OF_PYTHON_2.get(name, name))
 
 
 class _Reader(pickle.Unpickler):
     def __init__(self, data: bytes, find: Callable[[str], Any], reference: Callable[[Any], Any] | None) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8", errors="surrogateescape")
-        self._find, self._reference = find, reference
+        self._find, self._reference, self._left = find, reference, _SLACK + 10 * len(data)
         self.unknown: list[str] = []
 
     def persistent_load(self, name: Any) -> Any:
@@ -158,9 +124,30 @@ class _Reader(pickle.Unpickler):
         full = f"{module}.{name}"
         found = self._find(full)
         if found is None:
-            found = type(name, (Standin,), {"name": _shown(full), "__module__": module})
-            self.unknown.append(_shown(full))
-        return found
+            found = type(name, (Standin,), {"name": shown(full), "__module__": module})
+            self.unknown.append(shown(full))
+        return Made(partial(self._made, found), found.stands_for) if isinstance(found, Made) else found
+
+    def _made(self, made: Made, *arguments: Any) -> Any:
+        """Make something of arguments, as long as these are not much more than the pickle, all taken together."""
+        for size in _sizes(arguments):
+            self._left -= size
+            if self._left < 0:
+                raise Unreadable("what it would make of its values is far more than they are")
+        return made(*arguments)
+
+
+def _sizes(arguments: Iterable[Any]) -> Iterator[int]:
+    """Yield how much must be copied of arguments, and then how much must be hashed, piece by piece."""
+    yield from (len(each) for each in arguments if isinstance(each, Sized))
+    open = [iter(each) for each in arguments if isinstance(each, (list, dict, set, frozenset, tuple, deque))]
+    while open:
+        each = next(open[-1], open)
+        if each is open:
+            open.pop()
+        elif isinstance(each, (tuple, frozenset)):
+            yield len(each)
+            open.append(iter(each))
 
 
 class _Cleaner:
@@ -190,12 +177,14 @@ class _Cleaner:
         if isinstance(value, Standin):
             return _meant(value)
         if isinstance(value, (type, Made)):
-            raise _wanted(str(getattr(value, "name", getattr(value, "__name__", "a function"))))
+            raise wanted(str(getattr(value, "name", getattr(value, "__name__", "a function"))))
         return value
 
     def _clean_dict(self, value: Any, depth: int) -> None:
-        if isinstance(value, defaultdict) and value.default_factory not in _FACTORIES:
-            raise _wanted("the class of a defaultdict")
+        if getattr(value, "__dict__", None):  # it may hide the methods that are called here
+            raise Unreadable("it is damaged, or no pickle")
+        if isinstance(value, defaultdict) and value.default_factory is not None:
+            value.default_factory = _factory(value.default_factory)
         cleaned = [(self.clean(name, depth + 1), self.clean(item, depth + 1)) for name, item in value.items()]
         value.clear()
         for name, item in cleaned:
@@ -216,6 +205,13 @@ class _Cleaner:
         return value
 
 
+def _factory(found: Any) -> type:
+    """Return the class that a defaultdict makes its values with."""
+    if not isinstance(found, Made) or found.stands_for is None:
+        raise wanted("the class of a defaultdict")
+    return found.stands_for
+
+
 def _decoded(text: str, encoding: str) -> str | bytes:
     """Return a text, or the bytes it was if they were not UTF-8, as text if an encoding is named."""
     if not _ESCAPED.search(text):
@@ -229,22 +225,14 @@ def _decoded(text: str, encoding: str) -> str | bytes:
 
 def _meant(standin: Standin) -> Any:
     """Return the value that a `Standin` stands for; `Unreadable` if that is not known."""
-    if isinstance(standin, _UUID) and isinstance(standin.state, dict) and isinstance(standin.state.get("int"), int):
-        return uuid.UUID(int=standin.state["int"])
-    raise _wanted(standin.name)
+    number = standin.state.get("int") if isinstance(standin.state, dict) else None
+    if isinstance(standin, UUIDStandin) and isinstance(number, int):
+        return uuid.UUID(int=number)
+    raise wanted(standin.name)
 
 
 def _are_states(*states: Any) -> bool:
     return all(state is None or isinstance(state, dict) for state in states)
-
-
-def _wanted(name: str) -> Unreadable:
-    return Unreadable(f"it needs {name}, which is not known here; if it is a class of your application, and can be "
-                      f"imported, allow it: --allow {name}")
-
-
-def _shown(name: str) -> str:
-    return name if _NAME.fullmatch(name) else "something with a strange name"
 
 
 def _imported(name: str) -> Any:
@@ -256,65 +244,3 @@ def _imported(name: str) -> Any:
     if not isinstance(found, type):
         raise Unreadable(f"{name} is allowed and no class")
     return found
-
-
-# -- what is known ----------------------------------------------------------------------------------------------------
-
-
-class _UUID(Standin):
-    name = "uuid.UUID"
-
-
-def _bytes(value: Any = b"", encoding: str = "") -> bytes:
-    """As `bytes` and `_codecs.encode` are called in pickles; of a number it would make as many."""
-    if isinstance(value, str) and encoding in ("latin1", "latin-1"):
-        return value.encode("latin-1")
-    if isinstance(value, (bytes, bytearray, list, tuple)):
-        return bytes(value)
-    raise TypeError("no bytes")
-
-
-def _made_again(cls: Any, base: Any, state: Any) -> Any:
-    """As `copyreg._reconstructor`, for an object that is nothing else than that."""
-    if base is not object or state is not None:
-        raise _wanted(getattr(cls, "name", "something"))
-    return cls.__new__(cls)
-
-
-def _of_bytes(cls: type) -> Made:
-    """Return what makes a date or time of the bytes that Python 2 called text."""
-    def make(state: Any, *more: Any) -> Any:
-        if isinstance(state, str):
-            state = state.encode("utf-8", "surrogateescape")
-        return cls(state, *more)
-
-    return Made(make)
-
-
-_KNOWN: Final[dict[str, Any]] = {
-    "builtins.object": object, "builtins.set": set, "builtins.frozenset": frozenset, "builtins.complex": complex,
-    "builtins.list": list, "builtins.dict": dict, "builtins.tuple": tuple,
-    "builtins.int": int, "builtins.float": float, "builtins.bool": bool, "builtins.str": str,
-    "builtins.bytes": Made(_bytes), "builtins.bytearray": Made(lambda *given: bytearray(_bytes(*given))),
-    "_codecs.encode": Made(_bytes), "copyreg._reconstructor": Made(_made_again),
-    "collections.OrderedDict": OrderedDict, "collections.defaultdict": defaultdict, "collections.deque": deque,
-    "collections.Counter": Made(lambda counts=(): Counter(dict(counts))),
-    "datetime.datetime": _of_bytes(datetime.datetime), "datetime.date": _of_bytes(datetime.date),
-    "datetime.time": _of_bytes(datetime.time),
-    "datetime.timedelta": datetime.timedelta, "datetime.timezone": datetime.timezone,
-    "decimal.Decimal": Made(lambda text: decimal.Decimal(str(text))), "uuid.UUID": _UUID,
-    "ipaddress.IPv4Address": Made(ipaddress.IPv4Address), "ipaddress.IPv6Address": Made(ipaddress.IPv6Address),
-}
-"""Of these, classes are such that nothing can be set on them; all else is `Made`."""
-
-_ATOMS: Final = frozenset({type(None), bool, int, float, bytes})
-
-_FACTORIES: Final = (None, list, dict, set, int, float, str, bool, tuple)
-
-_NAMES_OF_PYTHON_2: Final = {
-    **{f"__builtin__.{name}": f"builtins.{name}" for name in (
-        "object", "set", "frozenset", "complex", "list", "dict", "tuple", "int", "float", "bool", "bytes",
-        "bytearray")},
-    "__builtin__.str": "builtins.str", "__builtin__.unicode": "builtins.str", "__builtin__.long": "builtins.int",
-    "copy_reg._reconstructor": "copyreg._reconstructor",
-}

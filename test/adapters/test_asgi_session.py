@@ -24,8 +24,10 @@ from session2 import (
     SessionError,
     SessionManager,
     StoreUnavailable,
+    migrate,
 )
 from session2.errors import SerializationError
+from session2.migrate import FormerCookie, Source
 from session2.record import Record
 from session2.store.lease import Lease
 from session2.store.volatile import VolatileSessionStore
@@ -226,6 +228,32 @@ def test_no_store_is_asked_on_the_event_loop(concurrency: str) -> None:
     assert site.items() == {"a": 2}
     site.run(log_out)
     assert site.store.asked > 10
+
+
+class Former(Source):
+    """Another system, with a session under each id; it refuses to be asked on an event loop."""
+
+    def scan(self) -> Iterator[migrate.Former]:
+        return iter(())
+
+    def find(self, id: str) -> migrate.Former:
+        assert asyncio._get_running_loop() is None, "the other system was asked on the event loop"
+        return migrate.Former(id, {"data": {"a": 1}})
+
+
+def test_two_first_requests_with_a_cookie_of_the_system_before_wait_for_their_lock_in_threads() -> None:
+    site = Site(concurrency="lock", former=[FormerCookie("old", lambda value: value, Former(), keep=True)])
+
+    async def add(request: fastapi.Request) -> str:
+        request.session["a"] += 1
+        await asyncio.sleep(0)
+        return str(request.session["a"])
+
+    async def main() -> list[bytes]:
+        site.cookies = ["old=" + "4f" * 16]
+        return [answer.body for answer in await asyncio.gather(site.ask(add), site.ask(add))]
+
+    assert sorted(asyncio.run(main())) == [b"2", b"3"]
 
 
 def test_endpoints_that_are_no_coroutines_have_the_same_session(site: Site) -> None:

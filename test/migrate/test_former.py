@@ -34,7 +34,7 @@ from session2.environ import EnvironExchange
 from session2.former import GRACE, adopted_id
 from session2.found import Absence
 from session2.legacy import SessionStore as OldStore
-from session2.migrate import Fate, Former, FormerCookie, Skipped, Source, Unreadable, bring
+from session2.migrate import Fate, Former, FormerCookie, Skipped, Source, Unreadable, bring, cookies
 from session2.store.base import SessionStore
 from session2.store.cookie import CookieSessionStore
 from session2.store.volatile import VolatileSessionStore
@@ -447,6 +447,12 @@ def test_ids_of_two_systems_do_not_meet_ours() -> None:
     assert adopted_id(OLD) != adopted_id(OTHER)
     assert adopted_id(adopted_id(OLD)) != adopted_id(OLD)
     assert is_id(adopted_id("\ud800 any text"))
+
+
+@pytest.mark.parametrize("make", [cookies.beaker, cookies.flask_session, cookies.flask, cookies.django_signed,
+                                  cookies.beaker_signed])
+def test_a_former_cookie_shows_no_secret(make: Any) -> None:
+    assert "sesame" not in repr(make(secrets=["sesame"]))
 
 
 def test_a_mapping_tells_what_it_is_not() -> None:

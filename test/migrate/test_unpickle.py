@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 
 from session2.migrate import Unpickler, Unreadable
+from session2.migrate.known import KNOWN, Made, Standin
 from session2.migrate.opcodes import MOST_DEPTH
-from session2.migrate.unpickle import _KNOWN, MOST_BYTES, Made, Standin
+from session2.migrate.unpickle import MOST_BYTES
 
 VALUES: list[Any] = [
     None, True, 3, -1.5, 2 ** 70, "text", "Käse", b"\x80\xff", bytearray(b"ab"), 2j, [1, [2]], (1, 2), {"a": {"b": 1}},
@@ -102,7 +103,7 @@ def test_no_hostile_or_damaged_pickle_is_read(data: bytes) -> None:
 
 
 def test_nothing_can_be_set_on_what_a_pickle_may_call() -> None:
-    for name, known in _KNOWN.items():
+    for name, known in KNOWN.items():
         if not (isinstance(known, type) and issubclass(known, Standin)):
             with pytest.raises((AttributeError, TypeError)):
                 setattr(known, "__init__", None)  # noqa: B010 (as an unpickler does)
@@ -136,6 +137,41 @@ def test_a_laugh_is_not_written_out_a_billion_times() -> None:
         value = [value, value]
     with pytest.raises(Unreadable, match="values"):
         Unpickler().loads(pickle.dumps(value))
+
+
+def _in_itself(value: Any, levels: int = 24) -> bytes:
+    """Return the opcodes of a value whose parts are one another, so that it has two to the `levels` parts."""
+    for _ in range(levels):
+        value = type(value)([value, value])
+    return pickle.dumps(value, 2)[2:-1]
+
+
+def _filled_from(kind: bytes, size: int, times: int) -> bytes:
+    """Return a pickle that has many values of this kind made of one list."""
+    items = b"".join(b"J" + number.to_bytes(4, "little") for number in range(size))
+    return b"\x80\x02]q\x01(" + items + b"e0]((" + (b"c" + kind + b"\nh\x01\x85R") * times + b"le."
+
+
+@pytest.mark.parametrize("data", [
+    b"\x80\x02}" + _in_itself((1,)) + b"K\x01s.", b"\x80\x04\x8f(" + _in_itself((1,)) + b"\x90.",
+    b"\x80\x02cbuiltins\nset\n]" + _in_itself((1,)) + b"a\x85R.",
+    *(b"\x80\x02c" + name + b"\n" + _in_itself([1]) + b"\x85R." for name in (
+        b"builtins\nstr", b"decimal\nDecimal", b"ipaddress\nIPv4Address", b"ipaddress\nIPv6Address")),
+    *(_filled_from(kind, 5_000, 5_000) for kind in (
+        b"builtins\nlist", b"builtins\nset", b"builtins\nfrozenset", b"collections\ndeque", b"builtins\ntuple")),
+], ids=lambda data: f"{len(data)} bytes")
+def test_a_small_pickle_takes_neither_time_nor_memory(data: bytes) -> None:
+    with pytest.raises(Unreadable, match="to hash them|far more than they are|damaged"):
+        Unpickler().loads(data)
+
+
+@pytest.mark.parametrize("data", [
+    pickle.dumps(OrderedDict(a=1), 2)[:-1] + b"}X\x05\x00\x00\x00itemsK\x05sb.",
+    pickle.dumps(uuid.UUID(int=5), 2).replace(b"K\x05", b"J\xff\xff\xff\xff"),
+])
+def test_what_was_made_to_fail_later_is_damaged(data: bytes) -> None:
+    with pytest.raises(Unreadable, match="damaged"):
+        Unpickler().loads(data)
 
 
 def test_a_pickle_that_is_too_large_is_refused() -> None:

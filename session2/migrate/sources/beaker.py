@@ -10,8 +10,9 @@ from contextlib import closing
 from typing import Any, ClassVar, Final, NamedTuple
 
 from ..ids import BEAKER
+from ..known import Unreadable
 from ..source import Former, Skipped, Source, attempt, ended, mapping, place
-from ..unpickle import Unpickler, Unreadable
+from ..unpickle import Unpickler
 from .beaker_cipher import decrypted, is_encrypted
 from .files import demand_folder, read_file
 from .keys import MemcachedItems, RedisKeys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from ...errors import ConfigurationError
-from ..unpickle import Unreadable
+from ..known import Unreadable
 from .texts import from_base64
 
 

@@ -8,8 +8,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ..known import Unreadable
 from ..source import Former, Skipped, Source, attempt, mapping, place
-from ..unpickle import Unpickler, Unreadable
+from ..unpickle import Unpickler
 from .files import names_in, read_file
 
 _PREFIX: Final = "session-"

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 from ...clocks import DAY
 from ...errors import ConfigurationError
 from ..ids import DJANGO
+from ..known import Unreadable
 from ..signatures import is_of_old_django, of_django
 from ..source import Former, Skipped, Source, attempt, ended, mapping, place
-from ..unpickle import Unpickler, Unreadable
+from ..unpickle import Unpickler
 from .files import names_in, read_file
 from .keys import MemcachedItems, RedisKeys, escaped
 from .tables import Table

@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from ...errors import ConfigurationError, StoreUnavailable
 from ...store.durus.driver import driver
+from ..known import Standin, Unreadable
 from ..opcodes import check
 from ..source import Former, Skipped, attempt
-from ..unpickle import Standin, Unpickler, Unreadable
+from ..unpickle import Unpickler
 from .sessions06 import Objects, former, is_id
 from .tables import as_bytes
 

@@ -7,7 +7,8 @@ import stat
 from collections.abc import Iterator
 
 from ...errors import ConfigurationError
-from ..unpickle import MOST_BYTES, Unreadable
+from ..known import Unreadable
+from ..unpickle import MOST_BYTES
 
 
 def names_in(folder: str) -> Iterator[str]:

@@ -11,8 +11,9 @@ from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
 from ..ids import FLASK_SESSION
+from ..known import Unreadable
 from ..source import Former, Skipped, Source, attempt, ended, mapping, place
-from ..unpickle import Unpickler, Unreadable
+from ..unpickle import Unpickler
 from .files import read_file
 from .keys import MemcachedItems, RedisKeys, escaped
 from .tables import Table, as_bytes

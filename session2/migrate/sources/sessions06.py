@@ -9,8 +9,9 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ..known import Unreadable
 from ..source import Former, Skipped, Source, attempt, place
-from ..unpickle import Unpickler, Unreadable
+from ..unpickle import Unpickler
 from . import shelves
 from .files import names_in, read_file
 from .tables import Table, as_bytes

@@ -13,9 +13,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar, Final
 
 from ...clocks import DAY
+from ..known import Unreadable
 from ..signatures import checked, of_beaker, of_django, of_itsdangerous, time_of_itsdangerous
 from ..source import Former, Skipped, Source, attempt
-from ..unpickle import Unpickler, Unreadable
+from ..unpickle import Unpickler
 from . import beaker, django, flask_session
 from .texts import from_base64, from_json, inflated
 

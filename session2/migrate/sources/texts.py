@@ -10,8 +10,9 @@ import zlib
 from datetime import datetime, timezone
 from typing import Any
 
+from ..known import Unreadable
 from ..opcodes import Refused, check
-from ..unpickle import MOST_BYTES, Unpickler, Unreadable
+from ..unpickle import MOST_BYTES, Unpickler
 
 
 def from_base64(text: str | bytes) -> bytes:
