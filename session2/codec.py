@@ -10,7 +10,7 @@ from .errors import SerializationError
 from .found import Found
 from .merge import merge
 from .record import Record
-from .serializers import Serializer, check
+from .serializers import Serializer, check, culprit
 from .session import Session
 from .ties import Origin
 
@@ -100,7 +100,10 @@ class Codec:
         """Take on what others stored, with the changes applied that were made in this copy since it was loaded."""
         # What was never decoded may differ from what was: an object, say, that is shared with what was here before.
         session.set_state(self.state(self.payload(session), session))
-        session.merge_state(self.loaded(session, origin).get_state(), theirs.get_state())
+        try:
+            session.merge_state(self.loaded(session, origin).get_state(), theirs.get_state())
+        except RecursionError as error:
+            raise self._too_deep(session.get_state()) from error
 
     def reunited(self, key: str, base: bytes | None, mine: bytes, theirs: bytes) -> bytes:
         """Return the data of one record for two that were stored under one key at the same time, out of sight.
@@ -112,7 +115,10 @@ class Codec:
         serializer = self._form.serializer
         before, one, other = ({} if data is None else serializer.loads(serializer.open(data, key))
                               for data in (base, mine, theirs))
-        return serializer.seal(serializer.dumps(merge(before, one, other)), key)
+        try:
+            return serializer.seal(serializer.dumps(merge(before, one, other)), key)
+        except RecursionError as error:
+            raise self._too_deep(one) from error
 
     def is_unchanged(self, session: Session, origin: Origin, payload: bytes) -> bool:
         """Compare honestly: bytes that differ may hold the same state, for ``dumps(loads(x))`` need not be ``x``."""
@@ -124,7 +130,10 @@ class Codec:
         except SerializationError:
             check(self._form.serializer, session.get_state(), payload)
             raise
-        return same(state, loads(origin.payload))
+        try:
+            return same(state, loads(origin.payload))
+        except RecursionError as error:
+            raise self._too_deep(state) from error
 
     def state(self, payload: bytes, session: Session) -> dict[str, Any]:
         """Return the state a payload of the session's holds; `SerializationError`, naming what cannot be read again."""
@@ -158,4 +167,17 @@ class Codec:
         after = type(session).restore(self.state(self.payload(session), session))
         if before.user_key() == after.user_key():
             return False
-        return type(session).user_key is not Session.user_key or not same(before.user, after.user)
+        try:
+            return type(session).user_key is not Session.user_key or not same(before.user, after.user)
+        except RecursionError as error:
+            raise self._too_deep({"user": after.user}) from error
+
+    def _too_deep(self, state: dict[str, Any]) -> SerializationError:
+        """Return the error that names what is nested too deeply to be compared: formats keep what is deeper."""
+        where = culprit(state, self._compare_with_copy)
+        return SerializationError(f"{where} is nested too deeply to be compared with what is stored", where)
+
+    def _compare_with_copy(self, value: Any) -> None:
+        mine, theirs = {"": value}, self._form.serializer.loads(self._form.serializer.dumps({"": value}))
+        same(mine, theirs)
+        merge({}, mine, theirs)

@@ -113,6 +113,8 @@ def _same_objects(a: Any, b: Any, there: dict[int, Any], back: dict[int, Any]) -
         if pickle.dumps(a, 5) == pickle.dumps(b, 5):
             return True
         one, other = a.__reduce_ex__(5), b.__reduce_ex__(5)
+    except RecursionError:  # too deep to tell
+        raise
     except Exception:  # whatever a foreign __reduce__ raises; the serializer of the store reports it properly
         return False
     if isinstance(one, str) or isinstance(other, str):

@@ -88,7 +88,7 @@ class PickleSerializer(Serializer):
         try:
             return pickle.dumps(state, self._protocol)
         except Exception as error:  # pickle lets through whatever a value's own __reduce__ raises
-            where = _culprit(state, lambda value: pickle.dumps(value, self._protocol))
+            where = culprit(state, lambda value: pickle.dumps(value, self._protocol))
             raise SerializationError(f"{where} cannot be pickled: {error}", where) from error
 
     def loads(self, payload: bytes) -> State:
@@ -118,7 +118,7 @@ class JSONSerializer(Serializer):
         try:
             return self._encode(state)
         except (TypeError, ValueError, RecursionError) as error:
-            where = _culprit(state, self._encode)
+            where = culprit(state, self._encode)
             raise SerializationError(f"{where} cannot be written as JSON: {error}", where) from error
 
     def loads(self, payload: bytes) -> State:
@@ -150,7 +150,7 @@ class MsgpackSerializer(Serializer):
         try:
             return self._encode(state)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            where = _culprit(state, self._encode)
+            where = culprit(state, self._encode)
             raise SerializationError(f"{where} cannot be written as MessagePack: {error}", where) from error
 
     def loads(self, payload: bytes) -> State:
@@ -272,7 +272,7 @@ def check(serializer: Serializer, state: State, payload: bytes) -> None:
     try:
         serializer.loads(payload)
     except SerializationError as error:
-        where = _culprit(state, lambda value: serializer.loads(serializer.dumps({"value": value})))
+        where = culprit(state, lambda value: serializer.loads(serializer.dumps({"value": value})))
         raise SerializationError(f"{where} could not be read again: {error}", where) from error
 
 
@@ -328,12 +328,12 @@ def _checked(state: Any) -> State:
     return state
 
 
-def _culprit(state: State, attempt: Any) -> str:
-    """Name the first part of `state` that cannot be serialised, as deep as plain dicts go."""
+def culprit(state: State, attempt: Callable[[Any], object]) -> str:
+    """Name the first part of `state` for which `attempt` fails: an attribute, or a key of a `DictSession`."""
     for name, value in state.items():
         try:
             attempt(value)
         except Exception:
-            inner = _culprit(value, attempt) if type(value) is dict and name == "data" else None
+            inner = culprit(value, attempt) if type(value) is dict and name == "data" else None
             return inner if inner and inner != "the state" else repr(name)
     return "the state"

@@ -96,6 +96,10 @@ class Sessions:
         found = self.filing.locate_again(session)
         return found.absence is None and found.key == session._ties.key
 
+    def is_over(self, session: Session) -> bool:
+        """Ask the store whether a session that was stored has ended since, or was given another id at a login."""
+        return session._ties.origin is not None and self.filing.locate_again(session).record is None
+
     def touch(self, session: Session) -> None:
         """Move the idle clock of a stored session to where this copy of it has it."""
         ties = session._ties

@@ -274,7 +274,7 @@ class Visit:
         """Store what can be stored without sending a cookie."""
         self._end(ended)
         if self.manager.needs_new_id(session):
-            if not self._comes_late(session):
+            if not (self._comes_late(session) or self.sessions.is_over(session)):
                 log.error("a session began, or its user or id changed, when the headers were out and no cookie could "
                           "be sent any more; nothing was stored")
         elif self.concurrency == "read-only":

@@ -736,6 +736,24 @@ def test_a_value_that_could_not_be_read_again_costs_nobody_the_session(
     assert site.manager.load(site.id).user == "joe"
 
 
+@pytest.mark.parametrize(("nest", "depth"), [(lambda value: {"in": value}, 400), (lambda value: [value], 600)])
+def test_a_value_too_deep_to_be_merged_is_named_and_nothing_is_lost(site: Site, nest: Any, depth: int) -> None:
+    site.store.serializer = JSONSerializer()
+    value: Any = 1
+    for _ in range(depth):
+        value = nest(value)
+    site.visit(put("deep", value))
+    slow = site.start()
+    put("b")(slow.session)
+    site.visit(put("c"))
+    with pytest.raises(SerializationError, match="'deep' is nested too deeply") as caught:
+        site.finish(slow)
+    assert caught.value.where == "'deep'"
+    assert set(site.manager.load(site.id)) == {"deep", "c"}
+    site.visit(put("deep", "flat"))
+    assert set(site.manager.load(site.id)) == {"deep", "c"}
+
+
 def test_a_new_session_has_its_end_wherever_it_is_stored(site: Site) -> None:
     session = site.manager.new_session(tokens.new_id())
     session["a"] = 1

@@ -127,6 +127,27 @@ def test_late_change_that_needs_a_cookie_is_refused(manager, caplog, change):
     assert manager.load(id).user is None
 
 
+def test_a_login_before_which_another_one_was_is_not_taken_for_a_late_one(manager, caplog):
+    id = stored(manager, a=1)
+    tabs = [begin(manager, id) for _ in range(2)]
+    for tab, user in zip(tabs, ("anne", "bert"), strict=True):
+        tab.session.user = user
+        manager.settle_request(tab)
+    manager.settle_request(tabs[1], headers_sent=True)
+    assert caplog.text == ""
+    assert [session.user for session in manager] == ["anne"]
+
+
+def test_a_late_login_is_told_of_also_if_the_session_was_renewed_meanwhile(manager, caplog):
+    id = stored(manager, a=1)
+    stream = begin(manager, id)
+    manager.settle_request(stream)
+    manager.rotate(manager.load(id), 60.0)
+    stream.session.user = "ada"
+    manager.settle_request(stream, headers_sent=True)
+    assert "no cookie could be sent any more" in caplog.text
+
+
 @pytest.mark.parametrize("id", [None, "known"])
 def test_nor_is_it_stored_in_mid_request_when_the_headers_are_out(manager, caplog, id):
     """The browser could not be told: the old id would be dead, and nobody could reach what is stored."""

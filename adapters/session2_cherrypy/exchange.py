@@ -70,6 +70,10 @@ class CherryPyExchange(Exchange):
     def script_name(self) -> str:
         return str(self.request.script_name)
 
+    @property
+    def headers_sent(self) -> bool:  # type: ignore[override]  # CherryPy knows it itself
+        return self.response.header_list is not None
+
     def post_value(self, name: str) -> str | None:
         if self.request.method != "POST":
             return None

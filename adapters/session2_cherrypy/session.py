@@ -251,7 +251,7 @@ class StoreSession(LazySession):
     def _at_the_end(self) -> None:
         """Store what the last hooks changed, and let go of the session."""
         try:
-            if self._response.header_list is not None or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
+            if self._exchange.headers_sent or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
                 self._settle()
         except Exception:
             cherrypy.log("What was changed in a session after the answer was made could not be stored.",
@@ -264,21 +264,20 @@ class StoreSession(LazySession):
         self._expire_if_asked()
         if not self._opened or not self._has_news():
             return
-        late = self._response.header_list is not None
         try:
-            self._settle_request(late)
+            self._settle_request()
         except cherrypy.HTTPError as error:
             # If this response is a redirection or an error already, CherryPy would make a 500 of a second one.
             self._request.error_response = error.set_response
             self._give_up()
             raise
         self._settled = True
-        if late and self.session.has_info() and self.manager.needs_new_id(self.session):
+        if self._exchange.headers_sent and self.session.has_info() and self.manager.needs_new_id(self.session):
             self._give_up()  # it was refused, and will be however often it is tried
 
-    def _settle_request(self, late: bool) -> None:
+    def _settle_request(self) -> None:
         try:
-            self.manager.settle_request(self._exchange, headers_sent=late)
+            self.manager.settle_request(self._exchange)
         except SessionError as error:
             refuse(error)
 

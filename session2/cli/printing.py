@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeVar
@@ -19,6 +20,9 @@ _T = TypeVar("_T")
 
 _LAST: Final = 253402300800.0
 """When the year 9999 is over, the last that can be written as a date."""
+
+_LEVELS: Final = 50
+"""How deep a state is shown; a value may contain itself."""
 
 _UNITS: Final = (("s", 60), ("m", 60), ("h", 24))
 
@@ -64,14 +68,25 @@ def print_table(found: Iterable[tuple[str, Record]], now: float) -> None:
     Console(markup=False).print(table)
 
 
-def masked(value: Any, values: bool) -> Any:
+def masked(value: Any, values: bool, levels: int = _LEVELS) -> Any:
     """Return what may be shown: names, and for each its value or else its type."""
-    if isinstance(value, dict):
-        return {str(name): masked(item, values) for name, item in value.items()}
-    if values and isinstance(value, list):
-        return [masked(item, values) for item in value]
-    if values:
-        return value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)
+    if isinstance(value, dict) and levels:
+        return {str(name): masked(item, values, levels - 1) for name, item in value.items()}
+    if values and isinstance(value, list) and levels:
+        return [masked(item, values, levels - 1) for item in value]
+    if values and levels:
+        return value if isinstance(value, (str, int, float, bool, type(None))) else _repr(value)
+    return _type(value)
+
+
+def _repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:  # of a class that may be anybody's, or of what is too deep
+        return _type(value)
+
+
+def _type(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
@@ -87,7 +102,16 @@ def lines(state: dict[str, Any], indent: str = "  ") -> Iterator[str]:
 
 def print_json(value: Any) -> None:
     """Print one line for programs."""
-    print(json.dumps(value))
+    print(json.dumps(_in_json(value), allow_nan=False))
+
+
+def _in_json(value: Any) -> Any:
+    """Return a value with text in place of the numbers that JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _in_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_in_json(item) for item in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else repr(value)
 
 
 def warn(text: str) -> None:

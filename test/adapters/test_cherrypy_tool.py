@@ -13,6 +13,7 @@ import pytest
 
 import session2_cherrypy
 from session2 import CookiePolicy, DictSession, Session, SessionConflict, SessionManager, StoreUnavailable
+from session2.live import LiveDictSession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import Clock
 from session2_cherrypy import settings as tool
@@ -802,6 +803,25 @@ def test_login_in_a_stream_comes_too_late(serve: Serve, manager: Any, caplog: py
     assert caplog.text.count("no cookie could be sent any more") == 2
     assert site.get("/who", cookie).text == "None"
     assert len(list(manager)) == 1
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_live_items_in_a_stream_begin_no_session_that_nobody_can_reach(
+        serve: Serve, store: Any, caplog: pytest.LogCaptureFixture, known: bool) -> None:
+    def page() -> Any:
+        cherrypy.session.load()
+
+        def body() -> Any:
+            yield "body"
+            cherrypy.session.session["n"] = 5
+
+        return body()
+
+    manager = SessionManager(store, LiveDictSession)
+    site = serve({"page": page, "visit": visit}, STREAM, manager=manager)
+    site.get("/page", site.cookie("/visit") if known else None)
+    assert [session["n"] for session in manager] == ([5] if known else [])
+    assert ("no cookie could be sent any more" in caplog.text) is not known
 
 
 def test_logout_in_a_stream_ends_the_session(serve: Serve, manager: Any) -> None:

@@ -392,6 +392,24 @@ def test_show_masks_values(url: str, store: SessionStore) -> None:
     assert store.has_session(session.id)
 
 
+def test_show_prints_json_whatever_the_numbers_are(url: str, store: SessionStore) -> None:
+    key = str(begun(store, "anna", ratios=[float("nan"), float("inf")], lowest=-float("inf")).key)
+    printed = session2("show", url, key, "--values", "--json").stdout
+    shown = json.loads(printed, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert (shown["state"]["data"]["ratios"], shown["state"]["data"]["lowest"]) == (["nan", "inf"], "-inf")
+
+
+def test_show_a_value_that_contains_itself_or_is_very_deep(url: str, store: SessionStore) -> None:
+    ring: dict[str, object] = {}
+    ring["ring"], deep, tuples = ring, [], ()
+    for _ in range(300):
+        deep, tuples = [deep], (tuples,)
+    key = str(begun(store, "anna", ring=ring, deep=deep, tuples=tuples, after="shown").key)
+    for options in ([], ["--values"], ["--values", "--json"]):
+        assert "after" in session2("show", url, key, *options).stdout
+    assert "after: shown" in session2("show", url, key, "--values").stdout
+
+
 def test_show_what_cannot_be_read(url: str, store: SessionStore) -> None:
     store.write(key_of(1), record_at(NOW, b"s2 signed\nsealed by the application", user="anna"), None)
     done = session2("show", url, key_of(1), code=1)
