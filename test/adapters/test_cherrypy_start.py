@@ -220,3 +220,12 @@ def test_server_does_not_start(url: str, more: str, message: str | None, tmp_pat
     said = done.stderr + done.stdout
     assert (done.returncode, "started" in done.stdout) == ((0, True) if message is None else (70, False)), said
     assert message is None or message in said
+
+
+def test_without_cherrypy() -> None:
+    program = ("import sys; sys.modules['cherrypy'] = None; import session2\n"
+               "try: import session2_cherrypy\n"
+               "except session2.ConfigurationError as error: print(error)")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                            env={"PYTHONPATH": ":".join(filter(None, sys.path))})
+    assert "pip install 'session2[cherrypy]'" in result.stdout, result.stderr
