@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NoReturn, TypeVar
+
+_T = TypeVar("_T")
 
 
 class SessionError(Exception):
@@ -105,3 +107,13 @@ def not_ours(thing: object, what: str) -> TypeError:
     return TypeError(f"{name} is no {what} of session2: derive your class from session2.Session or DictSession, which "
                      "have what Quixote's own has, and name it as the manager's session_class; its sessions are made "
                      "by manager.new_session()")
+
+
+def of_kind(what: str, value: _T, kind: type, example: str) -> _T:
+    """Return an argument that is of this kind; `ConfigurationError` for another one."""
+    return value if isinstance(value, kind) else refuse(what, value, kind, example)
+
+
+def refuse(what: str, value: object, kind: type, example: str) -> NoReturn:
+    """Raise the error for an argument of another kind; it is not shown, for it may be a URL with its password."""
+    raise ConfigurationError(f"{what} must be a {kind.__name__}, such as {example}, not a {type(value).__name__}")

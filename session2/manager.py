@@ -12,7 +12,7 @@ from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import MODES, Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
-from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours
+from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours, of_kind, refuse
 from .exchange import Exchange, in_progress, policy_of, send_cookie
 from .former import FormerCookie, FormerVisit, checked
 from .found import Absence, Found
@@ -32,7 +32,7 @@ log = logging.getLogger("session2")
 class SessionManager(SessionMapping[_S]):
     """Gives every request its session and stores what became of it.
 
-    :param store: where sessions are kept.
+    :param store: where sessions are kept; one that was written for session2 0.6 will do too.
     :param session_class: `Session`, `DictSession` or a subclass of one.
     :param cookie: the cookie's name and attributes; default: what the framework is configured for, else
         ``CookiePolicy()``.
@@ -60,12 +60,12 @@ class SessionManager(SessionMapping[_S]):
                  concurrency: Concurrency | Callable[[Exchange], Concurrency] = "merge",
                  max_sessions: int | None = None, unreadable: Literal["new", "refuse"] = "new",
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
-        self.store = store
+        self.store = store if hasattr(store, "sessions") else refuse("store", store, SessionStore, "from_url(URL)")
         self.sessions: Sessions = store.sessions
         self.session_class: type[_S] = session_class or cast("type[_S]", Session)
         if not (isinstance(self.session_class, type) and issubclass(self.session_class, Session)):
             raise not_ours(self.session_class, "session class")
-        self.cookie = cookie
+        self.cookie = None if cookie is None else of_kind("cookie", cookie, CookiePolicy, "CookiePolicy(name=\"id\")")
         self.clocks = Clocks(
             None if idle_timeout is None else seconds("idle_timeout", idle_timeout),
             None if lifetime is None else seconds("lifetime", lifetime),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 from weakref import WeakKeyDictionary
 
 from .clocks import Clocks
-from .errors import ConfigurationError
+from .errors import ConfigurationError, of_kind
 from .manager import SessionManager
 from .session import DictSession, Session
 
@@ -19,12 +19,16 @@ _Wanted = tuple[float | None, Clocks]
 _variants: Final[WeakKeyDictionary[SessionManager[Any], dict[_Wanted, Manager]]] = WeakKeyDictionary()
 
 
-def for_mappings(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:
+def for_mappings(manager: SessionManager[Any], idle_timeout: float | Literal["its own"] | None = "its own") -> Manager:
     """Return the manager, or another one over the same store where its idle clock or session class do not suit.
 
     :param idle_timeout: seconds; None: for ever.
-    :raises ConfigurationError: for a session class of the application's own that is no `DictSession`.
+    :raises ConfigurationError: for what is no manager, such as a store in its place; for a session class of the
+        application's own that is no `DictSession`.
     """
+    of_kind("manager", manager, SessionManager, "SessionManager(store)")
+    if isinstance(idle_timeout, str):
+        idle_timeout = manager.clocks.idle
     if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
         return manager
     variants, wanted = _variants.setdefault(manager, {}), (idle_timeout, manager.clocks)

@@ -507,6 +507,18 @@ def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
         Site(**options)
 
 
+def test_what_is_no_store_is_refused_and_not_shown() -> None:
+    url: Any = "redis://:secret@localhost/0"
+    with pytest.raises(ConfigurationError, match=r"store must be a SessionStore, such as from_url\(URL\), not a str$"):
+        SessionManager(url)
+
+
+def test_what_is_no_cookie_policy_is_refused() -> None:
+    name: Any = "shop"
+    with pytest.raises(ConfigurationError, match=r"cookie must be a CookiePolicy, .* not a str$"):
+        SessionManager(VolatileSessionStore(), cookie=name)
+
+
 def test_an_unknown_mode_is_refused_wherever_it_is_given(site: Site) -> None:
     site.visit(put("a"))
     session = site.manager.load(site.id)

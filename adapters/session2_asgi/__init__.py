@@ -236,7 +236,7 @@ class SessionMiddleware:
 
     def __init__(self, app: Application, manager: SessionManager[Any]) -> None:
         self.app = app
-        self.manager = for_mappings(manager, manager.clocks.idle)
+        self.manager = for_mappings(manager)
 
     async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
         if scope["type"] not in ("http", "websocket") or \

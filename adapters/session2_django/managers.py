@@ -49,7 +49,7 @@ def _named(name: str) -> Manager:
         raise ConfigurationError(f"SESSION2_MANAGER: {error}") from error
     if not isinstance(manager, SessionManager):
         raise ConfigurationError(f"SESSION2_MANAGER must name a session2.SessionManager; {name} is {manager!r}")
-    return for_mappings(manager, manager.clocks.idle)
+    return for_mappings(manager)
 
 
 @lru_cache(maxsize=16)

@@ -166,7 +166,7 @@ class SessionInterface(flask.sessions.SessionInterface):
 
     def __init__(self, manager: SessionManager[Any], user_item: str | None = "_user_id") -> None:
         self.manager, self.user_item = manager, user_item
-        for_mappings(manager, manager.clocks.idle)
+        for_mappings(manager)
 
     def manager_for(self, app: flask.Flask) -> SessionManager[Any]:
         """Return the manager, or one like it where Flask wants sessions to end earlier."""

@@ -143,7 +143,7 @@ class SessionFactory:
     """
 
     def __init__(self, manager: SessionManager[Any], cookie: CookiePolicy | None = None) -> None:
-        self.manager = for_mappings(manager, manager.clocks.idle)
+        self.manager = for_mappings(manager)
         self.cookie = cookie
 
     def __call__(self, request: Any) -> PyramidSession:

@@ -27,7 +27,7 @@ class SessionMiddleware:
     def __init__(self, app: Application, manager: SessionManager[Any], *, key: str = "session2.session",
                  beaker: Beaker | bool = False) -> None:
         self.app = app
-        self.manager = for_mappings(manager, manager.clocks.idle)
+        self.manager = for_mappings(manager)
         self._key = key
         self._beaker = Beaker() if beaker is True else beaker or None
 
