@@ -23,7 +23,7 @@ copyright = "session2 contributors"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
-pygments_dark_style = "monokai"  # Furo's own underlines modules, as if they were links
+pygments_dark_style = "github-dark"  # Furo's own underlines modules, as if they were links
 html_title = f"session2 {release}"
 html_copy_source = False
 exclude_patterns = ["_build"]
