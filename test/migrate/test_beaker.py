@@ -247,7 +247,8 @@ def test_a_session_that_was_logged_out_of_an_old_beaker_is_over(content: object,
     assert bring(VolatileSessionStore(), found) is Fate.EXPIRED
 
 
-@pytest.mark.parametrize("time", [10 ** 400, 1e300, float("inf"), float("nan"), -1.0, True, "noon"])
+@pytest.mark.parametrize("time", [10 ** 400, 1e300, float("inf"), float("nan"), -1.0, True, "noon"],
+                         ids=lambda time: str(time)[:5])
 def test_a_time_that_is_none_is_not_known_and_ends_nothing(time: Any, tmp_path: Path) -> None:
     path = tmp_path / "container_file/a/aa" / f"{'a' * 32}.cache"
     path.parent.mkdir(parents=True)
