@@ -258,6 +258,12 @@ def test_a_time_that_is_none_is_not_known_and_ends_nothing(time: Any, tmp_path: 
     assert (found.created, found.accessed, found.expires) == (None, None, None)
 
 
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "soon", "1e999"])
+def test_a_timeout_that_is_none_is_refused(timeout: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="timeout must be a number, and not less than 0"):
+        open_source(f"beaker+file:{tmp_path}?timeout={timeout}")
+
+
 def test_a_session_ends_when_it_would_have_ended_there(tmp_path: Path) -> None:
     part = capture("beaker", "1.14.1")["file"]
     put_files(part, tmp_path)
