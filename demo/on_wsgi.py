@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from session2_wsgi import SessionMiddleware
 
 from .pages import Answer, Asked, Site, answer, failed
+from .pages.asked import number_in
 from .serving import Application
 
 LARGEST: Final = 65536
@@ -32,7 +33,8 @@ def application(site: Site) -> Application:
 
 
 def _form(environ: dict[str, Any]) -> dict[str, str]:
-    size = min(int(environ.get("CONTENT_LENGTH") or 0), LARGEST) if environ["REQUEST_METHOD"] == "POST" else 0
+    given = number_in(environ.get("CONTENT_LENGTH") or "") or 0
+    size = min(given, LARGEST) if environ["REQUEST_METHOD"] == "POST" else 0
     return dict(parse_qsl(environ["wsgi.input"].read(size).decode(errors="replace"), keep_blank_values=True))
 
 

@@ -186,6 +186,7 @@ class SessionInterface(flask.sessions.SessionInterface):
         """Return the session of a request, which is not opened yet."""
         if flask.has_request_context():
             flask.after_this_request(_private)
+            _answer_privately(app)
         session = StoreSession(self, app, FlaskExchange(request))
         request.session2 = weakref.ref(session)  # type: ignore[attr-defined]
         return session
@@ -215,6 +216,13 @@ def refusal(error: SessionError) -> HTTPException:
     refused = default_exceptions[error.status](error.public)
     refused.retry_after = error.retry_after  # type: ignore[attr-defined]
     return refused
+
+
+def _answer_privately(app: flask.Flask) -> None:
+    """Have each response copied once more when all functions of the application have seen it: it may be in a cache."""
+    functions = app.after_request_funcs.get(None, [])
+    if _private not in functions[:1]:  # the first is called last
+        app.after_request_funcs[None] = [_private, *functions]  # requests may be going through the other list
 
 
 def _private(response: flask.Response) -> flask.Response:

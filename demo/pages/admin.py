@@ -10,7 +10,7 @@ from session2 import traces
 from session2.record import Record
 from session2.store.cleaning import clean
 
-from .asked import Answer, Asked, redirect
+from .asked import Answer, Asked, number_in, redirect
 from .at_rest import shown_key
 from .html import Markup, ago, joined, markup, plural, span
 from .layout import form, hidden, page, token_of
@@ -55,7 +55,8 @@ _SAID: Final = {"wrong": "That is not the password.", "entered": "Welcome.", "le
 def show(site: Site, asked: Asked) -> Answer:
     """Show the sessions to the administrator, and a login to everybody else."""
     done = asked.query.get("done", "")
-    said = _SAID.get(done, f"Purged: {plural(int(done), 'record')} deleted." if done.isdecimal() else "")
+    count = number_in(done)
+    said = _SAID.get(done, "") if count is None else f"Purged: {plural(count, 'record')} deleted."
     if not is_admin(site, asked):
         content = markup(_LOGIN, login=form(asked, "/admin/login", "Log in", _FIELDS, "row"))
     elif not site.manager.store.can_list:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from session2 import Exchange
 
@@ -63,7 +63,7 @@ class Asked:
     def origin(self) -> str | None:
         """The host and port of the page that sent this, where the browser tells."""
         value = self.header("Origin")
-        return None if value is None else urlsplit(value).netloc
+        return None if value is None else value.partition("://")[2]
 
     @cached_property
     def session(self) -> DemoSession:
@@ -88,6 +88,11 @@ class Answer(NamedTuple):
     def all_headers(self) -> list[tuple[str, str]]:
         """The headers, with that of the content's type."""
         return [("Content-Type", self.content_type), *self.headers]
+
+
+def number_in(text: str) -> int | None:
+    """Return the number that a visitor sent; None for what is none, or longer than any that is meant."""
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 def redirect(path: str) -> Answer:

@@ -15,7 +15,7 @@ from session2.patience import attempts
 from session2.store.records import can_merge
 
 from . import experiments, runs
-from .asked import Answer, Asked, as_json, redirect
+from .asked import Answer, Asked, as_json, number_in, redirect
 from .browser import named
 from .html import Markup, joined, markup
 from .layout import form, hidden, page, token_of
@@ -121,25 +121,25 @@ def begin(site: Site, asked: Asked) -> Answer:
 
 def add(site: Site, asked: Asked) -> Answer:
     """Set a key and add to the counter; in between a while passes, as in a page that works."""
-    session, mode, number = asked.session, asked.form.get("mode"), asked.form.get("n", "")
-    if mode not in MODES or not number.isdecimal() or int(number) >= experiments.COUNT or "lab" not in session:
+    session, mode, number = asked.session, asked.form.get("mode"), number_in(asked.form.get("n", ""))
+    if mode not in MODES or number is None or number >= experiments.COUNT or "lab" not in session:
         return as_json({"error": "there is no such race"}, 400)
     if mode == "blind":
         _write_blindly(site.manager, session, number)
-        return as_json({"n": int(number), "by": asked.framework})
+        return as_json({"n": number, "by": asked.framework})
     if mode == "lock":
         site.manager.lock_request(asked.exchange)
     _add_to(session["lab"], number)
     time.sleep(HOLD)
-    return as_json({"n": int(number), "by": asked.framework})
+    return as_json({"n": number, "by": asked.framework})
 
 
-def _add_to(lab: dict[str, Any], number: str) -> None:
+def _add_to(lab: dict[str, Any], number: int) -> None:
     lab["counter"] += 1
-    lab["keys"][number] = True
+    lab["keys"][str(number)] = True
 
 
-def _write_blindly(manager: Manager, session: DemoSession, number: str) -> None:
+def _write_blindly(manager: Manager, session: DemoSession, number: int) -> None:
     """Do what this library never does: write a session as it was read, over whatever is stored by now."""
     mine = copy.deepcopy(session.get_state())
     _add_to(mine["data"]["lab"], number)

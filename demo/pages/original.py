@@ -14,6 +14,7 @@ from .asked import Answer, Asked, redirect
 from .failing import OnPurpose
 from .html import Markup, joined, markup
 from .layout import page
+from .overview import LONGEST, put
 from .site import Site
 
 LONGEST_WAIT: Final = 60.0
@@ -44,7 +45,7 @@ def increment_and_fail(site: Site, asked: Asked) -> None:
 
 
 def login(site: Site, asked: Asked) -> None:
-    asked.session.set_user(asked.query.get("user") or "somebody")
+    asked.session.set_user((asked.query.get("user") or "somebody")[:LONGEST])
 
 
 def logout(site: Site, asked: Asked) -> None:
@@ -59,7 +60,7 @@ def logout_and_fail(site: Site, asked: Asked) -> None:
 
 
 def set_value(site: Site, asked: Asked) -> None:
-    asked.session.setdefault("values", {})[asked.query.get("key", "key")] = asked.query.get("value", "value")
+    put(asked.session, asked.query.get("key", "key"), asked.query.get("value", "value"))
 
 
 def slow_increment(site: Site, asked: Asked) -> None:

@@ -14,6 +14,7 @@ from .browser import named
 from .failing import OnPurpose
 from .html import Markup, joined, markup
 from .layout import form, hidden, page, token_of
+from .session import DemoSession
 from .site import Site
 
 LONGEST: Final = 200
@@ -194,11 +195,16 @@ def add(site: Site, asked: Asked) -> str:
 
 
 def set_value(site: Site, asked: Asked) -> str:
-    values = asked.session.setdefault("values", {})
-    values[asked.form.get("key", "key")[:LONGEST]] = asked.form.get("value", "")[:LONGEST]
+    put(asked.session, asked.form.get("key", "key"), asked.form.get("value", ""))
+    return "set"
+
+
+def put(session: DemoSession, key: str, value: str) -> None:
+    """Put a value into a session, which holds no more than a few."""
+    values = session.setdefault("values", {})
+    values[key[:LONGEST]] = value[:LONGEST]
     while len(values) > MOST_VALUES:
         values.pop(next(iter(values)))
-    return "set"
 
 
 def remove(site: Site, asked: Asked) -> str:

@@ -16,6 +16,7 @@ WAITING: Final = 5
 
 _runs: dict[str, Run] = {}
 _turn: Final = threading.Lock()
+_starting: Final = threading.Lock()
 
 
 class Run:
@@ -54,13 +55,14 @@ Experiment = tuple[str, Callable[[Site, Run], None]]
 
 def start(experiment: Experiment, site: Site) -> Run | None:
     """Start an experiment; None if too many wait for their turn."""
-    if sum(not run.over.is_set() for run in _runs.values()) >= WAITING:
-        return None
     title, function = experiment
-    run = Run(title)
-    _runs[run.id] = run
-    for id in list(_runs)[:-KEPT]:
-        _runs.pop(id, None)
+    with _starting:
+        if sum(not run.over.is_set() for run in _runs.values()) >= WAITING:
+            return None
+        run = Run(title)
+        _runs[run.id] = run
+        for id in list(_runs)[:-KEPT]:
+            del _runs[id]
     threading.Thread(target=_run, args=(function, site, run), daemon=True).start()
     return run
 

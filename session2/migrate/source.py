@@ -74,14 +74,18 @@ def mapping(id: str, items: Any, user_key: str = "", *, created: float | None = 
             expires: float | None = None) -> Former:
     """Return a session of a system whose sessions are mappings; `Unreadable` if `items` are none.
 
-    :param user_key: the item that tells who is logged in; it becomes the user, and stays an item.
+    :param user_key: the item that tells who is logged in; it becomes the user, and stays an item.  Nobody is, where it
+        is None, False or "", as applications leave it at a logout.
     """
     if not isinstance(items, dict):
         raise Unreadable(f"it holds no mapping but a {type(items).__name__}")
     if not all(isinstance(name, str) for name in items):
         raise Unreadable("it has items whose names are no text")
     user = items.get(user_key) if user_key else None
-    return Former(id, {"data": items, **({} if user is None else {"user": user})}, created, accessed, expires)
+    if user is True:
+        raise Unreadable("the item of its user_key tells that somebody is logged in, and not who")
+    is_nobody = user is None or user is False or user == ""
+    return Former(id, {"data": items, **({} if is_nobody else {"user": user})}, created, accessed, expires)
 
 
 def ended(id: str) -> Former:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -137,9 +138,12 @@ def _converted(name: str, text: str, default: Any) -> Any:
     if not isinstance(default, (int, float)):
         return text
     try:
-        return type(default)(text)
+        number = type(default)(text)
     except ValueError:
-        raise ConfigurationError(f"{name} must be a number") from None
+        number = -1
+    if not 0 <= number < math.inf:  # with "nan" sessions would have no end
+        raise ConfigurationError(f"{name} must be a number, and not less than 0")
+    return number
 
 
 def _class_name(text: str) -> str:

@@ -279,6 +279,25 @@ def test_response_that_is_used_again_tells_nobody_the_id_of_another_visitor(site
         assert first.get_cookie("session").value not in str(sent)  # type: ignore[union-attr]
 
 
+def test_response_that_is_kept_in_a_cache_when_the_page_is_made_tells_nobody_the_id_of_its_first_visitor() -> None:
+    site, cache = Site(), dict[str, flask.Response]()
+
+    @site.app.before_request
+    def cached() -> flask.Response | None:
+        return cache.get(flask.request.path)
+
+    @site.app.after_request
+    def keep(response: flask.Response) -> flask.Response:
+        return cache.setdefault(flask.request.path, response)
+
+    site.run(put(a=1))
+    first = site.client.get_cookie("session")
+    site.client = site.app.test_client()
+    assert first is not None
+    assert first.value not in str(site.run(put(a=1)).headers)
+    assert not site.client.get_cookie("session")
+
+
 def test_response_that_is_used_again_is_no_error_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = flask.Response("shared")
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
@@ -26,6 +29,8 @@ class Visitor:
         self.user_agent = user_agent
         self.cookies: dict[str, str] = {}
         self.status = ""
+        self.more: dict[str, str] = {}
+        """What else is in the environment of requests."""
 
     def get(self, path: str = "/") -> str:
         return self._ask("GET", path, b"")
@@ -39,7 +44,7 @@ class Visitor:
         environ = {"REQUEST_METHOD": method, "PATH_INFO": path.partition("?")[0], "SERVER_PROTOCOL": "HTTP/1.1",
                    "QUERY_STRING": path.partition("?")[2], "wsgi.input": io.BytesIO(body), "HTTP_HOST": "localhost",
                    "CONTENT_LENGTH": str(len(body)), "HTTP_USER_AGENT": self.user_agent, "REMOTE_ADDR": "192.0.2.1",
-                   "HTTP_COOKIE": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
+                   "HTTP_COOKIE": "; ".join(f"{name}={value}" for name, value in self.cookies.items()), **self.more}
         sent = {}
         text = b"".join(self.application(environ, lambda status, headers: sent.update(status=status, headers=headers)))
         self.status = sent["status"]
@@ -169,12 +174,13 @@ def test_a_race_of_what_is_none_is_refused(site):
         visitor.post("/lab/add", **fields)
         assert visitor.status.startswith("400")
     visitor.post("/lab/begin")
-    for number in ("", "-1", "50", "x", "٣²"):
+    for number in ("", "-1", "50", "x", "٣²", "9" * 5000):
         visitor.post("/lab/add", mode="merge", n=number)
         assert visitor.status.startswith("400")
     visitor.post("/lab/add", mode="merge", n="49")
     assert visitor.status.startswith("200")
-    assert '"counter": 1' in visitor.get("/lab/state")
+    visitor.post("/lab/add", mode="merge", n="000049")
+    assert '"counter": 2, "keys": ["49"]' in visitor.get("/lab/state")
 
 
 def test_an_experiment_that_fails_says_so(site):
@@ -202,11 +208,56 @@ def test_what_the_address_says_was_done_is_believed_only_where_it_can_be(site):
     assert "Logged out." in visitor.get("/?done=out")
 
 
-def test_values_are_bounded(site):
+def test_a_number_that_is_too_long_for_python_is_none(site):
     visitor = Visitor(site)
-    visitor.post("/login", user="x" * 5000)
+    assert 'role="status"' not in visitor.get("/admin?done=" + "9" * 5000)
+    assert visitor.status.startswith("200")
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "http://[::1", "http://evil.test", "http://localhost:1@evil"])
+def test_a_form_of_an_origin_that_is_none_is_refused(site, origin):
+    visitor = Visitor(site)
+    visitor.more["HTTP_ORIGIN"] = origin
+    assert "Not done" in visitor.post("/login", user="anne")
+    assert visitor.status.startswith("403")
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "", "9" * 5000])
+def test_a_length_that_is_none_is_that_of_no_form(site, length):
+    """A negative one would have all be read that the visitor ever sends."""
+    visitor = Visitor(site)
+    visitor.more["CONTENT_LENGTH"] = length
+    assert "The session of somebody" in visitor.post("/login", user="anne")
+
+
+def test_no_more_experiments_wait_than_may_however_many_begin_at_once(site, monkeypatch):
+    begun, end = threading.Barrier(2), threading.Event()
+
+    class Slow(runs.Run):
+        def __init__(self, title):
+            super().__init__(title)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                begun.wait(0.2)
+
+    monkeypatch.setattr(runs, "Run", Slow)
+    experiment = "Waiting", lambda site, run: end.wait(60)
+    with ThreadPoolExecutor(2 * runs.WAITING) as pool:
+        found = list(pool.map(lambda _: runs.start(experiment, site), range(2 * runs.WAITING)))
+    end.set()
+    started = [run for run in found if run is not None]
+    assert len(started) == runs.WAITING
+    assert all(run.over.wait(60) for run in started)
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_values_are_bounded(site, original):
+    visitor = Visitor(site)
+    visitor.get("/original/login?user=" + "x" * 5000) if original else visitor.post("/login", user="x" * 5000)
     for number in range(25):
-        visitor.post("/set", key=f"k{number}", value="v" * 5000)
+        if original:
+            visitor.get(f"/original/set?key=k{number}&value={'v' * 5000}")
+        else:
+            visitor.post("/set", key=f"k{number}", value="v" * 5000)
     page = visitor.get()
     assert page.count("vvvv</code>") == 20
     assert len(page) < 30_000

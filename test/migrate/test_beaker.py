@@ -247,6 +247,23 @@ def test_a_session_that_was_logged_out_of_an_old_beaker_is_over(content: object,
     assert bring(VolatileSessionStore(), found) is Fate.EXPIRED
 
 
+@pytest.mark.parametrize("time", [10 ** 400, 1e300, float("inf"), float("nan"), -1.0, True, "noon"],
+                         ids=lambda time: str(time)[:5])
+def test_a_time_that_is_none_is_not_known_and_ends_nothing(time: Any, tmp_path: Path) -> None:
+    path = tmp_path / "container_file/a/aa" / f"{'a' * 32}.cache"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps({"session": {"_creation_time": time, "_accessed_time": time, "a": 1}}, 2))
+    found = open_source(f"beaker+file:{tmp_path}?timeout=3600").find("a" * 32)
+    assert isinstance(found, Former)
+    assert (found.created, found.accessed, found.expires) == (None, None, None)
+
+
+@pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "soon", "1e999"])
+def test_a_timeout_that_is_none_is_refused(timeout: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="timeout must be a number, and not less than 0"):
+        open_source(f"beaker+file:{tmp_path}?timeout={timeout}")
+
+
 def test_a_session_ends_when_it_would_have_ended_there(tmp_path: Path) -> None:
     part = capture("beaker", "1.14.1")["file"]
     put_files(part, tmp_path)

@@ -237,6 +237,16 @@ def test_what_expires_at_a_moment_does_that_here_too(tmp_path: Path) -> None:
         check_moment(tmp_path, moment)
 
 
+@pytest.mark.parametrize("expiry", [10 ** 400, -10 ** 400, float("inf"), float("nan"), "noon"],
+                         ids=lambda expiry: str(expiry)[:5])
+def test_an_age_that_is_none_is_that_of_all_sessions(expiry: Any, tmp_path: Path) -> None:
+    path = tmp_path / f"sessionid{'a' * 32}"
+    path.write_bytes(old(pickle.dumps({"_session_expiry": expiry})))
+    found = open_source(f"django+file:{tmp_path}?cookie_age=600").find("a" * 32)
+    assert isinstance(found, Former)
+    assert found.expires == path.stat().st_mtime + 600
+
+
 def check_moment(folder: Path, moment: datetime) -> None:
     for expiry in (moment, moment.isoformat()):
         (folder / f"sessionid{'a' * 32}").write_bytes(old(pickle.dumps({"_session_expiry": expiry})))

@@ -465,6 +465,16 @@ def test_a_mapping_tells_what_it_is_not() -> None:
     assert mapping(OLD, {"who": 5}, "nobody").state == {"data": {"who": 5}}
 
 
+def test_what_an_application_leaves_at_a_logout_is_no_user_and_a_flag_is_not_that_of_all() -> None:
+    from session2.migrate.source import mapping
+
+    for user in (None, False, ""):
+        assert mapping(OLD, {"who": user}, "who").state == {"data": {"who": user}}
+    assert mapping(OLD, {"who": 0}, "who").state == {"data": {"who": 0}, "user": 0}
+    with pytest.raises(Unreadable, match="not who"):
+        mapping(OLD, {"who": True}, "who")
+
+
 def test_over_http_one_answer_sets_the_new_cookie_and_deletes_the_old_one(source: Dict) -> None:
     manager = manager_of([cookie(source)])
     exchange = EnvironExchange({"HTTP_COOKIE": f'theirs="; old={OLD}; old=x', "wsgi.url_scheme": "https"})

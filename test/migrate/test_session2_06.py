@@ -229,6 +229,15 @@ def test_the_times_of_a_patched_session2_are_taken_from_its_files(tmp_path: Path
     assert (found.created, found.accessed) == (BEGAN, BEGAN)
 
 
+def test_a_time_that_is_none_is_that_of_the_file(tmp_path: Path) -> None:
+    pickled = pickle.dumps(Attributes(id="abcdefgh", user="anna", _creation_time=10 ** 400, _access_time=1e300))
+    (tmp_path / "abcdefgh").write_bytes(pickled)
+    os.utime(tmp_path / "abcdefgh", (BEGAN, BEGAN))
+    found = open_source(f"session3+directory:{tmp_path}").find("abcdefgh")
+    assert isinstance(found, Former)
+    assert (found.created, found.accessed) == (BEGAN, BEGAN)
+
+
 def test_what_only_looks_like_our_own_notes_is_left_behind(tmp_path: Path) -> None:
     pickled = pickle.dumps(Attributes(id="abcdefgh", user="anna", _left=5, _lock_name=5, _issued="x", _form_tokens=[5]))
     (tmp_path / "abcdefgh").write_bytes(pickled)

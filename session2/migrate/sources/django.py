@@ -17,7 +17,7 @@ from ..unpickle import Unpickler
 from .files import names_in, read_file
 from .keys import MemcachedItems, RedisKeys, escaped
 from .tables import Table
-from .texts import from_base64, from_json, inflated, moment, moment_of, two_pickles
+from .texts import LATEST, from_base64, from_json, inflated, moment, moment_of, two_pickles
 
 is_id: Final = DJANGO.fullmatch
 
@@ -151,7 +151,7 @@ def age_of(items: Any, changed: float, default: float) -> float:
     end = moment_of(expiry, is_local=True)  # one without a zone was set where USE_TZ is false
     if end is not None:
         return end - changed
-    return float(expiry) if isinstance(expiry, (int, float)) and expiry else default
+    return float(expiry) if isinstance(expiry, (int, float)) and expiry and abs(expiry) < LATEST else default
 
 
 # -- caches -----------------------------------------------------------------------------------------------------------

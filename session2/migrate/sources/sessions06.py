@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from abc import abstractmethod
@@ -15,6 +14,7 @@ from ..unpickle import Unpickler
 from . import shelves
 from .files import names_in, read_file
 from .tables import Table, as_bytes
+from .texts import moment
 
 is_id: Final = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII).fullmatch
 """Ids are random bytes, 8 or 16, in hex or in base64 as for URLs."""
@@ -40,15 +40,9 @@ def former(id: str, attributes: dict[str, Any], changed: float | None = None) ->
     tokens = state.pop("_form_tokens", None)
     if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
         state["_form_tokens"] = tokens[-_TOKENS:]
-    created = _time(attributes.get("_creation_time"))
-    accessed = _time(attributes.get("_access_time")) or changed
+    created = moment(attributes.get("_creation_time"))
+    accessed = moment(attributes.get("_access_time")) or changed
     return Former(id, state, created or accessed, max(created or 0.0, accessed or 0.0) or None)
-
-
-def _time(value: Any) -> float | None:
-    """Return a time if it is one: a patched session2 0.6 has zeros."""
-    is_time = isinstance(value, (int, float)) and math.isfinite(value) and value > 0
-    return float(value) if is_time else None
 
 
 class Objects(Source):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import zlib
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Final
 
 from ..known import Unreadable
 from ..opcodes import Refused, check
 from ..unpickle import MOST_BYTES, Unpickler
+
+LATEST: Final = 1e12
+"""Seconds since the epoch: a later time is none, but damage."""
 
 
 def from_base64(text: str | bytes) -> bytes:
@@ -49,7 +51,7 @@ def from_json(data: bytes) -> Any:
 
 def moment(value: Any) -> float | None:
     """Return a number of seconds since the epoch if that is what it is."""
-    is_time = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    is_time = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < LATEST
     return float(value) if is_time else None
 
 
