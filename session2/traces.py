@@ -87,11 +87,6 @@ def taken() -> bytes:
     return _TAKEN
 
 
-def is_taken(note: Record) -> bool:
-    """Tell whether a record is the note that a session was brought here."""
-    return note.data.startswith(_TAKEN)
-
-
 def leads_on(trace: bytes) -> bool:
     """Tell whether the session that left a trace goes on under another id."""
     return trace.startswith((_MOVED, _ROTATED))

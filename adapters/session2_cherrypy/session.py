@@ -10,6 +10,7 @@ from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
+from cherrypy.lib.sessions import close, save  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import CookiePolicy, DictSession, SessionError, SessionManager, traces
 from session2.found import Absence
@@ -54,7 +55,7 @@ class StoreSession(LazySession):
         self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
-        self._settled = False
+        self._settled = self._settled_after_page = False
         self._request = cherrypy.serving.request
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
@@ -258,11 +259,12 @@ class StoreSession(LazySession):
                          context="TOOLS.SESSIONS", severity=40, traceback=True)
         finally:
             if self._opened:
-                self._give_up()
+                self.locked = False
+                self.manager.finish_failed_request(self._exchange)
 
     def _settle(self) -> None:
         self._expire_if_asked()
-        if not self._opened or not self._has_news():
+        if not self._opened or (self._settled and not self._has_news()):
             return
         try:
             self._settle_request()
@@ -271,7 +273,7 @@ class StoreSession(LazySession):
             self._request.error_response = error.set_response
             self._give_up()
             raise
-        self._settled = True
+        self._settled, self._settled_after_page = True, self._request.stage.startswith("before_finalize")
         if self._exchange.headers_sent and self.session.has_info() and self.manager.needs_new_id(self.session):
             self._give_up()  # it was refused, and will be however often it is tried
 
@@ -282,8 +284,18 @@ class StoreSession(LazySession):
             refuse(error)
 
     def _has_news(self) -> bool:
-        """Whether there is anything to settle: once that was done, only if something was changed since."""
-        return not self._settled or self._exchange.visit.has_news()
+        """Whether anything was changed since the session was settled; without a look where nothing can have been.
+
+        That is where a page was settled after its end and has no more to run: no generator, and no hooks but these.
+        """
+        if self._settled_after_page and type(self._response.body) is list:
+            hooks = self._request.hooks
+            for hook in (*hooks["before_finalize"], *hooks["on_end_resource"], *hooks["on_end_request"]):
+                if hook.callback not in (save, close) and getattr(hook.callback, "__self__", None) is not self:
+                    break
+            else:
+                return False
+        return bool(self._exchange.visit.has_news())
 
     def _give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""

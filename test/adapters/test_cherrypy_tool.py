@@ -662,6 +662,29 @@ def test_settling_again_costs_nothing(serve: Serve, store: Any) -> None:
     assert store.calls.count("touch") == 1
 
 
+def test_what_nothing_can_have_changed_is_not_compared_again(serve: Serve, manager: Any, monkeypatch: Any) -> None:
+    compared, payload = [], manager.sessions.codec.payload
+    site = serve({"look": look, "visit": visit}, manager=manager)
+    cookie = site.cookie("/visit")
+    monkeypatch.setattr(manager.sessions.codec, "payload", lambda session: compared.append(1) or payload(session))
+    site.get("/look", cookie)
+    site.server.stop()
+    assert len(compared) == 1
+
+
+def test_what_a_page_changes_when_it_has_saved_is_stored(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        items = cherrypy.session.setdefault("items", [])
+        cherrypy.session.save()
+        items.append(1)
+        return "page"
+
+    site = serve({"page": page}, manager=manager)
+    site.get("/page", site.cookie("/page"))
+    site.server.stop()
+    assert [session["items"] for session in manager] == [[1, 1]]
+
+
 def test_requests_that_never_reach_the_tool(serve: Serve, manager: Any) -> None:
     def refuse() -> None:
         raise cherrypy.HTTPError(405)
