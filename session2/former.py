@@ -28,6 +28,11 @@ GRACE: Final = 86400.0
 _NOTED_FOR: Final = 400 * 86400.0
 """Seconds for which it is noted at least that a session was here: browsers keep no cookie for longer (RFC 6265bis)."""
 
+_COMES_WITHIN: Final = 60.0
+"""Seconds in which a session is here that is about to come, or nobody brings it any more; no trace is gone sooner."""
+
+_COMING: Final = b"coming\n"
+
 _PURPOSE: Final = b"session2 former\0"
 
 
@@ -68,22 +73,27 @@ def adopted_id(former_id: str) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
-def note_adopted(store: SessionStore, id: str, expires: float | None = None) -> None:
+def note_adopted(store: SessionStore, id: str, expires: float | None = None, is_coming: bool = False) -> None:
     """Note that the session of an adopted id is or was here, so that it is not brought again when it has ended.
 
     Traces do not live so long, and ids of our own need none: what has ended here is nowhere else.
 
     :param expires: when the session ends by itself.
+    :param is_coming: note that it is about to be stored: who does that may be killed before the other note.
     """
-    now = store.clock()
-    until = max(expires or 0.0, now + _NOTED_FOR)
+    key, now = _note_key(id), store.clock()
+    found = store.read(key)
+    if found is not None and (is_coming or not found.data.endswith(_COMING)):
+        return
+    note = traces.taken() + (_COMING if is_coming else b"")
     with suppress(Conflict):
-        store.write(_note_key(id), Record(traces.taken(), now, now, now, until), None)
+        store.write(key, Record(note, now, now, now, max(expires or 0.0, now + _NOTED_FOR)), found and found.version)
 
 
 def is_noted(store: SessionStore, id: str) -> bool:
     """Tell whether the session of an adopted id is or was here."""
-    return store.read(_note_key(id)) is not None
+    note = store.read(_note_key(id))
+    return note is not None and (not note.data.endswith(_COMING) or note.created <= store.clock() - _COMES_WITHIN)
 
 
 def _note_key(id: str) -> str:

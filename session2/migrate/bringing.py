@@ -53,6 +53,7 @@ def bring(store: SessionStore, former: Former, dry_run: bool = False) -> Fate:
             return fate
         with suppress(Conflict):  # the store is in use
             if fate is Fate.MOVED:
+                note_adopted(store, id, former.expires, is_coming=True)
                 store.write(key, record, None if found is None else found.version)
             note_adopted(store, id, former.expires)
             return fate

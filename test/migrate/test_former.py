@@ -65,6 +65,10 @@ class Dict(Source):
         return self.sessions.get(id)
 
 
+class Killed(BaseException):
+    pass
+
+
 def former(id: str = OLD, user: str | None = "anna", **items: Any) -> Former:
     state: dict[str, Any] = {"data": {"a": 1, **items}, **({} if user is None else {"user": user})}
     return Former(id, state, BEGAN, BEGAN + 60)
@@ -388,10 +392,7 @@ def test_where_no_times_are_known_or_they_are_wrong_it_begins_now(store: Session
         assert (record.created, record.accessed) == (now, now)
 
 
-def test_who_is_killed_between_the_two_writes_goes_on(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
-
+def test_who_is_killed_between_the_writes_goes_on(store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
     write = type(store).write
 
     def killed_at(number: int) -> None:
@@ -404,7 +405,7 @@ def test_who_is_killed_between_the_two_writes_goes_on(store: SessionStore, monke
 
         monkeypatch.setattr(type(store), "write", killing)
 
-    for number, fate in ((0, Fate.MOVED), (1, Fate.PRESENT)):
+    for number, fate in ((0, Fate.MOVED), (1, Fate.MOVED), (2, Fate.PRESENT)):
         store.setup(drop=True)
         killed_at(number)
         with pytest.raises(Killed):
@@ -412,6 +413,27 @@ def test_who_is_killed_between_the_two_writes_goes_on(store: SessionStore, monke
         monkeypatch.setattr(type(store), "write", write)
         assert bring(store, former()) is fate
         assert sum(1 for _ in store.scan()) == 2
+
+
+def test_who_is_killed_after_it_came_and_before_that_is_noted_brings_back_no_session_that_was_revoked(
+        store: SessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, stored = type(store).write, set[bool]()
+
+    def killing(self: SessionStore, key: str, record: Any, expected: Any) -> Any:
+        if True in stored:
+            raise Killed
+        stored.add(is_session(key, record))
+        return write(self, key, record, expected)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(type(store), "write", killing)
+        with pytest.raises(Killed):
+            bring(store, former())
+    assert manager_of([cookie()], store).revoke_user("anna") == 1
+    assert isinstance(store.clock, Clock)
+    store.clock.advance(30 * 86400)
+    store.purge()
+    assert bring(store, former()) is Fate.LEFT
 
 
 def test_where_it_was_not_noted_its_first_visit_does_it(store: SessionStore) -> None:
