@@ -75,7 +75,7 @@ DEVELOPMENT = [
     "pyramid_beaker",  # to compare with
     "python-memcached",  # Beaker's way to memcached
     "ruff",
-    "session3>=3.4",  # to compare with
+    "session3>=3.4.1",  # to compare with
     "setuptools>=64",
     "twill>=3.3",
     "types-PyMySQL",

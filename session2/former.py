@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from . import tokens, traces
 from .cookies import CANDIDATES
 from .errors import ConfigurationError, Conflict, SessionConflict, StoreUnavailable
-from .found import tell_absence
+from .found import Found, tell_absence
 from .record import Record
 from .session import Session
 from .store.base import SessionStore
@@ -66,11 +66,11 @@ class FormerCookie:
 def adopted_id(former_id: str) -> str:
     """Return the id under which a session is filed that another system knows by `former_id`.
 
-    It is of our shape whatever the other one is, so that everything holds for it that holds for ours.  Nobody can tell
-    it who does not know `former_id`.
+    Of one shape whatever the other one is, and not that of ours: it leads nowhere in our cookie.  Only a former one does,
+    with the signature that the other system asks for, so that who has seen the ids in its store has no login.
     """
     digest = hashlib.sha256(_PURPOSE + former_id.encode("utf-8", "surrogatepass")).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+    return tokens.ADOPTED + base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
 
 
 def note_adopted(store: SessionStore, id: str, expires: float | None = None, is_coming: bool = False) -> None:
@@ -129,13 +129,14 @@ class FormerVisit(Visit):
     def _move_in(self) -> Session | None:
         own = self.cookie, self.absence
         for id in self._former_ids():
-            found = self._first_that_lives([id])
-            session: Session | None = None if found is None else found.session
-            if found is not None and session is not None and found.absence is None:
-                self.absence = None
-                self._renew(session)
-                return session
-            if found is not None and own[0] is None:  # then this is why there is none
+            found = self._found(id)
+            if found.session is not None and found.absence is None:
+                self.cookie, self.absence = id, None
+                self._renew(found.session)
+                return found.session
+            self.unlock()
+            if own[0] is None:  # then this is why there is none
+                self.cookie = id
                 self.absence = found.absence
                 tell_absence(self.sessions.tell, found.absence, found.key, found.reason)
         if own[0] is not None:
@@ -152,6 +153,10 @@ class FormerVisit(Visit):
                         cookie.source.bring(self.manager.store, former_id)
                     yield adopted_id(former_id)
 
+    def _found(self, id: str) -> Found[Any]:
+        find = self._find_locked if self.concurrency == "lock" else self.manager.find
+        return find(id, self.sessions)
+
     def _renew(self, session: Session) -> None:
         if session.id is None or session.id != self.cookie:  # another request did it a moment ago
             return
@@ -162,6 +167,8 @@ class FormerVisit(Visit):
             log.warning("session %.8s keeps its former id until the next request: %s", session.key, error)
 
     def _send_cookie(self, session_id: str | None) -> None:
+        if session_id is not None and not tokens.is_id(session_id):  # it could not be renewed: the former cookie stays
+            return
         super()._send_cookie(session_id)
         for cookie in () if self.exchange.headers_sent else self.manager.former:
             if not cookie.keep and cookie.name != self.policy.name and self.exchange.get_cookies(cookie.name):

@@ -89,7 +89,7 @@ class Locking:
         if isinstance(session, Session):
             name = lock_name(session)
         else:
-            name = self.filing.codec.key(session) if isinstance(session, str) and tokens.matches(session) else None
+            name = self.filing.codec.key(session) if type(session) is str and tokens.names_a_session(session) else None
         if name is None:
             raise ConfigurationError("what was never stored cannot be locked")
         return name

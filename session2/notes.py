@@ -67,7 +67,8 @@ def lock_name(session: Session) -> str | None:
     if "_lock_name" not in session.__dict__:
         return key
     name = session.__dict__["_lock_name"]
-    return name if tokens.is_key(name) or tokens.is_id(name) else key  # what is stored may be anything
+    is_one = tokens.is_key(name) or (isinstance(name, str) and tokens.names_a_session(name))
+    return name if is_one else key  # what is stored may be anything
 
 
 def has_left(session: Session, now: float) -> bool:

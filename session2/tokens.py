@@ -16,6 +16,12 @@ _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
 matches: Final = _ID.fullmatch
 """Of text: a match if it could be an id of ours."""
 
+ADOPTED: Final = "former-"
+"""How the id of a session begins that another system has begun.  No cookie of ours carries it: it is no `is_id`."""
+
+names_a_session: Final = re.compile(f"(?:{ADOPTED})?{_ID.pattern}", re.ASCII).fullmatch
+"""Of text: a match if it could be an id of a session that is here, also an adopted one."""
+
 
 def new_id() -> str:
     """Return a fresh session id: 256 random bits as 43 characters of URL-safe base64."""
