@@ -66,8 +66,8 @@ class FormerCookie:
 def adopted_id(former_id: str) -> str:
     """Return the id under which a session is filed that another system knows by `former_id`.
 
-    Of one shape whatever the other one is, and not that of ours: it leads nowhere in our cookie.  Only a former one does,
-    with the signature that the other system asks for, so that who has seen the ids in its store has no login.
+    Of one shape whatever the other one is, and not that of ours: it leads nowhere in our cookie, only a former cookie
+    leads there.  So whoever has seen the ids in the other system's store still needs the signature that it asks for.
     """
     digest = hashlib.sha256(_PURPOSE + former_id.encode("utf-8", "surrogatepass")).digest()
     return tokens.ADOPTED + base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
@@ -130,10 +130,11 @@ class FormerVisit(Visit):
         own = self.cookie, self.absence
         for id in self._former_ids():
             found = self._found(id)
-            if found.session is not None and found.absence is None:
+            session: Session | None = found.session
+            if session is not None and found.absence is None:
                 self.cookie, self.absence = id, None
-                self._renew(found.session)
-                return found.session
+                self._renew(session)
+                return session
             self.unlock()
             if own[0] is None:  # then this is why there is none
                 self.cookie = id

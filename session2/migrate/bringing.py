@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .. import traces
 from ..errors import Conflict, SessionError, StoreUnavailable
@@ -102,7 +102,14 @@ def _record_of(store: SessionStore, former: Former) -> Record:
     accessed = min(now if former.accessed is None else former.accessed, now)
     created = min(accessed if former.created is None else former.created, accessed)
     data = store.serializer.seal(payload, store.sessions.key(adopted_id(former.id)))
-    return Record(data, created, accessed, accessed, former.expires, user_key(state.get("user")))
+    return Record(data, created, accessed, accessed, former.expires, _user_of(state))
+
+
+def _user_of(state: dict[str, Any]) -> str | None:
+    try:
+        return user_key(state.get("user"))
+    except ValueError:  # Python writes no number of more than some thousand digits
+        raise SessionError("its user is a number that is too long to be a name") from None
 
 
 def _fate(store: SessionStore, id: str, found: Record | None, record: Record) -> Fate:

@@ -35,6 +35,7 @@ from session2.former import GRACE, adopted_id
 from session2.found import Absence
 from session2.legacy import SessionStore as OldStore
 from session2.migrate import Fate, Former, FormerCookie, Skipped, Source, Unreadable, bring, cookies
+from session2.migrate.bringing import bring_or_skip
 from session2.store.base import SessionStore
 from session2.store.cookie import CookieSessionStore
 from session2.store.volatile import VolatileSessionStore
@@ -466,6 +467,13 @@ def test_where_it_was_not_noted_its_first_visit_does_it(store: SessionStore) -> 
     store.clock.advance(30 * 86400)
     store.purge()
     assert bring(store, former()) is Fate.LEFT
+
+
+def test_a_user_that_has_no_name_is_skipped(store: SessionStore) -> None:
+    skipped = bring_or_skip(store, former(user=10**5000))  # type: ignore[arg-type]
+    assert isinstance(skipped, Skipped)
+    assert "number" in skipped.why
+    assert list(store.scan()) == []
 
 
 def test_a_dry_run_writes_nothing(store: SessionStore) -> None:
