@@ -20,7 +20,7 @@ from .site import Site
 LONGEST: Final = 200
 """Characters of a key, a value or a name."""
 
-MOST_VALUES: Final = 20
+MOST_VALUES: Final = 50
 
 SAID: Final = {
     "begun": "The session has begun: it is stored now, and its cookie was sent.",
