@@ -27,3 +27,9 @@ def fork_in_c() -> int:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     raise AssertionError("no fork in C worked in this process")
+
+
+def importing() -> dict[str, str]:
+    """Return the environment of a program that is to import this module too."""
+    path = [os.path.dirname(os.path.abspath(__file__)), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from c_fork import importing
 from sql_lost_answers import LostAnswers
 
 from session2 import ConfigurationError, DictSession, StoreUnavailable
@@ -31,7 +32,8 @@ from session2.urls import from_url
 KEY = key_of(0)
 
 FORKING = """
-import ctypes, os, sys
+import os, sys
+from c_fork import fork_in_c
 from session2.urls import from_url
 from session2.testing.store.samples import key_of, record_at
 
@@ -63,7 +65,7 @@ if lend != "url":
 """
 
 
-FORKS = {"os.fork()": "python", "ctypes.PyDLL(None).fork()": "c"}
+FORKS = {"os.fork()": "python", "fork_in_c()": "c"}
 """The second runs none of the hooks of Python's, like uWSGI."""
 
 # The drivers' destructors stumble over what an interrupted constructor left half made, and say so on stderr.
@@ -382,7 +384,7 @@ class SQLTests(LostAnswers):
     def test_fork_after_the_store_was_made(self, server: Any, table: str, lend: str, fork: str) -> None:
         """The child exits as programs do, with all that this takes down, where nothing is but what the store made."""
         program = [sys.executable, "-W", "error", "-c", FORKING, server.url, table, self.whoami, lend, fork]
-        done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(program, capture_output=True, text=True, timeout=60, env=importing())
         assert (done.returncode, done.stderr) == (0, "")
 
     # -- interruptions ---------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from c_fork import importing
 from psycopg_pool import ConnectionPool
 from servers_sql import Bouncer, PostgresServer
 
@@ -22,8 +23,9 @@ from session2.testing.store.samples import key_of, record_at
 from session2.urls import from_url
 
 LOAD = """
-import ctypes, os, random, sys
+import os, random, sys
 import psycopg
+from c_fork import fork_in_c
 from psycopg_pool import ConnectionPool
 from session2 import DictSession
 from session2.store.postgres import PostgresSessionStore
@@ -81,7 +83,7 @@ def table(postgres: PostgresServer) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("lend", "fork"), [
-    ("url", "os.fork()"), *((lend, "ctypes.PyDLL(None).fork()") for lend in LENT)],
+    ("url", "os.fork()"), *((lend, "fork_in_c()") for lend in LENT)],
     ids=["forked by Python", *LENT.values()])
 def test_nothing_is_lost_or_mixed_up(bouncer: Bouncer, table: str, lend: str, fork: str) -> None:
     """Names of statements made it so: psycopg names those of every client alike, and a read ran another's removal."""
@@ -90,7 +92,7 @@ def test_nothing_is_lost_or_mixed_up(bouncer: Bouncer, table: str, lend: str, fo
     for number in range(50):
         store.write(key_of(number), record_at(store.clock(), str(number).encode()), None)
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", LOAD, bouncer.url, table, lend, fork],
-                          capture_output=True, text=True, timeout=120)
+                          capture_output=True, text=True, timeout=120, env=importing())
     assert (done.returncode, done.stderr) == (0, "")
     left = {key: record.data for key, record in store.scan()}
     assert all(left.get(key_of(number)) == str(number).encode() for number in range(50))
