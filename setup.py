@@ -31,7 +31,7 @@ DRIVERS = {
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
     "mysql": ["PyMySQL[rsa]>=1.1"],  # rsa: MySQL 8 wants it of a password on a connection without encryption
     "durus": ["Durus>=4.3"],
-    "redis": ["redis>=5.0"],
+    "redis": ["redis>=5.1"],  # those before forget the time limit on a Unix socket, or the socket
     "msgpack": ["msgspec>=0.22"],  # earlier ones let a TypeError out of what is damaged
     "encrypted": ["cryptography>=42"],
     "cli": ["typer>=0.15.4", "rich>=14.3"],  # earlier ones write an empty line where there is no terminal

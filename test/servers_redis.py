@@ -113,6 +113,7 @@ class SentinelServer(RedisServer):
         wait_until(self._begins_to_fail_over)
         with self.open() as client:
             wait_until(lambda: client.sentinel_get_master_addr_by_name("shop")[1] == replica.port)
+            wait_until(lambda: client.sentinel_masters()["shop"]["port"] == replica.port)  # which is told later
 
 
 class RedisCluster:
