@@ -929,6 +929,8 @@ def test_a_failover_is_followed(replicated: Replicated, make: Any, monkeypatch: 
     versions = [store.write(key_of(number), record_at(store.clock()), None) for number, store in enumerate(stores)]
     with ThreadPoolExecutor(3) as threads:
         list(threads.map(stores[0].read, [KEY] * 9))
+    with replicated.primary.open() as client:
+        assert client.wait(1, 5000) == 1
     replicated.sentinel.fail_over(replicated.replica)
     for number, store in enumerate(stores):
         for turn in range(5):
