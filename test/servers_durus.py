@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mirakuru import TCPExecutor
 from mirakuru.unixsocket import UnixSocketExecutor
+from servers_sql import wait_until_stopped
 
 CANNOT_WRITE = sys.version_info[:3] == (3, 13, 0)
 """Whether this is the Python on which Durus 4.3 cannot write."""
@@ -62,6 +63,8 @@ class DurusServer:
     def send(self, number: int) -> None:
         assert self._process is not None
         os.kill(self._process.process.pid, number)
+        if number == signal.SIGSTOP:
+            wait_until_stopped(self._process.process.pid)
 
     def __enter__(self) -> DurusServer:
         return self.start()

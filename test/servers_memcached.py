@@ -12,7 +12,7 @@ import pytest
 from mirakuru import TCPExecutor
 from mirakuru.base import SimpleExecutor
 from mirakuru.unixsocket import UnixSocketExecutor
-from servers_sql import free_port, program
+from servers_sql import free_port, program, wait_until_stopped
 
 
 class MemcachedServer:
@@ -53,6 +53,8 @@ class MemcachedServer:
     def send(self, number: int) -> None:
         assert self._process is not None
         os.kill(self._process.process.pid, number)
+        if number == signal.SIGSTOP:
+            wait_until_stopped(self._process.process.pid)
 
     def __enter__(self) -> MemcachedServer:
         return self.start()

@@ -39,6 +39,14 @@ def in_memory() -> str | None:
     return str(MEMORY) if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH else None
 
 
+def wait_until_stopped(pid: int) -> None:
+    """Wait for what SIGSTOP was sent to: a thread on another processor may answer one more question before it stops."""
+    end = time.monotonic() + 10
+    while not all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 PASSWORD = "p@ss:w/rd"
 QUOTED = "p%40ss%3Aw%2Frd"
 
@@ -159,8 +167,8 @@ class Server:
         for pid in [main, *map(int, children)]:
             with contextlib.suppress(ProcessLookupError):  # one that served a connection may end just now
                 os.kill(pid, number)
-        if number == signal.SIGSTOP:  # a thread on another processor may answer one more question before it stops
-            self._wait_until(lambda: all(map(_is_stopped, Path(f"/proc/{main}/task").iterdir())), 10)
+        if number == signal.SIGSTOP:
+            wait_until_stopped(main)
 
     def close(self) -> None:
         self.crash()
