@@ -65,6 +65,16 @@ class Source(ABC):
         """Let go of files and connections; the source may be used again afterwards."""
 
 
+class Unlisted(Source):
+    """A system that cannot tell what it holds."""
+
+    can_list: ClassVar[bool] = False
+
+    def scan(self) -> Iterator[Former | Skipped]:
+        """Iterate over nothing."""
+        return iter(())
+
+
 def place(id: str) -> str:
     """Return how a session is named in messages: as its key begins once it is here, for ``session2 show``."""
     return f"session {tokens.hash_id(adopted_id(id))[:8]}"

@@ -7,14 +7,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..ids import BEAKER
 from ..known import Unreadable
-from ..source import Former, Skipped, Source, attempt, ended, mapping, place
+from ..source import Former, Skipped, Source, Unlisted, attempt, ended, mapping
 from ..unpickle import Unpickler
 from .beaker_cipher import decrypted, is_encrypted
-from .files import demand_folder, read_file
+from .files import demand_folder, in_file, named
 from .keys import MemcachedItems, RedisKeys
 from .tables import Table, as_bytes
 from .texts import from_base64, from_json, inflated, moment
@@ -103,21 +103,13 @@ class Files(Source):
         self._folder = _folder(place, "container_file")
 
     def scan(self) -> Iterator[Former | Skipped]:
-        for name in _names_below(self._folder):
-            id, _, ending = name.rpartition(".")
-            if ending == "cache":
-                found = self.find(id) if is_id(id) else Skipped("a file", "its name is no id")
-                if found is not None:
-                    yield found
+        names = (name.rpartition(".") for name in _names_below(self._folder))
+        return named((id for id, _, ending in names if ending == "cache"), is_id, self.find)
 
     def find(self, id: str) -> Former | Skipped | None:
         if not is_id(id):
             return None
-        try:
-            found = read_file(self._folder, _path(id, ".cache"))
-        except Unreadable as error:
-            return Skipped(place(id), str(error))
-        return None if found is None else attempt(id, lambda: self._reader.in_namespace(id, found[0]))
+        return in_file(id, self._folder, _path(id, ".cache"), lambda data, _: self._reader.in_namespace(id, data))
 
 
 class DBM(Source):
@@ -133,10 +125,8 @@ class DBM(Source):
 
     def scan(self) -> Iterator[Former | Skipped]:
         names = (name.partition(".dbm") for name in _names_below(self._folder))
-        for id in dict.fromkeys(id for id, found, _ in names if found):  # some kinds of dbm have several files
-            found = self.find(id) if is_id(id) else Skipped("a file", "its name is no id")
-            if found is not None:
-                yield found
+        # Some kinds of dbm have several files.
+        return named(dict.fromkeys(id for id, found, _ in names if found), is_id, self.find)
 
     def find(self, id: str) -> Former | Skipped | None:
         if not is_id(id):
@@ -207,21 +197,16 @@ class Redis(Source):
         self._keys.close()
 
 
-class Memcached(Source):
+class Memcached(Unlisted):
     """Beaker's ``ext:memcached``: an item for each session.
 
     :param place: ``memcached://host:11211``, several servers with commas between.
     """
 
-    can_list: ClassVar = False
-
     def __init__(self, place: str, unpickler: Unpickler, *, timeout: float = 0.0, user_key: str = "",
                  encrypt_key: str = "", validate_key: str = "") -> None:
         self._reader = Reader(unpickler, timeout, user_key, Keys(encrypt_key, validate_key))
         self._items_of = MemcachedItems(place)
-
-    def scan(self) -> Iterator[Former | Skipped]:
-        return iter(())
 
     def find(self, id: str) -> Former | Skipped | None:
         value = self._items_of.get(f"{id}_session") if is_id(id) else None

@@ -6,12 +6,13 @@ import datetime
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from ..known import Unreadable
-from ..source import Former, Skipped, Source, attempt, mapping, place
+from ..source import Former, Skipped, Source, mapping
 from ..unpickle import Unpickler
-from .files import names_in, read_file
+from .files import in_file, named, names_in
 
 _PREFIX: Final = "session-"
 
@@ -30,21 +31,11 @@ class Files(Source):
         self._user_key = user_key
 
     def scan(self) -> Iterator[Former | Skipped]:
-        for name in names_in(self._folder):
-            if name.startswith(_PREFIX) and not name.endswith(".lock"):
-                id = name[len(_PREFIX):]
-                found = self.find(id) if _is_id(id) else Skipped("a file", "its name is no id")
-                if found is not None:
-                    yield found
+        names = (name for name in names_in(self._folder) if name.startswith(_PREFIX) and not name.endswith(".lock"))
+        return named((name.removeprefix(_PREFIX) for name in names), _is_id, self.find)
 
     def find(self, id: str) -> Former | Skipped | None:
-        if not _is_id(id):
-            return None
-        try:
-            found = read_file(self._folder, _PREFIX + id)
-        except Unreadable as error:
-            return Skipped(place(id), str(error))
-        return None if found is None else attempt(id, lambda: self._former(id, *found))
+        return in_file(id, self._folder, _PREFIX + id, partial(self._former, id)) if _is_id(id) else None
 
     def _former(self, id: str, data: bytes, changed: float) -> Former:
         """Return a session; each request of it wrote its file, so that is when it was used."""

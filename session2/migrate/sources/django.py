@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from typing import Any, ClassVar, Final
+from functools import partial
+from typing import Any, Final
 
 from ...clocks import DAY
 from ...errors import ConfigurationError
 from ..ids import DJANGO
 from ..known import Unreadable
 from ..signatures import is_of_old_django, of_django
-from ..source import Former, Skipped, Source, attempt, ended, mapping, place
+from ..source import Former, Skipped, Source, Unlisted, attempt, ended, mapping
 from ..unpickle import Unpickler
-from .files import names_in, read_file
+from .files import in_file, named, names_in
 from .keys import MemcachedItems, RedisKeys, escaped
 from .tables import Table
 from .texts import LATEST, from_base64, from_json, inflated, moment, moment_of, two_pickles
@@ -124,21 +125,11 @@ class Files(Source):
         self._decoder = Decoder(unpickler, secret)
 
     def scan(self) -> Iterator[Former | Skipped]:
-        for name in names_in(self._folder):
-            if name.startswith(self._prefix):  # by default the folder is /tmp
-                id = name.removeprefix(self._prefix)
-                found = self.find(id) if is_id(id) else Skipped("a file", "its name is no id")
-                if found is not None:
-                    yield found
+        names = (name for name in names_in(self._folder) if name.startswith(self._prefix))  # the folder may be /tmp
+        return named((name.removeprefix(self._prefix) for name in names), is_id, self.find)
 
     def find(self, id: str) -> Former | Skipped | None:
-        if not is_id(id):
-            return None
-        try:
-            found = read_file(self._folder, self._prefix + id)
-        except Unreadable as error:
-            return Skipped(place(id), str(error))
-        return None if found is None else attempt(id, lambda: self._read(id, *found))
+        return in_file(id, self._folder, self._prefix + id, partial(self._read, id)) if is_id(id) else None
 
     def _read(self, id: str, data: bytes, changed: float) -> Former:
         items = self._decoder.items(data.decode("ascii", "replace")) if data else {}
@@ -183,33 +174,22 @@ class Cached:
         return id if key != id and is_id(id) else None
 
 
-class CacheFiles(Source):
+class CacheFiles(Unlisted):
     """Django's ``cache`` where that is a FileBasedCache: of the names of its files no id can be made.
 
     :param place: the cache's LOCATION.
     """
 
-    can_list: ClassVar = False
-
     def __init__(self, place: str, unpickler: Unpickler, *, prefix: str = "", version: int = 1) -> None:
         self._cached = Cached(unpickler, prefix, version)
         self._folder = os.path.abspath(place)
 
-    def scan(self) -> Iterator[Former | Skipped]:
-        return iter(())
-
     def find(self, id: str) -> Former | Skipped | None:
         if not is_id(id):
             return None
-        try:
-            found = read_file(self._folder, _hash(self._cached.prefix + id) + ".djcache")
-        except Unreadable as error:
-            return Skipped(place(id), str(error))
-        if found is None:
-            return None
-        return attempt(id, lambda: self._parts(id, found[0]))
+        return in_file(id, self._folder, _hash(self._cached.prefix + id) + ".djcache", partial(self._parts, id))
 
-    def _parts(self, id: str, data: bytes) -> Former:
+    def _parts(self, id: str, data: bytes, _changed: float) -> Former:
         end, compressed = two_pickles(data)
         return former(id, self._cached.load(inflated(compressed)), None, moment(self._cached.load(end)))
 
@@ -271,20 +251,15 @@ class CacheRedis(Source):
         self._keys.close()
 
 
-class CacheMemcached(Source):
+class CacheMemcached(Unlisted):
     """Django's ``cache`` where that is memcached.
 
     :param place: ``memcached://host:11211``, several servers with commas between.
     """
 
-    can_list: ClassVar = False
-
     def __init__(self, place: str, unpickler: Unpickler, *, prefix: str = "", version: int = 1) -> None:
         self._cached = Cached(unpickler, prefix, version)
         self._items = MemcachedItems(place)
-
-    def scan(self) -> Iterator[Former | Skipped]:
-        return iter(())
 
     def find(self, id: str) -> Former | Skipped | None:
         value = self._items.get(self._cached.prefix + id) if is_id(id) else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from ...errors import ConfigurationError
 from ..known import Unreadable
+from ..source import Former, Skipped, attempt, place
 from ..unpickle import MOST_BYTES
 
 
@@ -47,3 +49,24 @@ def read_file(folder: str, name: str) -> tuple[bytes, float] | None:
         raise Unreadable("it is no ordinary file")
     with open(fd, "rb") as file:
         return file.read(MOST_BYTES + 1), found.st_mtime
+
+
+def in_file(id: str, folder: str, name: str, read: Callable[[bytes, float], Former]) -> Former | Skipped | None:
+    """Return the session in a file, None if it is not there.
+
+    :param read: makes it of what is in the file, and of when that was changed.
+    """
+    try:
+        found = read_file(folder, name)
+    except Unreadable as error:
+        return Skipped(place(id), str(error))
+    return None if found is None else attempt(id, partial(read, *found))
+
+
+def named(ids: Iterable[str], is_id: Callable[[str], object],
+          find: Callable[[str], Former | Skipped | None]) -> Iterator[Former | Skipped]:
+    """Yield the sessions whose ids are in the names of files."""
+    for id in ids:
+        found = find(id) if is_id(id) else Skipped("a file", "its name is no id")
+        if found is not None:
+            yield found

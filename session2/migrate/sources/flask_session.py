@@ -7,14 +7,14 @@ import os
 import struct
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from ...errors import ConfigurationError
 from ..ids import FLASK_SESSION
 from ..known import Unreadable
-from ..source import Former, Skipped, Source, attempt, ended, mapping, place
+from ..source import Former, Skipped, Source, Unlisted, attempt, ended, mapping
 from ..unpickle import Unpickler
-from .files import read_file
+from .files import in_file
 from .keys import MemcachedItems, RedisKeys, escaped
 from .tables import Table, as_bytes
 from .texts import from_json, moment, moment_of, two_pickles
@@ -84,7 +84,7 @@ def _from_msgpack(data: bytes) -> Any:
         raise Unreadable("it is damaged") from None
 
 
-class Files(Source):
+class Files(Unlisted):
     """Flask-Session's ``filesystem``, and ``cachelib`` with a FileSystemCache.
 
     Of the names of its files no id can be made, so sessions are found when their visitors come and not before.
@@ -92,25 +92,17 @@ class Files(Source):
     :param place: SESSION_FILE_DIR, by default ``flask_session``.
     """
 
-    can_list: ClassVar = False
-
     def __init__(self, place: str, unpickler: Unpickler, *, prefix: str = "session:", user_key: str = USER) -> None:
         self._reader = Reader(unpickler, prefix, user_key)
         self._folder = os.path.abspath(place)
-
-    def scan(self) -> Iterator[Former | Skipped]:
-        return iter(())
 
     def find(self, id: str) -> Former | Skipped | None:
         if not is_id(id):
             return None
         for name in _names(self._reader.prefix + id):
-            try:
-                found = read_file(self._folder, name)
-            except Unreadable as error:
-                return Skipped(place(id), str(error))
+            found = in_file(id, self._folder, name, partial(self._reader.read_file, id))
             if found is not None:
-                return attempt(id, partial(self._reader.read_file, id, *found))
+                return found
         return None
 
 
@@ -143,20 +135,15 @@ class Redis(Source):
         self._keys.close()
 
 
-class Memcached(Source):
+class Memcached(Unlisted):
     """Flask-Session's ``memcached``.
 
     :param place: ``memcached://host:11211``, several servers with commas between.
     """
 
-    can_list: ClassVar = False
-
     def __init__(self, place: str, unpickler: Unpickler, *, prefix: str = "session:", user_key: str = USER) -> None:
         self._reader = Reader(unpickler, prefix, user_key)
         self._items_of = MemcachedItems(place)
-
-    def scan(self) -> Iterator[Former | Skipped]:
-        return iter(())
 
     def find(self, id: str) -> Former | Skipped | None:
         value = self._items_of.get(self._reader.prefix + id) if is_id(id) else None

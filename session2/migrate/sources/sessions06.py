@@ -12,7 +12,7 @@ from ..known import Unreadable
 from ..source import Former, Skipped, Source, attempt, place
 from ..unpickle import Unpickler
 from . import shelves
-from .files import names_in, read_file
+from .files import named, names_in, read_file
 from .tables import Table, as_bytes
 from .texts import moment
 
@@ -69,10 +69,7 @@ class Directory(Objects):
     """A directory in which each file is a session, and its name the id."""
 
     def scan(self) -> Iterator[Former | Skipped]:
-        for name in names_in(self._place):
-            found = self._find(name) if is_id(name) else Skipped("a file", "its name is no id")
-            if found is not None:
-                yield found
+        return named(names_in(self._place), is_id, self._find)
 
     def _find(self, id: str) -> Former | Skipped | None:
         try:

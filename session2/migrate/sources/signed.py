@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import uuid
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from ...clocks import DAY
 from ..known import Unreadable
 from ..signatures import checked, of_beaker, of_django, of_itsdangerous, time_of_itsdangerous
-from ..source import Former, Skipped, Source, attempt
+from ..source import Former, Skipped, Unlisted, attempt
 from ..unpickle import Unpickler
 from . import beaker, django, flask_session
 from .texts import from_base64, from_json, inflated
@@ -23,13 +23,11 @@ from .texts import from_base64, from_json, inflated
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-class SignedCookies(Source):
+class SignedCookies(Unlisted):
     """A source of what comes in cookies.
 
     :param secrets: with which they may be signed.
     """
-
-    can_list: ClassVar = False
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = checked(secrets)
@@ -49,9 +47,6 @@ class SignedCookies(Source):
     def find(self, id: str) -> Former | Skipped | None:
         text = self.unsigned(id)
         return None if text is None else attempt(id, lambda: self.read(id, text))
-
-    def scan(self) -> Iterator[Former | Skipped]:
-        return iter(())
 
 
 class Flask(SignedCookies):
