@@ -31,6 +31,7 @@ FLOORS = [
     {"saving"},
     {"sessions"},
     {"store.base", "mapping", "visit", "logins", "lazy"},
+    {"adopted"},
     {"former"},
     {"manager"},
     {"legacy"},

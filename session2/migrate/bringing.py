@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import traces
+from ..adopted import adopted_id, is_noted, note_adopted
 from ..errors import Conflict, SessionError, StoreUnavailable
-from ..former import adopted_id, is_noted, note_adopted
 from ..record import Record
 from ..serializers import check
 from ..session import user_key

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 from .. import tokens
-from ..former import adopted_id
+from ..adopted import adopted_id
 from ..store.base import SessionStore
 from .bringing import bring_missing
 from .known import Unreadable

@@ -30,8 +30,9 @@ from session2 import (
     from_url,
     get_secret,
 )
+from session2.adopted import adopted_id
 from session2.environ import EnvironExchange
-from session2.former import GRACE, adopted_id
+from session2.former import GRACE
 from session2.found import Absence
 from session2.legacy import SessionStore as OldStore
 from session2.migrate import Fate, Former, FormerCookie, Skipped, Source, Unreadable, bring, cookies
