@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from functools import partial
+from types import MethodType
 from typing import Any, cast
+from weakref import proxy
 
 from .exchange import Exchange
 from .session import DictSession
@@ -19,7 +22,7 @@ class LazySession(MutableMapping[str, Any]):
 
     def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
         self._exchange = exchange
-        self._begin = begin
+        self._begin = _weakly(begin, self)
         self._opened = False
         self._failure: Exception | None = None
 
@@ -95,3 +98,9 @@ class LazySession(MutableMapping[str, Any]):
     # Two sessions with equal items are still two sessions.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+
+def _weakly(begin: Callable[[], object], session: LazySession) -> Callable[[], object]:
+    """Return what does the same; if it is a method of the session's own, without holding that in a circle."""
+    return partial(begin.__func__, proxy(session)) if isinstance(begin, MethodType) and begin.__self__ is session \
+        else begin

@@ -96,7 +96,7 @@ class LiveSession(MutableMapping[str, Any]):
         home = self._manager.sessions if visit is None else visit.sessions
         found = self._manager.find(id, home)
         if found.session is not None and home is not self._manager.sessions:  # it is kept with the request
-            ties(found.session).exchange = ties(own).exchange
+            ties(found.session).visit = visit
         return found
 
     def _known_id(self, session: DictSession) -> str | None:

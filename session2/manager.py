@@ -208,7 +208,7 @@ class SessionManager(SessionMapping[_S]):
         if self.needs_new_id(session):
             return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
         clocks = self.clocks
-        if clocks.renewal is not None and ties(session).exchange is not None \
+        if clocks.renewal is not None and ties(session).visit is not None \
                 and clocks.renewal_is_due(issued_at(session), self.store.clock()):  # so a browser can be told
             outcome = self._renew(session, mode, lease)
         else:
@@ -254,7 +254,7 @@ class SessionManager(SessionMapping[_S]):
                       pending: bytes | None = None) -> Outcome:
         """Store the session under the id it has."""
         bound = ties_of(session)
-        visit = None if bound.exchange is None else bound.exchange.visit
+        visit: Visit | None = bound.visit
         home: Sessions = visit.sessions if visit else self.sessions
         before = bound.accessed, bound.expires
         pending = None if self._use(session) else pending

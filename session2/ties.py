@@ -10,10 +10,6 @@ from .record import Record
 class Request(Protocol):
     """What a session knows of its request: `session2.Exchange` has it."""
 
-    @property
-    def visit(self) -> Any:
-        """The stay of the request in its session."""
-
     def post_value(self, name: str) -> str | None:
         """Return the field `name` of a posted form."""
 
@@ -34,7 +30,7 @@ class Origin(NamedTuple):
 class Ties:
     """What binds a session to its record and to its request; never stored with it."""
 
-    __slots__ = ("accessed", "created", "ends_early", "exchange", "expires", "id", "origin")
+    __slots__ = ("accessed", "created", "ends_early", "expires", "id", "origin", "visit")
 
     def __init__(self, id: str | None, created: float, accessed: float) -> None:
         self.id = id
@@ -44,9 +40,15 @@ class Ties:
         self.expires: float | None = None
         self.origin: Origin | None = None
         """None as long as nothing is stored."""
-        self.exchange: Request | None = None
+        self.visit: Any = None
+        """The stay of a request in the session (`session2.visit.Visit`), None outside of requests."""
         self.ends_early = False
         """Whether the record ends earlier than the session: its rotation was interrupted, or its clocks were others."""
+
+    @property
+    def exchange(self) -> Request | None:
+        """The request that the session was opened in, as long as there is one."""
+        return None if self.visit is None else self.visit.request()
 
     @property
     def key(self) -> str | None:

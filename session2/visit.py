@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import proxy, ref
 
 from . import tokens
 from .concurrency import Concurrency, written
@@ -29,13 +30,15 @@ class Visit:
     """What a manager does for one request."""
 
     __slots__ = ("absence", "clear_site_data", "concurrency", "cookie", "ended", "exchange", "finished", "former",
-                 "lease", "manager", "policy", "sessions")
+                 "lease", "manager", "policy", "request", "sessions")
 
     def __init__(self, manager: SessionManager[Any], exchange: Exchange, concurrency: Concurrency) -> None:
         self.manager = manager
-        self.exchange = exchange
+        # Weak: the exchange has the visit and the session, and a circle would wait for the garbage collector.
+        self.request = ref(exchange)
+        self.exchange: Exchange = proxy(exchange)
         self.policy = policy_of(manager.cookie, exchange)
-        self.sessions = manager.store.for_request(exchange, self.policy).sessions
+        self.sessions = manager.store.for_request(self.exchange, self.policy).sessions
         self.concurrency: Concurrency = concurrency
         self.cookie: str | None = None
         """The well-formed id the cookie carries."""
@@ -111,7 +114,7 @@ class Visit:
 
     def close(self) -> None:
         """End the request: nothing is stored for it any more, and its lock is free."""
-        self.finished = True
+        self.finished, self.ended = True, []
         if self.lease is not None:
             self.unlock()
 
@@ -227,7 +230,7 @@ class Visit:
         return found
 
     def _attach(self, session: Session) -> None:
-        session._ties.exchange = self.exchange
+        session._ties.visit = self
         self.exchange.session = session
         session.start_request()
 
@@ -343,6 +346,4 @@ class Visit:
 
 def visit_of(session: Session) -> Visit | None:
     """Return the stay of a session's request, None outside of requests."""
-    request = ties(session).exchange
-    visit: Visit | None = None if request is None else request.visit
-    return visit
+    return ties(session).visit  # type: ignore[no-any-return]

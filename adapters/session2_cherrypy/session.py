@@ -12,7 +12,7 @@ from typing import Any, Literal
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 from cherrypy.lib.sessions import close, save  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import CookiePolicy, DictSession, SessionError, SessionManager, traces
+from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, traces
 from session2.found import Absence
 from session2.lazy import LazySession
 from session2.store.records import can_merge
@@ -56,7 +56,7 @@ class StoreSession(LazySession):
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
         self._settled = self._settled_after_page = False
-        self._request = cherrypy.serving.request
+        self._request: Any = weakref.proxy(cherrypy.serving.request)  # the hooks of which have the session
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
         cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
@@ -128,6 +128,8 @@ class StoreSession(LazySession):
             self._start()
         except SessionError as error:
             refuse(error)
+        except ReferenceError:
+            raise ConfigurationError("this CherryPy request is over: its session can no longer be opened") from None
 
     def _start(self) -> None:
         manager, exchange = self.manager, self._exchange
@@ -264,7 +266,7 @@ class StoreSession(LazySession):
 
     def _settle(self) -> None:
         self._expire_if_asked()
-        if not self._opened or (self._settled and not self._has_news()):
+        if not self._opened or self._exchange.visit.finished or (self._settled and not self._has_news()):
             return
         try:
             self._settle_request()

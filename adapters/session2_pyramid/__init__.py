@@ -6,6 +6,7 @@ What Pyramid asks of a session is documented at ``pyramid.interfaces.ISession``.
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -37,7 +38,7 @@ class PyramidExchange(EnvironExchange):
 
     def __init__(self, request: Any, policy: CookiePolicy | None) -> None:
         super().__init__(request.environ)
-        self.request = request
+        self.request = weakref.proxy(request)  # which has the session
         self.cookie_policy = policy
 
     def post_value(self, name: str) -> str | None:
@@ -69,7 +70,7 @@ class PyramidSession(LazySession):
             self.manager.start_request(self._exchange)
         except SessionError as error:
             raise _refusal(error) from error
-        if all(each["request"] is not request for each in in_progress.stack):  # in a stream: nobody will call back
+        if all(each["request"] != request for each in in_progress.stack):  # in a stream: nobody will call back
             self.manager.unlock_request(self._exchange)
 
     def _answer(self, request: Any, response: Any) -> None:

@@ -1,0 +1,89 @@
+"""A request leaves nothing for the garbage collector: what it had is free, and used again, as soon as it is over.
+
+A circle of references keeps all that hangs on it, in a server the whole request of the framework with its headers and
+bodies, until the collector looks for it; and the next requests work in memory that no cache has.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import counting
+import counting_adapters
+import pytest
+
+from session2.testing.fakes import FakeExchange
+
+
+def left_behind(act: Callable[[], object]) -> list[str]:
+    """Return the types of what is left of the library's objects, once what is made once is made."""
+    act()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        act()
+        gc.collect()
+        return [type(thing).__qualname__ for thing in gc.garbage if type(thing).__module__.startswith("session2")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+def prepared(site: counting.Site, kind: str) -> None:
+    site.prepare(kind)
+    getattr(site, kind)()
+
+
+@pytest.mark.parametrize("mode", counting.MODES)
+@pytest.mark.parametrize("store", counting.URLS)
+def test_requests_of_a_manager_leave_no_garbage(store: str, mode: str, tmp_path: Path) -> None:
+    site = counting.Site(counting.URLS[store].format(tmp_path), mode)
+    for kind in counting.KINDS:
+        assert left_behind(partial(prepared, site, kind)) == [], kind
+
+
+@pytest.mark.parametrize("mode", counting.MODES)
+def test_requests_that_fail_leave_no_garbage(mode: str) -> None:
+    site = counting.Site("volatile:", mode)
+    site.begin()
+
+    def fail(log_out: bool) -> None:
+        exchange = FakeExchange(dict(site.cookies))
+        site.manager.start_request(exchange)
+        exchange.session["count"] += 1
+        if log_out:
+            site.manager.expire_session(exchange)
+        site.manager.finish_failed_request(exchange)
+
+    assert left_behind(lambda: (fail(False), fail(True))) == []
+
+
+@pytest.mark.parametrize("mode", counting.MODES)
+@pytest.mark.parametrize("adapter", counting_adapters.ADAPTERS)
+def test_requests_through_an_adapter_leave_no_garbage(adapter: str, mode: str) -> None:
+    visitor = counting_adapters.ADAPTERS[adapter](mode)
+    visitor.visit("begin")
+    for kind in ("look", "change"):
+        assert left_behind(partial(visitor.visit, kind)) == [], kind
+
+
+def test_a_session_outlives_its_request() -> None:
+    site = counting.Site("volatile:", "merge")
+    exchange = FakeExchange()
+    site.manager.start_request(exchange)
+    session = exchange.session
+    assert session.exchange is exchange
+    session["kept"] = 1
+    site.manager.finish_successful_request(exchange)
+    del exchange
+    assert session.exchange is None
+    session["later"] = 2
+    site.manager.save(session)
+    found = site.manager.load(session.id)
+    assert found is not None
+    assert dict(found) == {"kept": 1, "later": 2}
