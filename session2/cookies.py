@@ -133,12 +133,9 @@ def values_of(header: str | None, name: str) -> list[str]:
     for part in (header or "").split(";"):
         found, equals, value = part.partition("=")
         if equals and found.strip() == name:
-            values.append(_unquoted(value.strip()))
+            value = value.strip()
+            values.append(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value)
     return values
-
-
-def _unquoted(value: str) -> str:
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def is_path(text: object) -> bool:

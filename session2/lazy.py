@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from functools import partial
 from types import MethodType
-from typing import Any, cast
+from typing import Any
 from weakref import proxy
 
 from .exchange import Exchange
@@ -22,7 +22,9 @@ class LazySession(MutableMapping[str, Any]):
 
     def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
         self._exchange = exchange
-        self._begin = _weakly(begin, self)
+        # A method of its own would be a circle, which waits for the garbage collector.
+        method = begin if isinstance(begin, MethodType) and begin.__self__ is self else None
+        self._begin = begin if method is None else partial(method.__func__, proxy(self))
         self._opened = False
         self._failure: Exception | None = None
 
@@ -31,7 +33,8 @@ class LazySession(MutableMapping[str, Any]):
         """The session itself: items, attributes, user, tokens."""
         if not self._opened:
             self._open()
-        return cast(DictSession, self._exchange.session)
+        session: Any = self._exchange.session
+        return session  # type: ignore[no-any-return]
 
     @property
     def loaded(self) -> bool:
@@ -98,9 +101,3 @@ class LazySession(MutableMapping[str, Any]):
     # Two sessions with equal items are still two sessions.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
-
-
-def _weakly(begin: Callable[[], object], session: LazySession) -> Callable[[], object]:
-    """Return what does the same; if it is a method of the session's own, without holding that in a circle."""
-    return partial(begin.__func__, proxy(session)) if isinstance(begin, MethodType) and begin.__self__ is session \
-        else begin

@@ -26,7 +26,8 @@ def for_mappings(manager: SessionManager[Any], idle_timeout: float | Literal["it
     :raises ConfigurationError: for what is no manager, such as a store in its place; for a session class of the
         application's own that is no `DictSession`.
     """
-    of_kind("manager", manager, SessionManager, "SessionManager(store)")
+    if not isinstance(manager, SessionManager):
+        of_kind("manager", manager, SessionManager, "SessionManager(store)")
     if isinstance(idle_timeout, str):
         idle_timeout = manager.clocks.idle
     if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):

@@ -45,8 +45,11 @@ class CherryPyExchange(Exchange):
             return [self.cookies[name][0]]
         # The headers as they came: Python's parser, which CherryPy's cookies are read with, gives up at what it does
         # not expect, and with a name that is there twice it keeps the last.
-        lines = [value for header, value in self.request.header_list if len(header) == 6 and header.lower() == "cookie"]
-        return values_of("; ".join(lines), name)
+        found: list[str] = []
+        for header, value in self.request.header_list:
+            if len(header) == 6 and header.lower() == "cookie":
+                found += values_of(value, name)
+        return found
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         self.cookies[name] = value, attributes

@@ -96,7 +96,7 @@ class StoreSession(LazySession):
         """The manager this request is served by."""
         return find_manager(self._settings, self.timeout)
 
-    @cached_property
+    @property
     def cookie_policy(self) -> CookiePolicy:
         """What the tool's settings make of the cookie, for a manager that was made without a policy."""
         clocks = self.manager.clocks
@@ -125,18 +125,15 @@ class StoreSession(LazySession):
 
     def _begin_request(self) -> None:
         try:
-            self._start()
+            manager, exchange = self.manager, self._exchange
+            if manager.cookie is None:
+                exchange.cookie_policy = self.cookie_policy
+            exchange.sends_expires = manager.cookie is None
+            manager.start_request(exchange, self._concurrency(manager))
         except SessionError as error:
             refuse(error)
         except ReferenceError:
             raise ConfigurationError("this CherryPy request is over: its session can no longer be opened") from None
-
-    def _start(self) -> None:
-        manager, exchange = self.manager, self._exchange
-        if manager.cookie is None:
-            exchange.cookie_policy = self.cookie_policy
-        exchange.sends_expires = manager.cookie is None
-        manager.start_request(exchange, self._concurrency(manager))
         self.locked = exchange.visit.concurrency == "lock"
         keep_clean(manager.store, self.clean_freq)
 

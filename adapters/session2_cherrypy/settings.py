@@ -89,10 +89,15 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
     """
     given = settings.get("manager")
     if given is None:
-        return for_mappings(_made(settings.get("store_url")), _minutes("timeout", timeout) * 60)
+        return _with_timeout(_made(settings.get("store_url")), timeout)
     if not isinstance(given, SessionManager):
         raise ConfigurationError(f"tools.sessions.manager must be a session2.SessionManager, not {given!r}")
     return for_mappings(given, _minutes("timeout", timeout) * 60 if "timeout" in settings else given.clocks.idle)
+
+
+@lru_cache(maxsize=64)
+def _with_timeout(manager: Manager, timeout: float) -> Manager:
+    return for_mappings(manager, _minutes("timeout", timeout) * 60)
 
 
 def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,
