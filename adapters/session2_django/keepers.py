@@ -111,12 +111,12 @@ class InRequest:
         return session  # type: ignore[no-any-return]
 
     def _open(self, store: Any) -> None:
-        exchange = self.exchange
-        if self.manager.cookie is None:
+        exchange, manager = self.exchange, self.manager
+        if manager.cookie is None:
             exchange.cookie_policy = self._policy(None, store)
-        lenient(self.manager).start_request(exchange)
-        if self._session.origin is not None and _is_over(self._session, self.manager, store):
-            self.manager.start_request(exchange)
+        lenient(manager).start_request(exchange)
+        if self._session.origin is not None and _is_over(self._session, manager, store):
+            manager.start_request(exchange)
         self._suit(store)
         if exchange.is_over:  # it was cancelled when the thread had begun that does this
             exchange.visit.close()
@@ -124,10 +124,9 @@ class InRequest:
     def _suit(self, store: Any) -> None:
         """Let store and browser go by an expiry of the session's own."""
         session, visit, clocks = self._session, self.exchange.visit, store.clocks_of(self._session)
-        expiry = session.data.get("_session_expiry")
+        bound, expiry = ties(session), session.data.get("_session_expiry")
         visit.manager = with_clocks(self.manager, clocks)
-        end = clocks.end_of(session.creation_time, session.access_time)
-        ties(session).ends_early = session.expires is not None and session.expires != end
+        bound.ends_early = bound.expires is not None and bound.expires != clocks.end_of(bound.created, bound.accessed)
         if expiry is not None or self._suited is not None:
             visit.policy = self._policy(expiry, store)
         self._suited = session, expiry
@@ -137,8 +136,9 @@ class InRequest:
         if given is not None and expiry is None:
             return given
         closes = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0
-        age = None if closes else cookie_age(store.get_expiry_age(expiry=expiry))
-        return cookie_policy(age) if given is None else replace(given, max_age=age)
+        age = store.get_expiry_age(expiry=expiry) if expiry else store.get_session_cookie_age()
+        max_age = None if closes else cookie_age(age)
+        return cookie_policy(max_age) if given is None else replace(given, max_age=max_age)
 
     def begin(self, key: str | None, store: Any) -> DictSession:
         """Return the session of the request; a token makes it worth storing without any item, as Django promises."""
@@ -192,4 +192,5 @@ class InRequest:
 
 
 def _is_over(session: DictSession, manager: Manager, store: Any) -> bool:
-    return bool(store.clocks_of(session).is_over(session.creation_time, session.access_time, manager.sessions.clock()))
+    bound = ties(session)
+    return bool(store.clocks_of(session).is_over(bound.created, bound.accessed, manager.store.clock()))
