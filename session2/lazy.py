@@ -20,11 +20,12 @@ class LazySession(MutableMapping[str, Any]):
         is raised at each access, for nobody wants to wait twice for a lock in one request.
     """
 
+    _opened = False
+    _failure: Exception | None = None
+
     def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
         self._exchange = exchange
         self._begin = begin
-        self._opened = False
-        self._failure: Exception | None = None
 
     @property
     def session(self) -> DictSession:
