@@ -76,8 +76,10 @@ class WSGISession(LazySession):
         self._is_over = True
         if not self._opened or self._exchange.visit.finished:
             return
-        self._store_late()
-        self.give_up()
+        try:
+            self._store_late()
+        finally:
+            self.give_up()
 
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
