@@ -75,7 +75,7 @@ class Exchange(ABC):
     def add_header(self, name: str, value: str) -> None:
         """Add `value` to the comma-separated response header `name`, unless it is there."""
         if (name, value) not in self.headers:
-            self.headers[:] = _added(self.headers, name, value)
+            self.headers.append((name, value))
 
     def added_to(self, headers: Headers) -> Headers:
         """Return the headers of a response with those of the session, which go out now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from functools import partial
 from types import MethodType
@@ -10,6 +11,8 @@ from weakref import proxy
 
 from .exchange import Exchange
 from .session import DictSession
+
+log = logging.getLogger("session2")
 
 
 class LazySession(MutableMapping[str, Any]):
@@ -20,21 +23,21 @@ class LazySession(MutableMapping[str, Any]):
         is raised at each access, for nobody wants to wait twice for a lock in one request.
     """
 
+    _opened = False
+    _failure: Exception | None = None
+
     def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
         self._exchange = exchange
         # A method of its own would be a circle, which waits for the garbage collector.
         method = begin if isinstance(begin, MethodType) and begin.__self__ is self else None
         self._begin = begin if method is None else partial(method.__func__, proxy(self))
-        self._opened = False
-        self._failure: Exception | None = None
 
     @property
     def session(self) -> DictSession:
         """The session itself: items, attributes, user, tokens."""
         if not self._opened:
             self._open()
-        session: Any = self._exchange.session
-        return session  # type: ignore[no-any-return]
+        return self._exchange.session  # type: ignore[return-value]
 
     @property
     def loaded(self) -> bool:
@@ -67,6 +70,30 @@ class LazySession(MutableMapping[str, Any]):
     def get_user(self) -> Any:
         """Return the user, None for nobody."""
         return self.session.get_user()
+
+    def delete(self, clear_site_data: bool = False) -> None:
+        """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
+
+        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
+        """
+        self.session  # noqa: B018 (it is opened)
+        self._exchange.visit.expire(clear_site_data)
+
+    def regenerate(self) -> None:
+        """Give the session a new id; the old one is dead when the request has succeeded."""
+        session = self.session
+        self._exchange.visit.manager.reserve_id(session)
+
+    def _store_late(self) -> None:
+        """Store what was changed when the headers were out, and unlock; it is too late to say that this failed."""
+        visit = self._exchange.visit
+        try:
+            if self._opened and visit.has_news():
+                visit.settle(headers_sent=True)
+        except Exception:
+            log.exception("what was changed in a session after the headers were out could not be stored")
+        finally:
+            visit.unlock()
 
     def __getitem__(self, key: str) -> Any:
         return self.session[key]

@@ -34,6 +34,8 @@ class Saving:
         self.codec = filing.codec
         self.lines = lines or HostLocks()
         """Of the threads of this process that were not the first, one at a time merges: else the last would starve."""
+        self._merging: set[str] = set()
+        """The keys of sessions that somebody merges just now: who writes one meanwhile would be in the way."""
 
     def save(self, session: Session, merge: bool = True, pending: bytes | None = None) -> Outcome:
         """Store what the session holds, never over what somebody else wrote meanwhile.
@@ -47,7 +49,9 @@ class Saving:
             return self.insert(session, payload)
         if self.codec.is_unchanged(session, origin, payload):
             return Outcome.UNCHANGED
-        return self._written(session, origin, payload) or self._merge_in_turn(session, origin, merge)
+        gets_in_line = merge and origin.key in self._merging
+        outcome = None if gets_in_line else self._written(session, origin, payload)
+        return outcome or self._merge_in_turn(session, origin, merge)
 
     def merge_in(self, session: Session) -> None:
         """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
@@ -81,7 +85,11 @@ class Saving:
         except LockTimeout:
             raise SessionConflict(BUSY) from None
         with line:
-            return self._merge_and_replace(session, origin)
+            try:
+                self._merging.add(origin.key)
+                return self._merge_and_replace(session, origin)
+            finally:  # interrupted here, it is left to who merges next
+                self._merging.discard(origin.key)
 
     def _merge_and_replace(self, session: Session, origin: Origin) -> Outcome:
         for _ in attempts(MERGE_PATIENCE, longest=0.005):

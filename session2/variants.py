@@ -33,9 +33,10 @@ def for_mappings(manager: SessionManager[Any], idle_timeout: float | Literal["it
     if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
         return manager
     variants, wanted = _variants.setdefault(manager, {}), (idle_timeout, manager.clocks)
-    if wanted not in variants:
-        variants[wanted] = _made(manager, idle_timeout)
-    return variants[wanted]
+    found = variants.get(wanted)
+    if found is None:
+        found = variants[wanted] = _made(manager, idle_timeout)
+    return found
 
 
 def _made(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:

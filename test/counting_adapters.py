@@ -6,6 +6,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cherrypy
@@ -13,6 +14,8 @@ import flask
 import quixote
 import quixote.publish
 from counting import PAUSE, calls
+from pyramid.config import Configurator
+from pyramid.response import Response
 from quixote.directory import Directory
 from quixote.publish import Publisher
 from quixote.wsgi import QWIP
@@ -21,6 +24,7 @@ from session2 import DictSession, SessionManager
 from session2.store.volatile import VolatileSessionStore
 from session2_cherrypy import StoreSession
 from session2_flask import SessionInterface
+from session2_pyramid import SessionFactory
 from session2_wsgi import SessionMiddleware
 
 
@@ -129,8 +133,37 @@ def on_flask(mode: Any) -> Visitor:
     return Visitor(app)
 
 
-ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "Flask": on_flask, "WSGI": on_wsgi,
-            "WSGI as Beaker": on_wsgi_as_beaker}
+def on_django(mode: Any) -> Visitor:
+    """Return a visitor of an application on Django, of which there is one in a process: that of its tests."""
+    sys.path.insert(0, str(Path(__file__).parent / "adapters"))
+    import django_cases as cases
+    from django.core.handlers.wsgi import WSGIHandler
+
+    def view(request: Any) -> Any:
+        PAGES[request.path[1:]](request.session)
+        return cases.HttpResponse("page")
+
+    cases.django_shop.manager = SessionManager(VolatileSessionStore(), DictSession, concurrency=mode)
+    handler = WSGIHandler()
+    return Visitor(lambda environ, start: handler({**environ, "shop.view": view}, start))
+
+
+def on_pyramid(mode: Any) -> Visitor:
+    """Return a visitor of an application on Pyramid."""
+    def page(request: Any) -> Response:
+        PAGES[request.matchdict["page"]](request.session)
+        return Response("page")
+
+    manager = SessionManager(VolatileSessionStore(), DictSession, concurrency=mode)
+    with Configurator(session_factory=SessionFactory(manager)) as config:
+        config.include("session2_pyramid")
+        config.add_route("page", "/{page}")
+        config.add_view(page, route_name="page")
+    return Visitor(config.make_wsgi_app())
+
+
+ADAPTERS = {"CherryPy": on_cherrypy, "Quixote": on_quixote, "Django": on_django, "Flask": on_flask,
+            "Pyramid": on_pyramid, "WSGI": on_wsgi, "WSGI as Beaker": on_wsgi_as_beaker}
 
 
 def calls_through(adapter: str, kind: str, mode: str) -> int:

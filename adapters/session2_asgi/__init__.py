@@ -17,16 +17,8 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from session2 import (
-    ConfigurationError,
-    DictSession,
-    Exchange,
-    LockTimeout,
-    SessionError,
-    SessionManager,
-    StoreUnavailable,
-)
-from session2.cookies import values_of
+from session2 import ConfigurationError, DictSession, LockTimeout, SessionError, SessionManager, StoreUnavailable
+from session2.environ import EnvironExchange
 from session2.exchange import policy_of
 from session2.forks import PerProcess
 from session2.lazy import LazySession
@@ -51,26 +43,16 @@ _turns: Final[WeakValueDictionary[tuple[object, ...], asyncio.Lock]] = WeakValue
 """By event loop and cookies: of the requests of one session one waits in a thread, and the others for that one."""
 
 
-class ASGIExchange(Exchange):
-    """One request or websocket, as its scope describes it."""
-
-    remote_address: str | None = None
-    is_secure: bool = False
-    script_name: str = ""
+class ASGIExchange(EnvironExchange):
+    """One request or websocket: what its scope says, in the words of WSGI."""
 
     def __init__(self, scope: MutableMapping[str, Any]) -> None:
         cookies = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"cookie"]
-        self._cookies = "; ".join(cookies)  # HTTP/2 allows for several headers
-        self.remote_address = (scope.get("client") or [None])[0]
-        self.is_secure = scope.get("scheme") in ("https", "wss")
-        self.script_name = scope.get("root_path", "").encode().decode("latin-1")
-        self.headers = []
-
-    def get_cookie(self, name: str) -> str | None:
-        return next(iter(self.get_cookies(name)), None)
-
-    def get_cookies(self, name: str) -> list[str]:
-        return values_of(self._cookies, name)
+        super().__init__({
+            "HTTP_COOKIE": "; ".join(cookies),  # HTTP/2 allows for several headers
+            "REMOTE_ADDR": (scope.get("client") or [None])[0],
+            "SCRIPT_NAME": scope.get("root_path", "").encode().decode("latin-1"),
+            "wsgi.url_scheme": "https" if scope.get("scheme") in ("https", "wss") else "http"})
 
     def add_to(self, message: Message) -> None:
         """Add the headers of the session to those of the application."""
@@ -112,18 +94,7 @@ class ASGISession(LazySession):
         self.session  # noqa: B018 (it is opened)
         await self._run(_storing(), partial(self.manager.settle_request, self._exchange))
 
-    def delete(self, clear_site_data: bool = False) -> None:
-        """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
-
-        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
-        """
-        self.session.exchange.visit.expire(clear_site_data)
-
-    clear = delete
-
-    def regenerate(self) -> None:
-        """Give the session a new id; the old one is dead when the request has succeeded."""
-        self.manager.reserve_id(self.session)
+    clear = LazySession.delete
 
     @property
     def headers_sent(self) -> bool:
@@ -199,15 +170,6 @@ class ASGISession(LazySession):
         if self.loaded and not self._is_socket and self._exchange.visit.has_news():
             await self._run(_storing(), self._store_late)
         self.give_up()
-
-    def _store_late(self) -> None:
-        try:
-            if self.loaded and self._exchange.visit.has_news():
-                self.manager.settle_request(self._exchange, headers_sent=True)
-        except Exception:
-            log.exception("what was changed in a session after the headers were out could not be stored")
-        finally:
-            self.manager.unlock_request(self._exchange)
 
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock, without waiting for it: the task may be cancelled."""

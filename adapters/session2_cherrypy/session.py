@@ -151,18 +151,10 @@ class StoreSession(LazySession):
         self._settle()
         self.release_lock()
 
-    def delete(self, clear_site_data: bool = False) -> None:
-        """End the session when the request succeeds; an empty one, with a new id, stands in its place at once.
-
-        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
-        """
-        self.load()
-        self.manager.expire_session(self._exchange, clear_site_data)
-
     def regenerate(self) -> None:
         """Give the session a new id; the old one is dead when the request has succeeded."""
+        super().regenerate()
         self.regenerated = True
-        self.manager.reserve_id(self.session)
 
     def acquire_lock(self) -> None:
         """Lock the session, and take in what others stored since it was loaded; harmless while it is locked.

@@ -5,13 +5,16 @@ from __future__ import annotations
 from http.cookies import SimpleCookie
 from typing import Any
 
-from session2 import Exchange
+from session2 import DictSession, Exchange
 from session2.cookies import values_of
 from session2.exchange import joined
 
 
 class DjangoExchange(Exchange):
     """One request of Django's; what the response is to say is kept until there is one."""
+
+    session: DictSession = None  # type: ignore[assignment]
+    """As for any exchange; nobody asks for it before there is one."""
 
     is_over = False
     """Whether the request ended before anybody looked at its session."""

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib.sessions.backends.base import CreateError
 
 from session2 import CookiePolicy, DictSession, SessionConflict, tokens
+from session2.clocks import Clocks
 from session2.record import Outcome
 from session2.session import ties
 
@@ -31,7 +32,9 @@ class Outside:
         """Return the session with this id, or a new one."""
         manager = self.manager
         session = lenient(manager).load(key)
-        return manager.new_session() if session is None or _is_over(session, manager, store) else session
+        if session is None or _is_over(session, store.clocks_of(session), manager):
+            return manager.new_session()
+        return session
 
     def begin(self, key: str | None, store: Any) -> DictSession:
         """Return a new session."""
@@ -103,31 +106,27 @@ class InRequest:
             except Exception as error:
                 self.failure = error
                 raise
-        return self._session
-
-    @property
-    def _session(self) -> DictSession:
-        session: Any = self.exchange.session
-        return session  # type: ignore[no-any-return]
+        return self.exchange.session
 
     def _open(self, store: Any) -> None:
-        exchange = self.exchange
-        if self.manager.cookie is None:
+        exchange, manager = self.exchange, self.manager
+        if manager.cookie is None:
             exchange.cookie_policy = self._policy(None, store)
-        lenient(self.manager).start_request(exchange)
-        if self._session.origin is not None and _is_over(self._session, self.manager, store):
-            self.manager.start_request(exchange)
-        self._suit(store)
+        lenient(manager).start_request(exchange)
+        clocks = store.clocks_of(exchange.session)
+        if exchange.session.origin is not None and _is_over(exchange.session, clocks, manager):
+            manager.start_request(exchange)
+            clocks = store.clocks_of(exchange.session)
+        self._suit(clocks, store)
         if exchange.is_over:  # it was cancelled when the thread had begun that does this
             exchange.visit.close()
 
-    def _suit(self, store: Any) -> None:
+    def _suit(self, clocks: Clocks, store: Any) -> None:
         """Let store and browser go by an expiry of the session's own."""
-        session, visit, clocks = self._session, self.exchange.visit, store.clocks_of(self._session)
-        expiry = session.data.get("_session_expiry")
+        session, visit = self.exchange.session, self.exchange.visit
+        bound, expiry = ties(session), session.data.get("_session_expiry")
         visit.manager = with_clocks(self.manager, clocks)
-        end = clocks.end_of(session.creation_time, session.access_time)
-        ties(session).ends_early = session.expires is not None and session.expires != end
+        bound.ends_early = bound.expires is not None and bound.expires != clocks.end_of(bound.created, bound.accessed)
         if expiry is not None or self._suited is not None:
             visit.policy = self._policy(expiry, store)
         self._suited = session, expiry
@@ -137,8 +136,9 @@ class InRequest:
         if given is not None and expiry is None:
             return given
         closes = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0
-        age = None if closes else cookie_age(store.get_expiry_age(expiry=expiry))
-        return cookie_policy(age) if given is None else replace(given, max_age=age)
+        age = store.get_expiry_age(expiry=expiry) if expiry else store.get_session_cookie_age()
+        max_age = None if closes else cookie_age(age)
+        return cookie_policy(max_age) if given is None else replace(given, max_age=max_age)
 
     def begin(self, key: str | None, store: Any) -> DictSession:
         """Return the session of the request; a token makes it worth storing without any item, as Django promises."""
@@ -155,13 +155,14 @@ class InRequest:
         return True
 
     def _suit_again(self, store: Any) -> None:
-        session, visit, expiry = self._session, self.exchange.visit, self._session.data.get("_session_expiry")
+        session, visit = self.exchange.session, self.exchange.visit
+        expiry = session.data.get("_session_expiry")
         if self._suited is not None and self._suited[0] is session:
             if self._suited[1] == expiry:
                 return
             if visit.absence is None:
                 visit.cookie = None  # to be sent again, for another time
-        self._suit(store)
+        self._suit(store.clocks_of(session), store)
 
     def finish(self, store: Any) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
@@ -171,7 +172,7 @@ class InRequest:
             store.session  # noqa: B018 (it holds what the items are, from now on)
             self._suit_again(store)
             self.manager.finish_successful_request(self.exchange)
-            store.take_over(self._session)
+            store.take_over(self.exchange.session)
 
     def rotate(self, session: DictSession, store: Any) -> None:
         """Have the session stored under a new id."""
@@ -181,7 +182,7 @@ class InRequest:
         """Log out; return the session that stands in the place of the one that ends."""
         self.find(key, store)
         self.manager.expire_session(self.exchange, clear_site_data)
-        return self._session
+        return self.exchange.session
 
     def delete(self, key: str | None, own: str | None, store: Any) -> None:
         """End the session of the request, or another one at once."""
@@ -191,5 +192,6 @@ class InRequest:
             self.manager.delete(key)
 
 
-def _is_over(session: DictSession, manager: Manager, store: Any) -> bool:
-    return bool(store.clocks_of(session).is_over(session.creation_time, session.access_time, manager.sessions.clock()))
+def _is_over(session: DictSession, clocks: Clocks, manager: Manager) -> bool:
+    bound = ties(session)
+    return clocks.is_over(bound.created, bound.accessed, manager.store.clock())

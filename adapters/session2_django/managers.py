@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManager, from_url
@@ -32,14 +33,13 @@ _AT_ONCE: Final = 1e-6
 
 def current_manager() -> Manager:
     """Return the session manager that the settings ask for."""
-    name, url = getattr(settings, "SESSION2_MANAGER", None), getattr(settings, "SESSION2_STORE", None)
-    if name is not None:
-        return _named(name)
-    if not isinstance(url, str):
-        raise ConfigurationError("Django's settings must say where sessions are kept: SESSION2_STORE, for example "
-                                 "'directory:/var/lib/sessions?create=true', or SESSION2_MANAGER, the dotted name of "
-                                 "a session2.SessionManager")
-    return _made(url, settings.SESSION_COOKIE_AGE, bool(settings.SESSION_SAVE_EVERY_REQUEST))
+    name = _name()
+    return _own() if name is None else _named(name)
+
+
+@lru_cache(maxsize=1)
+def _name() -> Any:
+    return getattr(settings, "SESSION2_MANAGER", None)
 
 
 def _named(name: str) -> Manager:
@@ -52,14 +52,19 @@ def _named(name: str) -> Manager:
     return for_mappings(manager)
 
 
-@lru_cache(maxsize=16)
-def _made(url: str, age: float, use_each_request: bool) -> Manager:
+@lru_cache(maxsize=1)
+def _own() -> Manager:
     """Return a manager whose idle clock is Django's; one that is set longer than any session lives prolongs that."""
+    url, age = getattr(settings, "SESSION2_STORE", None), settings.SESSION_COOKIE_AGE
+    if not isinstance(url, str):
+        raise ConfigurationError("Django's settings must say where sessions are kept: SESSION2_STORE, for example "
+                                 "'directory:/var/lib/sessions?create=true', or SESSION2_MANAGER, the dotted name of "
+                                 "a session2.SessionManager")
     store = _making.run(partial(_opened, url), _PATIENCE, "the session store is still being opened")
     if not isinstance(age, (int, float)) or isinstance(age, bool):
         raise ConfigurationError(f"SESSION_COOKIE_AGE must be a number of seconds, not {age!r}")
     return SessionManager(store, DictSession, idle_timeout=max(age, _AT_ONCE), lifetime=max(age, 90 * DAY),
-                          touch_interval=0 if use_each_request else None)
+                          touch_interval=0 if settings.SESSION_SAVE_EVERY_REQUEST else None)
 
 
 def _opened(url: str) -> SessionStore:
@@ -112,10 +117,11 @@ def default_age(clocks: Clocks) -> float:
 # -- the cookie -------------------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
 def cookie_policy(max_age: float | None) -> CookiePolicy:
     """Return the policy for Django's settings; over HTTPS the cookie is Secure unless that is switched off."""
     secure = settings.SESSION_COOKIE_SECURE
-    return _policy(
+    return CookiePolicy(
         name=settings.SESSION_COOKIE_NAME,
         path=settings.SESSION_COOKIE_PATH or None,
         domain=settings.SESSION_COOKIE_DOMAIN or None,
@@ -131,6 +137,10 @@ def cookie_age(seconds: float) -> float:
     return min(max(seconds, 1), 2 ** 31 - 1)
 
 
-@lru_cache(maxsize=64)
-def _policy(**attributes: Any) -> CookiePolicy:
-    return CookiePolicy(**attributes)
+def _read_anew(**_: Any) -> None:
+    """Forget what was read of the settings, once and not at each request: they have changed, as in a test."""
+    for read in (_name, _own, cookie_policy):
+        read.cache_clear()
+
+
+setting_changed.connect(_read_anew)

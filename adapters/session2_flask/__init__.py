@@ -49,11 +49,6 @@ class FlaskExchange(EnvironExchange):
             expires = http_date(datetime.now().timestamp() + attributes["max_age"] if value else 0)
             self.headers[-1] = "Set-Cookie", f"{self.headers[-1][1]}; Expires={expires}"
 
-    def emit(self, response: flask.Response) -> None:
-        """Put the headers into the response."""
-        if self.headers:
-            response.headers[:] = self.added_to(list(response.headers))
-
 
 class StoreSession(LazySession, flask.sessions.SessionMixin):
     """What `flask.session` stands for during a request: a session in a store, opened at the first access.
@@ -64,6 +59,11 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
 
     _exchange: FlaskExchange
 
+    _lasts = False
+    """Whether the cookie that came outlives the browser."""
+
+    _modified = False
+
     accessed = False
     """Whether the answer depends on the session; later Flasks say so as soon as `flask.session` is asked for."""
 
@@ -71,7 +71,6 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
         super().__init__(exchange, self._start)
         self._interface, self._app, self._user_item = interface, app, interface.user_item
         self.manager = interface.manager_for(app)
-        self._modified = self._was_permanent = False
 
     def _start(self) -> None:
         self.accessed, exchange = True, self._exchange
@@ -84,7 +83,7 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
         if not flask.has_request_context():  # in a stream: nobody would release it
             self.manager.unlock_request(exchange)
         self._opened = True
-        self._was_permanent = self.permanent
+        self._lasts = self._interface.get_expiration_time(self._app, self) is not None
 
     @property
     def modified(self) -> bool:
@@ -95,22 +94,16 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
     def modified(self, value: bool) -> None:
         self._modified = value
 
-    def delete(self, clear_site_data: bool = False) -> None:
-        """Log out: end the session when the request succeeds; an empty one, with a new id, stands in its place at once.
-
-        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
-        """
-        self.session.exchange.visit.expire(clear_site_data)
-
-    clear = delete
+    clear = LazySession.delete
 
     def finish(self) -> None:
         """Store what the request made of the session."""
         if self.loaded and not self._exchange.visit.finished:
             self._choose_age()
-            before = self.session.origin
+            session = self.session
+            before = session.origin
             self.manager.finish_successful_request(self._exchange)
-            self._modified |= self.session.origin is not before
+            self._modified |= session.origin is not before
 
     def explain(self, response: flask.Response) -> None:
         """Say what a crash means, if it was that of an error page which looked at a session that cannot be had."""
@@ -126,7 +119,7 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
         self._exchange.max_age = policy.max_age
         if self._app.config["SESSION_REFRESH_EACH_REQUEST"] or self.modified:
             visit.policy = policy
-        if self.permanent != self._was_permanent and self.session.key and visit.absence is None:
+        if (policy.max_age is not None) != self._lasts and self.session.key and visit.absence is None:
             visit.cookie = None  # what the browser has lives too long, or not long enough
 
     # -- the mapping -----------------------------------------------------------------------------------------------
@@ -184,9 +177,7 @@ class SessionInterface(flask.sessions.SessionInterface):
 
     def open_session(self, app: flask.Flask, request: flask.Request) -> StoreSession:
         """Return the session of a request, which is not opened yet."""
-        if flask.has_request_context():
-            flask.after_this_request(_private)
-            _answer_privately(app)
+        _answer_privately(app)
         session = StoreSession(self, app, FlaskExchange(request))
         request.session2 = weakref.ref(session)  # type: ignore[attr-defined]
         return session
@@ -200,11 +191,12 @@ class SessionInterface(flask.sessions.SessionInterface):
         session.explain(response)
         if session.accessed:
             session._exchange.add_header("Vary", "Cookie")
-        session._exchange.emit(response)
+        if session._exchange.headers:
+            response.headers[:] = session._exchange.added_to(list(response.headers))
 
     def regenerate(self, session: Any) -> None:
         """Give a session a new id, as Flask-Session's interface does; the old one is dead when the request succeeds."""
-        session.manager.reserve_id(session.session)
+        session.regenerate()
 
 
 def refusal(error: SessionError) -> HTTPException:
@@ -219,7 +211,7 @@ def refusal(error: SessionError) -> HTTPException:
 
 
 def _answer_privately(app: flask.Flask) -> None:
-    """Have each response copied once more when all functions of the application have seen it: it may be in a cache."""
+    """Have each response copied when all functions of the application have seen it: it may be in a cache."""
     functions = app.after_request_funcs.get(None, [])
     if _private not in functions[:1]:  # the first is called last
         app.after_request_funcs[None] = [_private, *functions]  # requests may be going through the other list
@@ -244,7 +236,7 @@ def _give_up(sender: object, **_: Any) -> None:
     """Let go of the session of a request that crashed, or that is over in whatever way."""
     session = getattr(flask.request, "session2", lambda: None)()
     if session is not None and session.loaded:
-        session.manager.finish_failed_request(session._exchange)
+        session._exchange.visit.close()
 
 
 flask.got_request_exception.connect(_give_up)

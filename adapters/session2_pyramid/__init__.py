@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-from session2 import ConfigurationError, CookiePolicy, Exchange, SessionError, SessionManager, StoreUnavailable
+from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
 from session2.lazy import LazySession
 from session2.variants import for_mappings
@@ -104,7 +104,7 @@ class PyramidSession(LazySession):
 
     def invalidate(self) -> None:
         """Log out: the session ends when the request succeeds, and an empty one stands in its place."""
-        self.manager.expire_session(cast(Exchange, self.session.exchange))
+        self.delete()
 
     def changed(self) -> None:
         """Do nothing: changes are found by comparing, also those within values."""

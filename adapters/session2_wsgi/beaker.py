@@ -148,12 +148,13 @@ class StoredSession(BeakerItems):
 class BeakerSession(BeakerItems, WSGISession):
     """The session of a request: what was changed is stored with the answer, if `save` was called."""
 
+    _dirty = False
+    _sess: DictSession | None = None
+    """TurboGears puts None here to say that it did not use the session; see its ``i18n.no_session_touch``."""
+
     def __init__(self, manager: Manager, environ: dict[str, Any], settings: Beaker) -> None:
         super().__init__(manager, environ)
         self._settings = settings
-        self._sess: DictSession | None = None
-        """TurboGears puts None here to say that it did not use the session; see its ``i18n.no_session_touch``."""
-        self._dirty = False
         environ[settings.key] = self
         environ["beaker.get_session"] = partial(_session_by_id, manager)
         if settings.testing_name is not None and "paste.testing_variables" in environ:
@@ -163,7 +164,8 @@ class BeakerSession(BeakerItems, WSGISession):
     def session(self) -> DictSession:
         """The session itself: items, attributes, user, tokens."""
         session = super().session
-        self._sess = session
+        if self._sess is not session:
+            self._sess = session
         return session
 
     def get(self, key: str, default: Any = None) -> Any:

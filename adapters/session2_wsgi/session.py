@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from typing import Any
 
 from session2 import DictSession, SessionManager
 from session2.environ import EnvironExchange
 from session2.lazy import LazySession
-
-log = logging.getLogger("session2")
 
 
 class WSGISession(LazySession):
@@ -57,18 +54,6 @@ class WSGISession(LazySession):
         self.session  # noqa: B018 (opens it)
         self._manager.settle_request(self._exchange)
 
-    def delete(self, clear_site_data: bool = False) -> None:
-        """Log out: the session ends when the request succeeds; an empty one stands in its place at once.
-
-        :param clear_site_data: tell the browser to drop its caches, cookies and storage of this site too.
-        """
-        self.session  # noqa: B018
-        self._manager.expire_session(self._exchange, clear_site_data)
-
-    def regenerate(self) -> None:
-        """Give the session a new id; the old one is dead when the request has succeeded."""
-        self._manager.reserve_id(self.session)
-
     def release_lock(self) -> None:
         """Unlock the session before the end, of a long download say; what is changed from here on is merged."""
         if self._opened:
@@ -92,10 +77,7 @@ class WSGISession(LazySession):
         if not self._opened or self._exchange.visit.finished:
             return
         try:
-            if self._exchange.visit.has_news():
-                self._manager.settle_request(self._exchange, headers_sent=True)
-        except Exception:
-            log.exception("what was changed in a session after the headers were out could not be stored")
+            self._store_late()
         finally:
             self.give_up()
 
