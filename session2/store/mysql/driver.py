@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import pymysql
-from pymysql.constants import CR, ER, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, ER, SERVER_STATUS
 from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
@@ -19,6 +19,8 @@ from ...urls import parts_of
 from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
 from ..servers.results import Connections, Fault, Result, StatementFailed
 from ..servers.wire import Ear
+from . import packets
+from .packets import Row
 
 Connection = pymysql.connections.Connection
 
@@ -36,6 +38,12 @@ _MADE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 _SETUP_PATIENCE: Final = 20
 
 _T = TypeVar("_T")
+
+
+class Own(Connection):
+    """A connection that the store made itself."""
+
+    ear: Ear | None
 
 
 def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None,
@@ -89,16 +97,14 @@ def _place(connection: Any) -> dict[str, Any]:
 def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float,
           wsrep_sync_wait: int) -> Kind[Any]:
     limit = max(1, math.ceil(timeout))
-    # What an application told its own connections of texts and types means nothing to the store.
-    fixed = {"autocommit": True, "charset": "utf8mb4", "use_unicode": True, "conv": None, "cursorclass": Cursor,
-             "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": limit + 1}
+    fixed = {"autocommit": True, "charset": "utf8mb4", "connect_timeout": connect_timeout,
+             "read_timeout": connect_timeout, "write_timeout": limit + 1}
 
     def connect() -> Any:
         try:
-            connection: Any = Connection(**{**place(), **fixed})
-            with connection.cursor() as cursor:
-                for setting in _settings(connection, limit, wsrep_sync_wait):
-                    cursor.execute(setting)
+            connection: Any = Own(**{**place(), **fixed})
+            for setting in _settings(connection, limit, wsrep_sync_wait):
+                _answer(connection, setting)
         except RuntimeError as error:  # PyMySQL has no other way to say what it misses
             raise ConfigurationError(f"no connection to MySQL: {error}: pip install 'session2[mysql]'") from error
         except (pymysql.err.Error, OSError) as error:
@@ -109,6 +115,7 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
         # come first: what it would still carry out after the store gave up would surprise everybody.  The limit for
         # writing is the same, or PyMySQL would go from one to the other and back with each statement.
         connection._read_timeout = limit + 1
+        connection.ear = _ear_of(connection)
         return connection
 
     return Kind(connect, _is_at_rest, _is_cut, _close, _drop)
@@ -134,12 +141,15 @@ def _is_at_rest(connection: Any) -> bool:
 
 
 def _is_cut(connection: Any) -> bool:
-    """Tell whether the server has ended the connection, or said something else that nobody has read.
+    """Tell whether the server has ended the connection, or said something else that nobody has read."""
+    ear = connection.ear if isinstance(connection, Own) else _ear_of(connection)
+    return ear is not None and ear.hears()
 
-    An encrypted connection may have something to read nevertheless.
-    """
+
+def _ear_of(connection: Any) -> Ear | None:
+    """Return what listens to a connection; None if it is encrypted, for then there may be something to read anyway."""
     wire = connection._sock
-    return not isinstance(wire, ssl.SSLSocket) and Ear(wire.fileno()).hears()
+    return None if isinstance(wire, ssl.SSLSocket) else Ear(wire.fileno())
 
 
 def _close(connection: Any) -> None:
@@ -205,16 +215,15 @@ class _Theirs:
         return self._place
 
 
-def ask(cursor: Any, text: str, arguments: Mapping[str, Any]) -> list[Any]:
+def ask(connection: Any, text: str, arguments: Mapping[str, Any]) -> list[Row]:
     """Return the rows that a statement answers."""
-    cursor.execute(_filled(text, arguments))
-    return list(cursor.fetchall())
+    return _answer(connection, _filled(text, arguments)).rows
 
 
-def change(cursor: Any, text: str) -> None:
+def change(connection: Any, text: str) -> None:
     """Change the table; what is there already was made by another node of a cluster, whose locks are not seen here."""
     try:
-        cursor.execute(text)
+        _answer(connection, text)
     except pymysql.err.Error as error:
         if error.args[0] not in _MADE:
             raise
@@ -222,12 +231,32 @@ def change(cursor: Any, text: str) -> None:
 
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
+    statement = _filled(text, arguments)
     try:
-        cursor = _raw(connection).cursor(Cursor)  # it fetches all at once, so it need not be closed
-        count = cursor.execute(_filled(text, arguments))
-        return Result(count, list(cursor.fetchall()) if cursor.description else [])
+        return _answer(_raw(connection), statement)
     except (pymysql.err.Error, OSError) as error:
         raise StatementFailed(_fault(error), _text(error)) from error
+
+
+def _answer(connection: Any, statement: str) -> Result:
+    """Execute a statement on a connection of PyMySQL itself; what is no answer has broken the connection."""
+    connection._execute_command(COMMAND.COM_QUERY, statement.encode("ascii"))
+    first = connection._read_packet()
+    try:
+        if not first.is_ok_packet():
+            return _rows(connection, first.get_all_data())
+        changed, connection.server_status = packets.completed(first.get_all_data())
+        return Result(changed, [])
+    except packets.Refused as refusal:
+        pymysql.err.raise_mysql_exception(refusal.packet)
+    except (OSError, ValueError, LookupError) as error:
+        raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, str(error)) from error
+
+
+def _rows(connection: Any, first: bytes) -> Result:
+    received = connection._read_bytes(len(connection._rfile.peek()))  # the whole rest, as a rule
+    rows = packets.rows(first, connection._next_seq_id, received, connection._read_bytes)
+    return Result(len(rows), rows)
 
 
 def _filled(text: str, arguments: Mapping[str, Any]) -> str:
@@ -257,17 +286,17 @@ _LITERALS: Final[Mapping[type, Callable[[Any], str]]] = {
 
 
 def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _T:
-    """Call `action` with a cursor while nobody else does so under this name, for changes of the table itself."""
-    def work(connection: Any) -> _T:
-        with _raw(connection).cursor(Cursor) as cursor:
-            [(taken,)] = ask(cursor, "SELECT get_lock(%(name)s, %(patience)s)",
-                             {"name": name, "patience": _SETUP_PATIENCE})
-            if int(taken or 0) != 1:
-                raise StoreUnavailable(f"another process has been setting up the table for {_SETUP_PATIENCE} s")
-            result = action(cursor)
-            # If this failed, the lock would end with the connection.
-            ask(cursor, "SELECT release_lock(%(name)s)", {"name": name})
-            return result
+    """Call `action` with a connection while nobody else does so under this name, for changes of the table itself."""
+    def work(lent: Any) -> _T:
+        connection = _raw(lent)
+        [(taken,)] = ask(connection, "SELECT get_lock(%(name)s, %(patience)s)",
+                         {"name": name, "patience": _SETUP_PATIENCE})
+        if int(taken or 0) != 1:
+            raise StoreUnavailable(f"another process has been setting up the table for {_SETUP_PATIENCE} s")
+        result = action(connection)
+        # If this failed, the lock would end with the connection.
+        ask(connection, "SELECT release_lock(%(name)s)", {"name": name})
+        return result
 
     try:
         return use_twice(connections, work, pymysql.err.Error)

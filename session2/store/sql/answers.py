@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..servers.results import Fault, Result, StatementFailed
-from .rows import text
+from .rows import COLUMNS, text
 
 
 def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -> None:
@@ -34,6 +34,10 @@ def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
     return not rows or (len(rows) == 1 and text(rows[0][0]) == arguments["key"])
 
 
+def _is_the_record(result: Result, arguments: Mapping[str, Any]) -> bool:
+    return not result.rows or (len(result.rows[0]) == COLUMNS and _is_of_the_key(result, arguments))
+
+
 def _is_a_page(result: Result, arguments: Mapping[str, Any]) -> bool:
     return all(text(row[0]) > arguments["after"] for row in result.rows)
 
@@ -54,5 +58,5 @@ _USER: Final = 6
 """The place of the user in a row of a page."""
 
 _CHECKS: Final[dict[str, Callable[[Result, Mapping[str, Any]], bool]]] = {
-    "read": _is_of_the_key, "standing": _is_of_the_key, "stands": _is_of_the_key,
+    "read": _is_the_record, "standing": _is_of_the_key, "stands": _is_of_the_key,
     "page": _is_a_page, "page_of_user": _is_a_page_of_the_user}
