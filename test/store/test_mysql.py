@@ -458,7 +458,7 @@ class TestMySQLMore(SQLTests):
                                      (b"other", b"", b"1", b"1", b"1", None, None, b"1")])
     def test_row_of_another_question(self, make: Any, monkeypatch: pytest.MonkeyPatch, row: Any) -> None:
         store = make()
-        monkeypatch.setattr(store._driver, "send", lambda *_: Result(1, [row]))
+        monkeypatch.setattr(store, "_send", lambda *_: Result(1, [row]))
         with pytest.raises(StoreUnavailable, match="another question"):
             store.read(KEY)
 

@@ -29,6 +29,8 @@ _NO_TABLE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _BROKEN = {0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
            1927, 4031}  # 1927: MariaDB killed the connection; 4031: MySQL 8 ended it for being silent
 
+_IN_TRANSACTION = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+
 _WRONG_ROLE = {1047, ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
 """Out of its Galera cluster; read only, by an option or by a mode."""
 
@@ -137,7 +139,7 @@ def is_free(connection: Any) -> bool:
 
 
 def _is_at_rest(connection: Any) -> bool:
-    return bool(connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+    return connection._sock is not None and not connection.server_status & _IN_TRANSACTION
 
 
 def _is_cut(connection: Any) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..servers.results import Result, StatementFailed
+from ..servers.results import StatementFailed
 from ..sql.rows import text
 from ..sql.store import HOUR, Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of
@@ -104,7 +104,7 @@ class MySQLSessionStore(SQLSessionStore):
         if not durable:
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")
-        self._driver = driver
+        self._driver, self._send = driver, driver.send
         self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca,
                                                wsrep_sync_wait)
 
@@ -145,9 +145,6 @@ class MySQLSessionStore(SQLSessionStore):
         database, _, name = self.table.rpartition(".")
         comments = ask(self._sql["comment"], {"database": database, "table": name})
         return [(comments[0][0], *column[:2]) for column in ask(self._sql["columns"], {})] if comments else []
-
-    def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
-        return self._driver.send(connection, statement, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
         if hour * HOUR <= now:

@@ -29,13 +29,14 @@ def mixed_up() -> StatementFailed:
     return StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
 
 
+def _is_the_record(result: Result, arguments: Mapping[str, Any]) -> bool:
+    rows = result.rows
+    return not rows or (len(rows) == 1 and len(rows[0]) == COLUMNS and rows[0][0] == arguments["key"].encode())
+
+
 def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
     rows = result.rows
-    return not rows or (len(rows) == 1 and text(rows[0][0]) == arguments["key"])
-
-
-def _is_the_record(result: Result, arguments: Mapping[str, Any]) -> bool:
-    return not result.rows or (len(result.rows[0]) == COLUMNS and _is_of_the_key(result, arguments))
+    return not rows or (len(rows) == 1 and rows[0][0] == arguments["key"].encode())
 
 
 def _is_a_page(result: Result, arguments: Mapping[str, Any]) -> bool:
