@@ -227,7 +227,9 @@ class _Here:
         holder = None if held is None else held()
         taken: int | None
         if holder is None:
-            taken = None if byte in self.given and self._is_anothers_turn(lease) else self._bytes.take(byte)
+            given = self.given.get(byte)
+            is_recent = given is not None and time.monotonic() - given < _AT_ONCE + _TURN
+            taken = None if is_recent and self._is_anothers_turn(lease) else self._bytes.take(byte)
         elif held is not None and holder.until <= holder.clock():
             taken = held.taken
             self.unfenced.add(byte)
@@ -250,11 +252,6 @@ class _Here:
             lease.yields_until = now + _TURN
         return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
 
-    def _note_given(self, byte: int) -> None:
-        if len(self.given) > _MANY:
-            self.given.clear()
-        self.given[byte] = time.monotonic()
-
     def _note(self, lease: HostLease, taken: int) -> None:
         lease.until = lease.clock() + lease.seconds
         held = _Held(lease, self._desert)
@@ -271,7 +268,9 @@ class _Here:
             return False
         self._bytes.give(held.taken, byte)
         del self.held[byte]
-        self._note_given(byte)
+        if len(self.given) > _MANY:
+            self.given.clear()
+        self.given[byte] = time.monotonic()
         if byte in self.lines:
             self.lines[byte].freed.set()
         return True

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from session2.store.mysql.packets import Refused, Row, completed, rows
+from session2.store.mysql.packets import LONGEST, Answer, Refused, Row, answer, framed
 
 END = b"\xfe\0\0\2\0"
 MORE = b"\xfe\0\0\x0a\0"
-LONGEST = 0xFFFFFF
 
 
 def value(data: bytes | None) -> bytes:
@@ -25,21 +24,24 @@ def value(data: bytes | None) -> bytes:
     return bytes([mark]) + size.to_bytes(width, "little") + data
 
 
-def in_packets(contents: Iterable[bytes], number: int) -> Iterator[bytes]:
+def in_packets(*contents: bytes) -> bytes:
+    return b"".join(_packets(contents, 1))
+
+
+def _packets(contents: Iterable[bytes], number: int) -> Iterator[bytes]:
     for content in contents:
         for start in range(0, len(content) + 1, LONGEST):
-            piece = content[start:start + LONGEST]
-            yield len(piece).to_bytes(3, "little") + bytes([number % 256]) + piece
+            yield framed(content[start:start + LONGEST], number % 256)
             number += 1
 
 
-def answer(found: list[Row], columns: int, end: bytes = END) -> bytes:
-    """Return all behind the first packet of an answer."""
+def sent(found: list[Row], columns: int, end: bytes = END) -> bytes:
+    """Return an answer as it is sent."""
     lines = [b"".join(map(value, row)) for row in found]
-    return b"".join(in_packets([*[b"a column"] * columns, END, *lines, end], 2))
+    return in_packets(bytes([columns]), *[b"a column"] * columns, END, *lines, end)
 
 
-def read(whole: bytes, columns: int, cut: int | None = None) -> list[Row]:
+def read(whole: bytes, cut: int | None = None) -> Answer:
     """Read an answer of which so many bytes are there at first."""
     file = io.BytesIO(whole)
 
@@ -49,7 +51,7 @@ def read(whole: bytes, columns: int, cut: int | None = None) -> list[Row]:
             raise ConnectionError("nothing more comes")
         return data
 
-    return rows(bytes([columns]), 2, more(len(whole) if cut is None else cut), more)
+    return answer(more(len(whole) if cut is None else cut), more)
 
 
 MANY = [(str(number).encode(), b"", bytes(size)) for number in range(30) for size in (0, 250, 251, 252, 70000)]
@@ -57,47 +59,50 @@ MANY = [(str(number).encode(), b"", bytes(size)) for number in range(30) for siz
 
 @pytest.mark.parametrize("found", [[], [(b"key", None, b"x" * 300)], MANY], ids=["none", "one", "many"])
 def test_an_answer_is_whole_however_it_is_cut(found: list[Row]) -> None:
-    whole = answer(found, 3)
+    whole = sent(found, 3)
     for cut in {*range(60), *range(60, len(whole), max(len(whole) // 50, 1)), *range(len(whole) - 15, len(whole) + 1)}:
         if 0 <= cut <= len(whole):
-            assert read(whole, 3, cut) == found
+            assert read(whole, cut) == (len(found), found, 2)
 
 
 @pytest.mark.parametrize("tail", [b"", b"\xfe\0\0", b"\xff\0\0", b"x" * 20], ids=repr)
 def test_a_row_may_take_several_packets(tail: bytes) -> None:
     """What the second one begins with may look like an end; of the last one the first does, for it is so long."""
     found: list[Row] = [(bytes(LONGEST - 4) + tail,), (b"y",)]
-    whole = answer(found, 1)
+    whole = sent(found, 1)
     for cut in LONGEST, len(whole):
-        assert read(whole, 1, cut) == found
+        assert read(whole, cut) == (2, found, 2)
 
 
 def test_what_the_server_refuses_is_told() -> None:
     with pytest.raises(Refused) as told:
-        read(answer([(b"row",)], 1, b"\xff\x28\x04#HY000too late"), 1)
+        read(sent([(b"row",)], 1, b"\xff\x28\x04#HY000too late"))
     assert told.value.packet.endswith(b"too late")
 
 
-WHOLE = answer([(b"row",)], 1)
+WHOLE = sent([(b"row",)], 1)
+DONE = b"\0\1\0\2\0\0\0"
 
 
 @pytest.mark.parametrize("odd", [
-    WHOLE + WHOLE[:3], answer([(b"row",)], 1, MORE), answer([(b"row",)], 2)[12:], b"".join(in_packets([b"c", END], 3)),
-    b"".join(in_packets([b"a", b"b", END, END], 2)), b"".join(in_packets([b"a", END, b"\x05row", END], 2)),
-    b"".join(in_packets([b"a", END, b"\xff", END], 2))])
+    WHOLE + WHOLE[:3], WHOLE + WHOLE, WHOLE[5:], sent([(b"row",)], 1, MORE), sent([(b"row",)], 2)[:5] + WHOLE[5:],
+    in_packets(b"\1", b"a", b"b", END, END), in_packets(b"\1", b"a", END, b"\5row", END),
+    in_packets(b"\1", b"a", END, b"\xff", END), in_packets(b"\xfbfile", b"a", END, END), in_packets(DONE, DONE),
+    in_packets(DONE, END, END), in_packets(b"\0\1\0\x0a\0\0\0"), in_packets(b"\0"), in_packets(b"", END, END)],
+    ids=repr)
 def test_what_is_no_answer_is_not_believed(odd: bytes) -> None:
-    with pytest.raises((ValueError, LookupError, Refused)):
-        read(odd, 1)
+    with pytest.raises((ValueError, LookupError, Refused, ConnectionError)):
+        read(odd)
 
 
 def test_an_answer_that_stops_is_waited_for() -> None:
     for cut in range(len(WHOLE)):
         with pytest.raises(ConnectionError):
-            read(WHOLE[:cut], 1)
+            read(WHOLE[:cut])
 
 
 def test_what_a_change_came_to() -> None:
-    assert completed(b"\0\1\0\2\0\0\0") == (1, 2)
-    assert completed(b"\0\xfc\0\1\0\1\0\0\0") == (256, 1)
-    with pytest.raises(ValueError, match="one statement"):
-        completed(b"\0\1\0\x0a\0\0\0")
+    assert read(in_packets(DONE)) == (1, [], 2)
+    assert read(in_packets(b"\0\xfc\0\1\0\1\0\0\0"), 2) == (256, [], 1)
+    with pytest.raises(Refused):
+        read(in_packets(b"\xff\x28\x04#HY000no"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -20,7 +21,8 @@ from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
 from ..servers.results import Connections, Fault, Result, StatementFailed
 from ..servers.wire import Ear
 from . import packets
-from .packets import Row
+from .literals import filled
+from .packets import Answer, Row
 
 Connection = pymysql.connections.Connection
 
@@ -37,15 +39,21 @@ _WRONG_ROLE = {1047, ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
 _MADE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 """What somebody else has made meanwhile."""
 
+_QUERY: Final = bytes([COMMAND.COM_QUERY])
+_PIECE, _LARGE_PIECE = 1 << 13, 1 << 20
+"""How many bytes are received at once: most answers are short."""
+
 _SETUP_PATIENCE: Final = 20
 
 _T = TypeVar("_T")
 
 
 class Own(Connection):
-    """A connection that the store made itself."""
+    """A connection that the store made itself: what it is asked goes past the driver."""
 
     ear: Ear | None
+    patience: float
+    """How many seconds an answer may take."""
 
 
 def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None,
@@ -105,6 +113,8 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
     def connect() -> Any:
         try:
             connection: Any = Own(**{**place(), **fixed})
+            connection._sock.settimeout(connect_timeout)
+            connection.ear, connection.patience = _ear_of(connection), connect_timeout
             for setting in _settings(connection, limit, wsrep_sync_wait):
                 _answer(connection, setting)
         except RuntimeError as error:  # PyMySQL has no other way to say what it misses
@@ -113,11 +123,10 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
             if wsrep_sync_wait and error.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE:
                 raise ConfigurationError("this server has no wsrep_sync_wait, it is no cluster of Galera") from error
             raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
-        # PyMySQL has one limit for the handshake and for statements; the handshake is over.  The server's own limits
-        # come first: what it would still carry out after the store gave up would surprise everybody.  The limit for
-        # writing is the same, or PyMySQL would go from one to the other and back with each statement.
-        connection._read_timeout = limit + 1
-        connection.ear = _ear_of(connection)
+        # The server's own limits come first: what it would still carry out after the store gave up would surprise
+        # everybody.
+        connection._sock.settimeout(limit + 1)
+        connection.patience = limit + 1
         return connection
 
     return Kind(connect, _is_at_rest, _is_cut, _close, _drop)
@@ -219,7 +228,7 @@ class _Theirs:
 
 def ask(connection: Any, text: str, arguments: Mapping[str, Any]) -> list[Row]:
     """Return the rows that a statement answers."""
-    return _answer(connection, _filled(text, arguments)).rows
+    return _answer(connection, filled(text, arguments)).rows
 
 
 def change(connection: Any, text: str) -> None:
@@ -233,7 +242,7 @@ def change(connection: Any, text: str) -> None:
 
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
-    statement = _filled(text, arguments)
+    statement = filled(text, arguments)
     try:
         return _answer(_raw(connection), statement)
     except (pymysql.err.Error, OSError) as error:
@@ -242,49 +251,44 @@ def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
 
 def _answer(connection: Any, statement: str) -> Result:
     """Execute a statement on a connection of PyMySQL itself; what is no answer has broken the connection."""
-    connection._execute_command(COMMAND.COM_QUERY, statement.encode("ascii"))
-    first = connection._read_packet()
     try:
-        if not first.is_ok_packet():
-            return _rows(connection, first.get_all_data())
-        changed, connection.server_status = packets.completed(first.get_all_data())
-        return Result(changed, [])
+        ask = _ask_directly if isinstance(connection, Own) else _ask_by_driver
+        changed, rows, connection.server_status = ask(connection, statement.encode("ascii"))
     except packets.Refused as refusal:
         pymysql.err.raise_mysql_exception(refusal.packet)
     except (OSError, ValueError, LookupError) as error:
         raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, str(error)) from error
+    return Result(changed, rows)
 
 
-def _rows(connection: Any, first: bytes) -> Result:
-    received = connection._read_bytes(len(connection._rfile.peek()))  # the whole rest, as a rule
-    rows = packets.rows(first, connection._next_seq_id, received, connection._read_bytes)
-    return Result(len(rows), rows)
+def _ask_directly(connection: Any, statement: bytes) -> Answer:
+    wire = connection._sock
+    if len(statement) < packets.LONGEST - 1:
+        wire.sendall(packets.framed(_QUERY + statement, 0))
+    else:
+        connection._execute_command(COMMAND.COM_QUERY, statement)
+    end = monotonic() + connection.patience
+    return packets.answer(wire.recv(_PIECE), lambda count: _received(wire, count, end))
 
 
-def _filled(text: str, arguments: Mapping[str, Any]) -> str:
-    """Fill in the arguments, whatever the connection's converters would do to them."""
-    return text % {name: _LITERALS.get(type(value), _number)(value) for name, value in arguments.items()}
+def _received(wire: Any, count: int, end: float) -> bytes:
+    """Wait for so many bytes, but not after a moment of the monotonic clock, however many pieces they come in."""
+    data = bytearray()
+    while len(data) < count:
+        piece = wire.recv(min(count - len(data), _LARGE_PIECE))
+        if not piece:
+            raise ConnectionError("the server closed the connection")
+        if monotonic() > end:
+            raise TimeoutError("timed out")
+        data += piece
+    return bytes(data)
 
 
-def _several(values: Sequence[str]) -> str:
-    return f"({', '.join(map(_plain, values))})"
-
-
-def _plain(text: str) -> str:
-    """All strings are keys or parts of them."""
-    assert text.isascii(), "users are sent as bytes"
-    assert "'" not in text, "keys have no quotes"
-    assert "\\" not in text, "keys escape nothing"
-    return f"'{text}'"
-
-
-def _number(value: float) -> str:
-    return f"{value:d}" if isinstance(value, int) else repr(float(value))
-
-
-_LITERALS: Final[Mapping[type, Callable[[Any], str]]] = {
-    type(None): lambda _: "NULL", bytes: lambda data: f"X'{data.hex()}'", str: _plain, list: _several,
-    int: int.__repr__, float: float.__repr__}
+def _ask_by_driver(connection: Any, statement: bytes) -> Answer:
+    """Ask on a connection that an application lends, whose time limits are the driver's to keep."""
+    connection._execute_command(COMMAND.COM_QUERY, statement)
+    first = connection._read_packet().get_all_data()
+    return packets.answer(packets.framed(first, 1), connection._read_bytes)
 
 
 def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _T:

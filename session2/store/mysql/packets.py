@@ -1,17 +1,24 @@
-"""What a server answers: a run of packets, each of which begins with its length and its number.
+"""What is sent to a server and what it answers: packets, each of which begins with its length and its number.
 
-PyMySQL makes the connection, encrypts it, logs in and sends.  To read an answer by one of its cursors takes as long as
-the server does: for each column it finds out what that is and how to convert it.  And it asks what the application
-registered for types of its own, or the encoding of its connections, which has no part in it here.
+PyMySQL makes the connection, encrypts it and logs in.  To ask by one of its cursors takes as long as the server does:
+for each column it finds out what that is and how to convert it.  And it asks what the application registered for
+types of its own, or the encoding of its connections, which has no part in it here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from struct import Struct
 from typing import Final, TypeAlias
 
 Row: TypeAlias = "tuple[bytes | None, ...]"
+"""Values as text or bytes."""
+
+Answer: TypeAlias = "tuple[int, list[Row], int]"
+"""How many rows a statement changed or found, these, and the status of the connection after it."""
+
+LONGEST: Final = 0xFFFFFF
+"""A packet of so many bytes goes on in the next one."""
 
 _HEAD: Final = Struct("<I")
 """What a packet begins with: three bytes tell its length, one its number."""
@@ -20,12 +27,9 @@ _NULL: Final = 0xFB
 _WIDTHS: Final = {0xFC: 2, 0xFD: 3, 0xFE: 8}
 """What a larger number begins with, and how many bytes it then takes."""
 
-_END, _ERROR = b"\xFE", b"\xFF"
+_DONE, _END, _ERROR = b"\x00", b"\xFE", b"\xFF"
 _SHORT: Final = 9
 """A packet that begins as the end does and has so many bytes is a row whose first value is very long."""
-
-_LONGEST: Final = 0xFFFFFF
-"""A packet of so many bytes goes on in the next one."""
 
 _MORE: Final = 8
 """Of the status: another answer follows."""
@@ -39,35 +43,30 @@ class Refused(Exception):
         self.packet = packet
 
 
-def completed(packet: bytes) -> tuple[int, int]:
-    """Return how many rows a statement changed, and the status of the connection after it."""
-    changed, place = _number(packet, 1)
-    _, place = _number(packet, place)
-    status = int.from_bytes(packet[place:place + 2], "little")
-    if status & _MORE:
-        raise ValueError("this is not the answer to one statement")
-    return changed, status
+def framed(content: bytes, number: int) -> bytes:
+    """Return a packet with this number; the content is shorter than `LONGEST`."""
+    return _HEAD.pack(len(content) | number << 24) + content
 
 
-def rows(first: bytes, number: int, received: bytes, read: Callable[[int], bytes]) -> list[Row]:
-    """Return the rows of an answer, all values as text or bytes.
+def answer(received: bytes, read: Callable[[int], bytes]) -> Answer:
+    """Return the answer to a statement.
 
-    :param first: its first packet, which says how many columns there are.
-    :param number: that of the next one.
-    :param received: what is there already of the rest.
+    Raises `Refused`, and `ValueError` or `LookupError` if it is none.
+
+    :param received: what is there of it already; all, as a rule.
     :param read: waits for so many bytes more, and returns them.
     """
-    columns, _ = _number(first, 0)
-    packets, rest = _split(received, number)
-    while not _is_whole(packets[columns:]):
-        more, rest = _split(_with_one_more(rest, read), number + len(packets))
+    packets, rest = _split(received, 1)
+    while not _is_whole(packets):
+        more, rest = _split(_with_one_more(rest, read), len(packets) + 1)
         packets += more
-    end, *found, last = packets[columns:]
+    last = packets[-1]
     if last.startswith(_ERROR):
         raise Refused(last)
-    if not end.startswith(_END) or last[3] & _MORE or rest:
+    found = _completed(last) if len(packets) == 1 else _found(packets)
+    if rest or found[2] & _MORE:
         raise ValueError("this is not the answer to one statement")
-    return list(map(_values, found if max(map(len, found), default=0) < _LONGEST else _joined(found)))
+    return found
 
 
 def _split(received: bytes, number: int) -> tuple[list[bytes], bytes]:
@@ -77,7 +76,7 @@ def _split(received: bytes, number: int) -> tuple[list[bytes], bytes]:
         head, = _HEAD.unpack_from(received, start - _HEAD.size)
         if head >> 24 != number & 0xFF:
             raise ValueError("the packets of the answer are not in order")
-        end = start + (head & _LONGEST)
+        end = start + (head & LONGEST)
         if end > size:
             break
         packets.append(received[start:end])
@@ -91,15 +90,32 @@ def _with_one_more(received: bytes, read: Callable[[int], bytes]) -> bytes:
     if len(received) < _HEAD.size:
         received += read(_HEAD.size - len(received))
     head, = _HEAD.unpack_from(received)
-    return received + read(_HEAD.size + (head & _LONGEST) - len(received))
+    return received + read(_HEAD.size + (head & LONGEST) - len(received))
 
 
-def _is_whole(tail: Sequence[bytes]) -> bool:
-    """Tell of what stands behind the columns whether it is all there: their end, the rows, and the end of those."""
-    if len(tail) < 2 or len(tail[-2]) == _LONGEST:
-        return False
-    last = tail[-1]
-    return last.startswith(_ERROR) or (last.startswith(_END) and len(last) < _SHORT)
+def _is_whole(packets: list[bytes]) -> bool:
+    """Tell whether they are a whole answer: one, or how many columns, these, their end, the rows, and their end."""
+    if not packets or packets[0].startswith((_DONE, _ERROR)):
+        return bool(packets)
+    columns, _ = _number(packets[0], 0)
+    last = packets[-1]
+    return len(packets) > columns + 2 and len(packets[-2]) < LONGEST \
+        and (last.startswith(_ERROR) or (last.startswith(_END) and len(last) < _SHORT))
+
+
+def _completed(packet: bytes) -> Answer:
+    changed, place = _number(packet, 1)
+    _, place = _number(packet, place)
+    return changed, [], int.from_bytes(packet[place:place + 2], "little")
+
+
+def _found(packets: list[bytes]) -> Answer:
+    columns, _ = _number(packets[0], 0)
+    end, *found, last = packets[columns + 1:]
+    if not columns or not end.startswith(_END):
+        raise ValueError("the answer has more columns than it says")
+    rows = list(map(_values, found if max(map(len, found), default=0) < LONGEST else _joined(found)))
+    return len(rows), rows, int.from_bytes(last[3:5], "little")
 
 
 def _joined(packets: list[bytes]) -> list[bytes]:
@@ -107,7 +123,7 @@ def _joined(packets: list[bytes]) -> list[bytes]:
     joined, whole = [], b""
     for packet in packets:
         whole += packet
-        if len(packet) < _LONGEST:
+        if len(packet) < LONGEST:
             joined.append(whole)
             whole = b""
     return joined
