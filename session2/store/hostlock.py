@@ -228,8 +228,8 @@ class _Here:
         taken: int | None
         if holder is None:
             given = self.given.get(byte)
-            is_recent = given is not None and time.monotonic() - given < _AT_ONCE + _TURN
-            taken = None if is_recent and self._is_anothers_turn(lease) else self._bytes.take(byte)
+            at_once = given is not None and (lease.yields_until or time.monotonic() - given < _AT_ONCE)
+            taken = None if at_once and self._is_anothers_turn(lease) else self._bytes.take(byte)
         elif held is not None and holder.until <= holder.clock():
             taken = held.taken
             self.unfenced.add(byte)
@@ -248,8 +248,7 @@ class _Here:
         It looks for the lock now and then; if this one took it again at once, that would never find it free.
         """
         now = time.monotonic()
-        if not lease.yields_until and now - self.given[lease.byte] < _AT_ONCE:
-            lease.yields_until = now + _TURN
+        lease.yields_until = lease.yields_until or now + _TURN
         return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
 
     def _note(self, lease: HostLease, taken: int) -> None:
