@@ -40,7 +40,7 @@ _MADE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 """What somebody else has made meanwhile."""
 
 _QUERY: Final = bytes([COMMAND.COM_QUERY])
-_PIECE, _LARGE_PIECE = 1 << 13, 1 << 20
+_PIECE, _LARGE_PIECE = 1 << 13, 1 << 18
 """How many bytes are received at once: most answers are short."""
 
 _SETUP_PATIENCE: Final = 20
@@ -272,10 +272,10 @@ def _ask_directly(connection: Any, statement: bytes) -> Answer:
 
 
 def _received(wire: Any, count: int, end: float) -> bytes:
-    """Wait for so many bytes, but not after a moment of the monotonic clock, however many pieces they come in."""
+    """Return so many bytes, or more, if they are there by a moment of the monotonic clock."""
     data = bytearray()
     while len(data) < count:
-        piece = wire.recv(min(count - len(data), _LARGE_PIECE))
+        piece = wire.recv(_LARGE_PIECE)
         if not piece:
             raise ConnectionError("the server closed the connection")
         if monotonic() > end:

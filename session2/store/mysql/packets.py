@@ -54,11 +54,11 @@ def answer(received: bytes, read: Callable[[int], bytes]) -> Answer:
     Raises `Refused`, and `ValueError` or `LookupError` if it is none.
 
     :param received: what is there of it already; all, as a rule.
-    :param read: waits for so many bytes more, and returns them.
+    :param read: waits for so many bytes more, and returns them; and more, if more is there.
     """
     packets, rest = _split(received, 1)
     while not _is_whole(packets):
-        more, rest = _split(_with_one_more(rest, read), len(packets) + 1)
+        more, rest = _split(rest + read(_missing(rest)), len(packets) + 1)
         packets += more
     last = packets[-1]
     if last.startswith(_ERROR):
@@ -85,12 +85,12 @@ def _split(received: bytes, number: int) -> tuple[list[bytes], bytes]:
     return packets, received[start - _HEAD.size:]
 
 
-def _with_one_more(received: bytes, read: Callable[[int], bytes]) -> bytes:
-    """Return what is there of a packet, and all that is missing of it."""
-    if len(received) < _HEAD.size:
-        received += read(_HEAD.size - len(received))
-    head, = _HEAD.unpack_from(received)
-    return received + read(_HEAD.size + (head & LONGEST) - len(received))
+def _missing(packet: bytes) -> int:
+    """Return how many bytes are missing, at least, of a packet that has begun."""
+    if len(packet) < _HEAD.size:
+        return _HEAD.size - len(packet)
+    head, = _HEAD.unpack_from(packet)
+    return _HEAD.size + int(head & LONGEST) - len(packet)
 
 
 def _is_whole(packets: list[bytes]) -> bool:
