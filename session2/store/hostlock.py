@@ -227,7 +227,9 @@ class _Here:
         holder = None if held is None else held()
         taken: int | None
         if holder is None:
-            taken = None if byte in self.given and self._is_anothers_turn(lease) else self._bytes.take(byte)
+            given = self.given.get(byte)
+            at_once = given is not None and (lease.yields_until or time.monotonic() - given < _AT_ONCE)
+            taken = None if at_once and self._is_anothers_turn(lease) else self._bytes.take(byte)
         elif held is not None and holder.until <= holder.clock():
             taken = held.taken
             self.unfenced.add(byte)
@@ -246,14 +248,8 @@ class _Here:
         It looks for the lock now and then; if this one took it again at once, that would never find it free.
         """
         now = time.monotonic()
-        if not lease.yields_until and now - self.given[lease.byte] < _AT_ONCE:
-            lease.yields_until = now + _TURN
+        lease.yields_until = lease.yields_until or now + _TURN
         return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
-
-    def _note_given(self, byte: int) -> None:
-        if len(self.given) > _MANY:
-            self.given.clear()
-        self.given[byte] = time.monotonic()
 
     def _note(self, lease: HostLease, taken: int) -> None:
         lease.until = lease.clock() + lease.seconds
@@ -271,7 +267,9 @@ class _Here:
             return False
         self._bytes.give(held.taken, byte)
         del self.held[byte]
-        self._note_given(byte)
+        if len(self.given) > _MANY:
+            self.given.clear()
+        self.given[byte] = time.monotonic()
         if byte in self.lines:
             self.lines[byte].freed.set()
         return True

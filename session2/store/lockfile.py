@@ -60,7 +60,15 @@ class LockFile:
     def take(self, byte: int) -> int | None:
         """Lock a byte and return what `give` needs; None if another process has it."""
         try:
-            return self._take_file(byte) if _SET_LOCK is None else self._take_byte(byte)
+            if _SET_LOCK is None:
+                return self._take_file(byte)
+            now = time.monotonic()
+            fd = self._fd if self._fd is not None and now - self._checked < _TRUSTED else self._file(now)
+            try:
+                fcntl.fcntl(fd, _SET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+            except (BlockingIOError, PermissionError):  # POSIX allows both
+                return None
+            return fd
         except OSError as error:
             raise StoreUnavailable(f"the lock file {self._path} cannot be used: {error.strerror}") from error
 
@@ -98,16 +106,6 @@ class LockFile:
         fd, self._fd = self._fd, None
         if fd is not None and self._is_ours(fd):  # what was forked in C may have closed it, and opened another file
             os.close(fd)
-
-    def _take_byte(self, byte: int) -> int | None:
-        assert _SET_LOCK is not None
-        now = time.monotonic()
-        fd = self._fd if self._fd is not None and now - self._checked < _TRUSTED else self._file(now)
-        try:
-            fcntl.fcntl(fd, _SET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
-        except (BlockingIOError, PermissionError):  # POSIX allows both
-            return None
-        return fd
 
     def _file(self, now: float) -> int:
         """Return the open file, which is in its place.  One that lost it is left open: others may hold locks on it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
 
 from .. import traces
 from ..errors import ConfigurationError, Conflict
@@ -14,10 +15,10 @@ from .base import SessionStore
 from .hostlock import HostLocks
 from .records import KEY, checked_key
 
-_T = TypeVar("_T")
-
 _PATIENCE: Final = 10.0
 """Seconds to wait for the other threads."""
+
+_BUSY: Final = "other threads kept the volatile store busy"
 
 
 class VolatileSessionStore(SessionStore):
@@ -46,13 +47,13 @@ class VolatileSessionStore(SessionStore):
         return record if record is not None and (record.expires is None or record.expires > self.clock()) else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        def put() -> Version:
-            self._compare(key, expected)
-            version = next(self._versions)
-            self._records[key] = Record(*record[:-1], version)
-            return version
+        return self._mutex.run(partial(self._put, key, record, expected), _PATIENCE, _BUSY)
 
-        return self._alone(put)
+    def _put(self, key: str, record: Record, expected: Version | None) -> Version:
+        self._compare(key, expected)
+        version = next(self._versions)
+        self._records[key] = Record(*record[:-1], version)
+        return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         def move() -> bool:
@@ -61,7 +62,7 @@ class VolatileSessionStore(SessionStore):
                 self._records[key] = record._replace(accessed=accessed, expires=expires)
             return record is not None
 
-        return self._alone(move)
+        return self._mutex.run(move, _PATIENCE, _BUSY)
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         def take_away() -> None:
@@ -69,10 +70,10 @@ class VolatileSessionStore(SessionStore):
                 self._compare(key, expected)
             self._records.pop(checked_key(key), None)
 
-        self._alone(take_away)
+        self._mutex.run(take_away, _PATIENCE, _BUSY)
 
     def scan(self) -> Iterator[tuple[str, Record]]:
-        now, records = self.clock(), self._alone(lambda: [*self._records.items()])
+        now, records = self.clock(), self._mutex.run(lambda: [*self._records.items()], _PATIENCE, _BUSY)
         return ((key, record) for key, record in records if record.is_live(now))
 
     def purge(self, now: float | None = None, batch: int = 1000, unused_since: float | None = None) -> int:
@@ -84,10 +85,7 @@ class VolatileSessionStore(SessionStore):
                 del self._records[key]
             return len(over)
 
-        return self._alone(clear)
-
-    def _alone(self, action: Callable[[], _T]) -> _T:
-        return self._mutex.run(action, _PATIENCE, "other threads kept the volatile store busy")
+        return self._mutex.run(clear, _PATIENCE, _BUSY)
 
     def _compare(self, key: str, expected: Version | None) -> None:
         record = self.read(key)

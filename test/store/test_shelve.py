@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dbm
+import fcntl
 import logging
 import os
 import pickle
@@ -418,6 +419,35 @@ def test_child_shares_no_file_with_its_parent(make: Any, path: Path) -> None:
         os._exit(len(inherited) or int(data(store, KEYS[0]) != OLD))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.write(KEYS[0], record(NEW), version)
+
+
+def test_who_has_the_journal_keeps_nobody_from_reading_what_is_in_memory(make: Any, path: Path) -> None:
+    store = make(timeout=0.0)
+    store.write(KEYS[0], record(NEW), None)
+    with open(journal(path), "rb") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        assert data(store, KEYS[0]) == NEW
+        with pytest.raises(StoreUnavailable):
+            store.read(KEYS[1])
+
+
+def test_what_is_in_memory_is_not_believed_when_others_wrote(make: Any, path: Path) -> None:
+    """Not even when they made the file anew, and the journal is as long as it was."""
+    store, other = make(), make()
+    version = store.write(KEYS[0], record(b"x" * 500), None)
+    size = journal(path).stat().st_size
+    version = other.write(KEYS[0], record(b"y" * 500), version)
+    assert data(store, KEYS[0]) == b"y" * 500
+    other.compact()
+    version = other.write(KEYS[0], record(b""), version)
+    missing = size - journal(path).stat().st_size
+    other.compact()
+    version = store.write(KEYS[0], record(b"x" * missing), version)
+    assert journal(path).stat().st_size == size
+    other.compact()
+    other.write(KEYS[0], record(b"z" * missing), version)
+    assert journal(path).stat().st_size == size
+    assert data(store, KEYS[0]) == b"z" * missing
 
 
 def test_stopped_holder_stops_nobody_for_long(make: Any, path: Path) -> None:

@@ -354,8 +354,7 @@ def test_answer_that_belongs_to_another_question(store: SQLiteSessionStore, monk
     for key in KEYS[:2]:
         store.write(key, record(key.encode()), None)
     real = store._database.select
-    monkeypatch.setattr(store._database, "select", lambda statement, values: real(
-        statement, {**values, "key": KEYS[1]} if values["key"] == KEYS[0] else values))
+    monkeypatch.setattr(store._database, "select", lambda statement, values: real(statement, (KEYS[1], *values[1:])))
     with pytest.raises(StoreUnavailable, match="another record"):
         store.read(KEYS[0])
     assert store.read(KEYS[1]) is not None
@@ -438,7 +437,7 @@ def test_close_closes_what_every_thread_opened(store: SQLiteSessionStore, path: 
     barrier = threading.Barrier(4)
 
     def read() -> None:
-        connection = store._database._take(True)
+        connection = store._database._take_new(True)
         barrier.wait(30)
         store._database._idle.append(connection)
 

@@ -70,11 +70,11 @@ class Trickle:
         client.sendall(data[sent:])
 
 
-@pytest.fixture(params=["memcached", "redis_server", "strict", "postgres"])
+@pytest.fixture(params=["memcached", "redis_server", "strict", "postgres", "mariadb"])
 def url(request: pytest.FixtureRequest) -> str:
-    """Of a store; with PyMySQL the time limit counts anew for each piece, as docs/stores/mysql.md tells."""
     server = request.getfixturevalue(request.param)
-    unlike = {"strict": "", "postgres": f"?table=t_{uuid.uuid4().hex}"}.get(request.param, f"?prefix={new_id()}:")
+    table = f"?table=t_{uuid.uuid4().hex}"
+    unlike = {"strict": "", "postgres": table, "mariadb": table}.get(request.param, f"?prefix={new_id()}:")
     return (url_of(server) if request.param == "strict" else server.url) + unlike
 
 

@@ -1,17 +1,21 @@
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from c_fork import fork_in_c
-from interrupted import interrupted_everywhere
 
 from session2 import DictSession, SessionManager
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock, FakeExchange
 from session2.traces import is_lock
+
+sys.path.insert(0, str(Path(__file__).parent))
+from interrupted import interrupted_everywhere
 
 
 class TestVolatile(StoreSuite):

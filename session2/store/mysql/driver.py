@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import Any, Final, TypeVar
 from urllib.parse import unquote
 
 import pymysql
-from pymysql.constants import CR, ER, SERVER_STATUS
+from pymysql.constants import COMMAND, CR, ER, SERVER_STATUS
 from pymysql.cursors import Cursor
 
 from ...errors import ConfigurationError, StoreUnavailable
@@ -19,6 +20,9 @@ from ...urls import parts_of
 from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
 from ..servers.results import Connections, Fault, Result, StatementFailed
 from ..servers.wire import Ear
+from . import packets
+from .literals import filled
+from .packets import Answer, Row
 
 Connection = pymysql.connections.Connection
 
@@ -27,15 +31,29 @@ _NO_TABLE = {ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR}
 _BROKEN = {0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_SERVER_LOST_EXTENDED, ER.SERVER_SHUTDOWN,
            1927, 4031}  # 1927: MariaDB killed the connection; 4031: MySQL 8 ended it for being silent
 
+_IN_TRANSACTION = SERVER_STATUS.SERVER_STATUS_IN_TRANS
+
 _WRONG_ROLE = {1047, ER.OPTION_PREVENTS_STATEMENT, 1792, 1836}
 """Out of its Galera cluster; read only, by an option or by a mode."""
 
 _MADE = {ER.TABLE_EXISTS_ERROR, ER.DUP_FIELDNAME, ER.DUP_KEYNAME}
 """What somebody else has made meanwhile."""
 
+_QUERY: Final = bytes([COMMAND.COM_QUERY])
+_PIECE, _LARGE_PIECE = 1 << 13, 1 << 18
+"""How many bytes are received at once: most answers are short."""
+
 _SETUP_PATIENCE: Final = 20
 
 _T = TypeVar("_T")
+
+
+class Own(Connection):
+    """A connection that the store made itself: what it is asked goes past the driver."""
+
+    ear: Ear | None
+    patience: float
+    """How many seconds an answer may take."""
 
 
 def connections(conn: Any, pool_size: int, connect_timeout: float, timeout: float, ssl_ca: str | None,
@@ -89,26 +107,26 @@ def _place(connection: Any) -> dict[str, Any]:
 def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeout: float,
           wsrep_sync_wait: int) -> Kind[Any]:
     limit = max(1, math.ceil(timeout))
-    # What an application told its own connections of texts and types means nothing to the store.
-    fixed = {"autocommit": True, "charset": "utf8mb4", "use_unicode": True, "conv": None, "cursorclass": Cursor,
-             "connect_timeout": connect_timeout, "read_timeout": connect_timeout, "write_timeout": limit + 1}
+    fixed = {"autocommit": True, "charset": "utf8mb4", "connect_timeout": connect_timeout,
+             "read_timeout": connect_timeout, "write_timeout": limit + 1}
 
     def connect() -> Any:
         try:
-            connection: Any = Connection(**{**place(), **fixed})
-            with connection.cursor() as cursor:
-                for setting in _settings(connection, limit, wsrep_sync_wait):
-                    cursor.execute(setting)
+            connection: Any = Own(**{**place(), **fixed})
+            connection._sock.settimeout(connect_timeout)
+            connection.ear, connection.patience = _ear_of(connection), connect_timeout
+            for setting in _settings(connection, limit, wsrep_sync_wait):
+                _answer(connection, setting)
         except RuntimeError as error:  # PyMySQL has no other way to say what it misses
             raise ConfigurationError(f"no connection to MySQL: {error}: pip install 'session2[mysql]'") from error
         except (pymysql.err.Error, OSError) as error:
             if wsrep_sync_wait and error.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE:
                 raise ConfigurationError("this server has no wsrep_sync_wait, it is no cluster of Galera") from error
             raise StoreUnavailable(f"no connection to MySQL: {_text(error)}") from error
-        # PyMySQL has one limit for the handshake and for statements; the handshake is over.  The server's own limits
-        # come first: what it would still carry out after the store gave up would surprise everybody.  The limit for
-        # writing is the same, or PyMySQL would go from one to the other and back with each statement.
-        connection._read_timeout = limit + 1
+        # The server's own limits come first: what it would still carry out after the store gave up would surprise
+        # everybody.
+        connection._sock.settimeout(limit + 1)
+        connection.patience = limit + 1
         return connection
 
     return Kind(connect, _is_at_rest, _is_cut, _close, _drop)
@@ -130,16 +148,19 @@ def is_free(connection: Any) -> bool:
 
 
 def _is_at_rest(connection: Any) -> bool:
-    return bool(connection.open and not connection.server_status & SERVER_STATUS.SERVER_STATUS_IN_TRANS)
+    return connection._sock is not None and not connection.server_status & _IN_TRANSACTION
 
 
 def _is_cut(connection: Any) -> bool:
-    """Tell whether the server has ended the connection, or said something else that nobody has read.
+    """Tell whether the server has ended the connection, or said something else that nobody has read."""
+    ear = connection.ear if isinstance(connection, Own) else _ear_of(connection)
+    return ear is not None and ear.hears()
 
-    An encrypted connection may have something to read nevertheless.
-    """
+
+def _ear_of(connection: Any) -> Ear | None:
+    """Return what listens to a connection; None if it is encrypted, for then there may be something to read anyway."""
     wire = connection._sock
-    return not isinstance(wire, ssl.SSLSocket) and Ear(wire.fileno()).hears()
+    return None if isinstance(wire, ssl.SSLSocket) else Ear(wire.fileno())
 
 
 def _close(connection: Any) -> None:
@@ -205,16 +226,15 @@ class _Theirs:
         return self._place
 
 
-def ask(cursor: Any, text: str, arguments: Mapping[str, Any]) -> list[Any]:
+def ask(connection: Any, text: str, arguments: Mapping[str, Any]) -> list[Row]:
     """Return the rows that a statement answers."""
-    cursor.execute(_filled(text, arguments))
-    return list(cursor.fetchall())
+    return _answer(connection, filled(text, arguments)).rows
 
 
-def change(cursor: Any, text: str) -> None:
+def change(connection: Any, text: str) -> None:
     """Change the table; what is there already was made by another node of a cluster, whose locks are not seen here."""
     try:
-        cursor.execute(text)
+        _answer(connection, text)
     except pymysql.err.Error as error:
         if error.args[0] not in _MADE:
             raise
@@ -222,52 +242,67 @@ def change(cursor: Any, text: str) -> None:
 
 def send(connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
     """Execute one statement as a transaction of its own."""
+    statement = filled(text, arguments)
     try:
-        cursor = _raw(connection).cursor(Cursor)  # it fetches all at once, so it need not be closed
-        count = cursor.execute(_filled(text, arguments))
-        return Result(count, list(cursor.fetchall()) if cursor.description else [])
+        return _answer(_raw(connection), statement)
     except (pymysql.err.Error, OSError) as error:
         raise StatementFailed(_fault(error), _text(error)) from error
 
 
-def _filled(text: str, arguments: Mapping[str, Any]) -> str:
-    """Fill in the arguments, whatever the connection's converters would do to them."""
-    return text % {name: _LITERALS.get(type(value), _number)(value) for name, value in arguments.items()}
+def _answer(connection: Any, statement: str) -> Result:
+    """Execute a statement on a connection of PyMySQL itself; what is no answer has broken the connection."""
+    try:
+        ask = _ask_directly if isinstance(connection, Own) else _ask_by_driver
+        changed, rows, connection.server_status = ask(connection, statement.encode("ascii"))
+    except packets.Refused as refusal:
+        pymysql.err.raise_mysql_exception(refusal.packet)
+    except (OSError, ValueError, LookupError) as error:
+        raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, str(error)) from error
+    return Result(changed, rows)
 
 
-def _several(values: Sequence[str]) -> str:
-    return f"({', '.join(map(_plain, values))})"
+def _ask_directly(connection: Any, statement: bytes) -> Answer:
+    wire = connection._sock
+    if len(statement) < packets.LONGEST - 1:
+        wire.sendall(packets.framed(_QUERY + statement, 0))
+    else:
+        connection._execute_command(COMMAND.COM_QUERY, statement)
+    end = monotonic() + connection.patience
+    return packets.answer(wire.recv(_PIECE), lambda count: _received(wire, count, end))
 
 
-def _plain(text: str) -> str:
-    """All strings are keys or parts of them."""
-    assert text.isascii(), "users are sent as bytes"
-    assert "'" not in text, "keys have no quotes"
-    assert "\\" not in text, "keys escape nothing"
-    return f"'{text}'"
+def _received(wire: Any, count: int, end: float) -> bytes:
+    """Return so many bytes, or more, if they are there by a moment of the monotonic clock."""
+    data = bytearray()
+    while len(data) < count:
+        piece = wire.recv(_LARGE_PIECE)
+        if not piece:
+            raise ConnectionError("the server closed the connection")
+        if monotonic() > end:
+            raise TimeoutError("timed out")
+        data += piece
+    return bytes(data)
 
 
-def _number(value: float) -> str:
-    return f"{value:d}" if isinstance(value, int) else repr(float(value))
-
-
-_LITERALS: Final[Mapping[type, Callable[[Any], str]]] = {
-    type(None): lambda _: "NULL", bytes: lambda data: f"X'{data.hex()}'", str: _plain, list: _several,
-    int: int.__repr__, float: float.__repr__}
+def _ask_by_driver(connection: Any, statement: bytes) -> Answer:
+    """Ask on a connection that an application lends, whose time limits are the driver's to keep."""
+    connection._execute_command(COMMAND.COM_QUERY, statement)
+    first = connection._read_packet().get_all_data()
+    return packets.answer(packets.framed(first, 1), connection._read_bytes)
 
 
 def alone(connections: Connections, name: str, action: Callable[[Any], _T]) -> _T:
-    """Call `action` with a cursor while nobody else does so under this name, for changes of the table itself."""
-    def work(connection: Any) -> _T:
-        with _raw(connection).cursor(Cursor) as cursor:
-            [(taken,)] = ask(cursor, "SELECT get_lock(%(name)s, %(patience)s)",
-                             {"name": name, "patience": _SETUP_PATIENCE})
-            if int(taken or 0) != 1:
-                raise StoreUnavailable(f"another process has been setting up the table for {_SETUP_PATIENCE} s")
-            result = action(cursor)
-            # If this failed, the lock would end with the connection.
-            ask(cursor, "SELECT release_lock(%(name)s)", {"name": name})
-            return result
+    """Call `action` with a connection while nobody else does so under this name, for changes of the table itself."""
+    def work(lent: Any) -> _T:
+        connection = _raw(lent)
+        [(taken,)] = ask(connection, "SELECT get_lock(%(name)s, %(patience)s)",
+                         {"name": name, "patience": _SETUP_PATIENCE})
+        if int(taken or 0) != 1:
+            raise StoreUnavailable(f"another process has been setting up the table for {_SETUP_PATIENCE} s")
+        result = action(connection)
+        # If this failed, the lock would end with the connection.
+        ask(connection, "SELECT release_lock(%(name)s)", {"name": name})
+        return result
 
     try:
         return use_twice(connections, work, pymysql.err.Error)

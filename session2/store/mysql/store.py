@@ -7,17 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from ...errors import ConfigurationError
-from ..servers.results import Result, StatementFailed
-from ..sql.answers import mixed_up
+from ..servers.results import StatementFailed
 from ..sql.rows import text
 from ..sql.store import HOUR, Ask, SQLSessionStore
 from ..sql.tables import Found, columns_after, comment_of
 
 _SMALLEST_PACKET: Final = 1024
 """Below that no server can be set."""
-
-# The driver takes its time with each column: all but two come as one.
-_RECORD = "concat_ws(' ', {key}, version, created, modified, accessed, expires), {user}, data"
 
 # IGNORE turns a duplicate key into "no row inserted"; what else it would forgive is checked before.  It is clearer than
 # ON DUPLICATE KEY UPDATE, whose row count means different things under different client flags.
@@ -93,7 +89,7 @@ class MySQLSessionStore(SQLSessionStore):
     """
 
     _quote = "`"
-    _parts: ClassVar = {"marked": "concat(%(mark)s, recent)", "record": _RECORD}
+    _parts: ClassVar = {"marked": "concat(%(mark)s, recent)"}
     _shapes = _SHAPES
     _comment = "ALTER TABLE {table} COMMENT = '{comment}'"
 
@@ -108,8 +104,7 @@ class MySQLSessionStore(SQLSessionStore):
         if not durable:
             raise ConfigurationError("MySQL has no durability by connection: set innodb_flush_log_at_trx_commit on the "
                                      "server, for all its databases")
-        self._driver = driver
-        self._packed = {self._sql[name] for name in ("read", "page", "page_of_user")}
+        self._driver, self._send = driver, driver.send
         self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, ssl_ca,
                                                wsrep_sync_wait)
 
@@ -127,18 +122,18 @@ class MySQLSessionStore(SQLSessionStore):
         Raises `ConfigurationError` if the table is not ours.
         """
         self._driver.alone(self._connections, f"session2 {zlib.crc32(self._table.encode()):x}",
-                           lambda cursor: self._set_up(cursor, drop))
+                           lambda connection: self._set_up(connection, drop))
 
-    def _set_up(self, cursor: Any, drop: bool) -> None:
-        found = self._found(lambda statement, arguments: self._driver.ask(cursor, statement, arguments))
+    def _set_up(self, connection: Any, drop: bool) -> None:
+        found = self._found(lambda statement, arguments: self._driver.ask(connection, statement, arguments))
         if drop and found.schema:
-            self._driver.change(cursor, f"DROP TABLE IF EXISTS {self._table}")
+            self._driver.change(connection, f"DROP TABLE IF EXISTS {self._table}")
             found = Found(0)
         for number, step in list(enumerate(_STEPS, 1))[found.schema:]:
-            self._driver.change(cursor, step.format(table=self._table, key="`key`", user="`user`",
+            self._driver.change(connection, step.format(table=self._table, key="`key`", user="`user`",
                                                     comment=comment_of(number)))
         if not found.is_marked:
-            self._driver.change(cursor, self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
+            self._driver.change(connection, self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
 
     def _own_statements(self) -> Mapping[str, str]:
         return {"insert": _INSERT, "revive": _REVIVE, "expired": _EXPIRED, "remove_expired": _REMOVE_EXPIRED,
@@ -150,12 +145,6 @@ class MySQLSessionStore(SQLSessionStore):
         database, _, name = self.table.rpartition(".")
         comments = ask(self._sql["comment"], {"database": database, "table": name})
         return [(comments[0][0], *column[:2]) for column in ask(self._sql["columns"], {})] if comments else []
-
-    def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
-        result = self._driver.send(connection, statement, arguments)
-        if statement not in self._packed:
-            return result
-        return Result(result.changed, [_unpacked(row) for row in result.rows])
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
         if hour * HOUR <= now:
@@ -181,16 +170,3 @@ class MySQLSessionStore(SQLSessionStore):
                 return (f"a session of {size} bytes needs a max_allowed_packet of twice that, the server has {limit}: "
                         "raise it, or keep less in the session")
         return super()._explain(failure, arguments)
-
-
-def _unpacked(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the columns of a record one by one."""
-    try:
-        packed, user, data = row
-        parts: list[Any] = text(packed).split(" ")
-        if len(parts) == 5:  # it does not expire
-            parts.append(None)
-        key, version, created, modified, accessed, expires = parts
-    except (TypeError, ValueError):
-        raise mixed_up() from None
-    return key, data, created, modified, accessed, expires, user, version

@@ -27,6 +27,8 @@ _TYPES: Final = {
     **dict.fromkeys(("version", "expected", "hour", "until", "page", "stride", "batch"), _BIGINT),
     **dict.fromkeys(("created", "modified", "accessed", "expires", "now", "limit"), _DOUBLE)}
 """The arguments that are numbers."""
+_BYTES: Final = {"data", "mark", "owner", "trace"}
+"""Those that are bytes; the others are text."""
 
 
 class Statement(NamedTuple):
@@ -43,12 +45,9 @@ def numbered(text: str) -> Statement:
     """Return a statement as the server wants it."""
     names = tuple(dict.fromkeys(_ARGUMENT.findall(text)))
     types = tuple(_TYPES.get(name, 0) for name in names)  # 0: the server finds out
-    writers = tuple(_FORMS[number].pack if number else _written for number in types)
+    writers = tuple(_FORMS[number].pack if number else bytes if name in _BYTES else str.encode
+                    for name, number in zip(names, types, strict=True))
     return Statement(_ARGUMENT.sub(lambda found: f"${names.index(found[1]) + 1}", text).encode(), names, types, writers)
-
-
-def _written(value: str | bytes) -> bytes:
-    return value if isinstance(value, bytes) else value.encode()
 
 
 def rows_of(answer: PGresult) -> list[tuple[Any, ...]]:

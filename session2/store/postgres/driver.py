@@ -284,12 +284,14 @@ def _answer(wire: Wire) -> PGresult:
     server, ear, patience = wire
     end = None if patience is None else monotonic() + patience
     while server.flush():
-        _expect(is_ready(server.socket, _left(end)), patience)
+        if not is_ready(server.socket, _left(end)):
+            raise _late(patience)
         server.consume_input()  # or each side might wait for the other to read
     answers = []
     while True:
         while server.is_busy():
-            _expect(ear.hears(_left(end)), patience)
+            if not ear.hears(_left(end)):
+                raise _late(patience)
             server.consume_input()
         answer = server.get_result()
         if answer is None:
@@ -308,9 +310,8 @@ def _left(end: float | None) -> float | None:
     return None if end is None else max(end - monotonic(), 0.0)
 
 
-def _expect(came: bool, patience: float | None) -> None:
-    if not came:
-        raise psycopg.OperationalError(f"the server did not answer within {patience:g} s")
+def _late(patience: float | None) -> psycopg.OperationalError:
+    return psycopg.OperationalError(f"the server did not answer within {patience:g} s")
 
 
 def _fault(connection: psycopg.Connection[Any], error: psycopg.Error) -> Fault:

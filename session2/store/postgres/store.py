@@ -111,7 +111,7 @@ class PostgresSessionStore(SQLSessionStore):
         if not (durable or prepare):
             raise ConfigurationError("prepare=False leaves out what is set for a connection, as durable=False is: set "
                                      "synchronous_commit = off for the user of the database, by ALTER ROLE")
-        self._driver = driver
+        self._driver, self._send = driver, driver.send
         self._connections = driver.connections(conn, pool_size, connect_timeout, timeout, durable, ssl_ca, prepare)
 
     @classmethod
@@ -146,9 +146,6 @@ class PostgresSessionStore(SQLSessionStore):
 
     def _describe(self, ask: Ask) -> Sequence[Sequence[Any]]:
         return ask(self._sql["table"], {"table": self._table})
-
-    def _send(self, connection: Any, statement: str, arguments: Mapping[str, Any]) -> Result:
-        return self._driver.send(connection, statement, arguments)
 
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
         keys = [text(key) for key, in self._execute("purge", hour=hour, after=after, now=now, batch=batch).rows]

@@ -70,16 +70,26 @@ class JournaledFile:
         self._shelf = PerProcess(lambda: Shelf(settings), Shelf.let_go)
         self._busy = busy(settings.path, timeout)
 
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value under a key; as a rule without a turn, for what the journal says is in memory."""
+        return self._alone(partial(self._get, key))
+
     def turn(self, action: Callable[[Shelf], _T], create: bool = False) -> _T:
         """Do something while nobody else, thread or process, uses the shelf.
 
         :param create: make it if there is none.
         """
-        start = time.monotonic()
+        return self._alone(partial(self._act, action, create))
+
+    def _alone(self, action: Callable[[float], _T]) -> _T:
         try:
-            return self._mutex.run(lambda: self._act(action, create, start), self._timeout, self._busy)
+            return self._mutex.run(partial(action, time.monotonic()), self._timeout, self._busy)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"{self._settings.path} cannot be used: {error}") from error
+
+    def _get(self, key: bytes, start: float) -> bytes | None:
+        shelf = self._shelf()
+        return shelf.get(key) if shelf.knows(key) else self._act(lambda shelf: shelf.get(key), False, start)
 
     def _act(self, action: Callable[[Shelf], _T], create: bool, start: float) -> _T:
         shelf = self._shelf()
@@ -127,6 +137,14 @@ class Shelf:
             raise
         self._trusted = True
         return result
+
+    def knows(self, key: bytes) -> bool:
+        """Tell whether it is in memory what is under a key, and nobody has written anything since, nor begun to.
+
+        No lock is needed for that.  Whoever writes makes the journal longer first.  It gets shorter when something at
+        its end was not whole, and so never counted, or when it is made anew, and then it gets another start.
+        """
+        return self._trusted and key in self._changed and self.journal.is_still(self._start, self._end)
 
     # -- inside a turn ---------------------------------------------------------------------------------------------
 

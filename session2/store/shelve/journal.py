@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 class Journal:
-    """The journal as one process has it open.  All but `turn` and `close` is done within a turn.
+    """The journal as one process has it open.  All but `turn`, `is_still` and `close` is done within a turn.
 
     :param path: the dbm file's.
     :param durable: have the disk confirm every change.
@@ -65,6 +65,12 @@ class Journal:
                 except BaseException:
                     self._opened.close()
                     raise
+
+    def is_still(self, start: bytes, size: int) -> bool:
+        """Tell, without a turn, whether it is in its place, begins so and is so long."""
+        file = self._opened
+        return file is not None and not file.closed and self._is_in_place(file) and self.size == size \
+            and self.start() == start
 
     def close(self) -> None:
         """Close the file, and so give up its lock unless a child has it open too; it is opened again when needed."""

@@ -67,8 +67,7 @@ class ShelveSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        name = _name(key)
-        return self._live(key, self._file.turn(lambda shelf: shelf.get(name)))
+        return self._live(key, self._file.get(_name(key)))
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         name = _name(key)

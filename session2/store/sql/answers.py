@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..servers.results import Fault, Result, StatementFailed
-from .rows import text
+from .rows import COLUMNS, text
 
 
 def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -> None:
@@ -29,9 +29,14 @@ def mixed_up() -> StatementFailed:
     return StatementFailed(Fault.MIXED_UP, "the answer belongs to another question; the connection was closed")
 
 
+def _is_the_record(result: Result, arguments: Mapping[str, Any]) -> bool:
+    rows = result.rows
+    return not rows or (len(rows) == 1 and len(rows[0]) == COLUMNS and rows[0][0] == arguments["key"].encode())
+
+
 def _is_of_the_key(result: Result, arguments: Mapping[str, Any]) -> bool:
     rows = result.rows
-    return not rows or (len(rows) == 1 and text(rows[0][0]) == arguments["key"])
+    return not rows or (len(rows) == 1 and rows[0][0] == arguments["key"].encode())
 
 
 def _is_a_page(result: Result, arguments: Mapping[str, Any]) -> bool:
@@ -54,5 +59,5 @@ _USER: Final = 6
 """The place of the user in a row of a page."""
 
 _CHECKS: Final[dict[str, Callable[[Result, Mapping[str, Any]], bool]]] = {
-    "read": _is_of_the_key, "standing": _is_of_the_key, "stands": _is_of_the_key,
+    "read": _is_the_record, "standing": _is_of_the_key, "stands": _is_of_the_key,
     "page": _is_a_page, "page_of_user": _is_a_page_of_the_user}

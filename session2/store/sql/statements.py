@@ -14,8 +14,7 @@ def statements(table: str, quote: str, parts: Mapping[str, str], own: Mapping[st
 
     :param table: the table's name, quoted.
     :param quote: what identifiers are quoted with.
-    :param parts: what each database writes in its way: ``marked``, the version as bytes before those of ``recent``,
-        and ``record``, if a record is not asked for column by column.
+    :param parts: what each database writes in its way: ``marked``, the version as bytes before those of ``recent``.
     """
     names = {"table": table, "key": quoted("key", quote), "user": quoted("user", quote)}
     filled = {name: text.format(**names) for name, text in {**_PARTS, **parts}.items()}

@@ -14,7 +14,7 @@ from ...patience import pauses
 from ...record import Record, Version
 from ...traces import MARK, is_lock, lock_key
 from ..base import SessionStore
-from ..records import checked_key
+from ..records import KEY, checked_key
 from ..servers.once import (
     AnswerLost,
     Standing,
@@ -34,6 +34,9 @@ from .tables import Found, checked_name, found_in, quoted, refuse_newer
 
 Ask: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[Sequence[Any]]]
 """Sends a statement with its arguments and returns the rows of the answer."""
+
+Send: TypeAlias = Callable[[Any, str, Mapping[str, Any]], Result]
+"""Executes one statement on a connection, as a transaction of its own, or raises `StatementFailed`."""
 
 _LONGEST_USER = 1000
 _PAGE = 100
@@ -82,6 +85,7 @@ class SQLSessionStore(SessionStore):
     _comment: ClassVar[str]
     """The statement that gives the table a comment."""
     _connections: Connections
+    _send: Send
 
     def __init__(self, table: str | None, **options: Any) -> None:
         super().__init__(**options)
@@ -104,10 +108,6 @@ class SQLSessionStore(SessionStore):
         """Return the comment of the table with the name and the type of each column; nothing if there is no table."""
 
     @abstractmethod
-    def _send(self, connection: Any, text: str, arguments: Mapping[str, Any]) -> Result:
-        """Execute one statement as a transaction of its own, or raise `StatementFailed`."""
-
-    @abstractmethod
     def _purge_some(self, hour: int, after: str, now: float, batch: int) -> tuple[int, str | None]:
         """Delete records of that hour that expired, with keys after `after`; return their number and the last key.
 
@@ -117,7 +117,9 @@ class SQLSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        rows = self._execute("read", key=checked_key(key)).rows
+        if KEY.fullmatch(key) is None:
+            checked_key(key)
+        rows = self._execute("read", key=key).rows
         return self._live(key, rows[0]) if rows else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
@@ -221,7 +223,7 @@ class SQLSessionStore(SessionStore):
         except ValueError as error:
             self._damaged(key, f"its row cannot be read: {error}")
             return None
-        return record if record.is_live(self.clock()) else None
+        return record if record.expires is None or record.expires > self.clock() else None
 
     def _purge_unused(self, now: float, batch: int, unused_since: float) -> int:
         return sum(self._strides("delete_unused", batch, now, limit=unused_since))

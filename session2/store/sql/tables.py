@@ -50,7 +50,7 @@ def found_in(rows: Sequence[Sequence[Any]], table: str, shapes: Sequence[Mapping
     """
     if not rows:
         return Found(0)
-    ours = _OURS.fullmatch(text(rows[0][0] or ""))
+    ours = _OURS.fullmatch(text(rows[0][0] or b""))
     if ours is not None:
         return Found(int(ours[1]))
     columns = {text(name): text(kind).partition("(")[0] for _, name, kind in rows}

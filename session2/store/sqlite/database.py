@@ -9,9 +9,10 @@ import sqlite3
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
 
-from ... import forks
+from ... import forks, mutex
 from ...errors import ConfigurationError, StoreMissing, StoreUnavailable
 from ...mutex import Mutex
 from ...patience import attempts
@@ -20,6 +21,9 @@ from .place import Place
 from .statements import DROP, DUE_INDEX, MARK, STATEMENTS, TABLE, USER_INDEX
 
 Row = tuple[Any, ...]
+Values: TypeAlias = "tuple[Any, ...] | dict[str, Any]"
+"""Of what a statement leaves open: by place or by name."""
+
 _T = TypeVar("_T")
 
 _LONGEST_PAUSE: Final = 0.004
@@ -48,8 +52,6 @@ class Database:
         self._sql = {statement: statement.format_map(names) for statement in STATEMENTS}
         self._abandoned: list[Connection] = []
         self._opening = Mutex()
-        # Writers of this process queue here: SQLite would have each try again and again with pauses.
-        self._writing = Mutex()
         self._start()
         _databases.add(self)
 
@@ -58,37 +60,38 @@ class Database:
         self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._idle: list[Connection] = []
         self._forking = False
+        # Writers of this process queue here: SQLite would have each try again and again with pauses.
+        self._writing = mutex.Place()
         self._pid = forks.pid()
 
     # -- statements ------------------------------------------------------------------------------------------------
 
-    def select(self, statement: str, values: dict[str, Any]) -> list[Row]:
-        sql = self._sql[statement]
-        return self._use(lambda connection: connection.execute(sql, values).fetchall())
+    def select(self, statement: str, values: Values) -> list[Row]:
+        return self._use(partial(_rows, self._sql[statement], values))
 
-    def change(self, statements: tuple[str, ...], values: dict[str, Any]) -> int:
-        """Execute the statements until one of them changes rows; return how many it changed."""
-        return self._in_turn(lambda: self._use(lambda connection: self._change(connection, statements, values)))
-
-    def _change(self, connection: Connection, statements: tuple[str, ...], values: dict[str, Any]) -> int:
-        for statement in statements:
-            count = connection.execute(self._sql[statement], values).rowcount
-            if count:
-                return count
-        return 0
+    def change(self, statement: str, values: Values) -> int:
+        """Execute a statement; return how many rows it changed."""
+        return self._in_turn(partial(self._use, partial(_count, self._sql[statement], values)))
 
     def setup(self, drop: bool) -> None:
         """Make the file and the table, and leave nothing open: a program may fork its workers next."""
-        self._in_turn(lambda: self._use(lambda connection: self._create(connection, drop), create=True))
+        self._in_turn(partial(self._use, partial(self._create, drop), create=True))
         self.close_idle()
 
     def _in_turn(self, action: Callable[[], _T]) -> _T:
+        if self._pid != forks.pid():
+            notice_fork()
         return self._writing.run(action, self._timeout, self._busy)
 
     def _use(self, action: Callable[[Connection], _T], create: bool = False) -> _T:
         connection = None
         try:
-            connection = self._take(create or self._create_at_use)
+            if self._pid != forks.pid():
+                notice_fork()
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._take_new(create or self._create_at_use)
             try:
                 result = action(connection)
             except sqlite3.OperationalError as error:
@@ -124,14 +127,6 @@ class Database:
 
     # -- connections -----------------------------------------------------------------------------------------------
 
-    def _take(self, create: bool) -> Connection:
-        if self._pid != forks.pid():
-            notice_fork()
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return self._take_new(create)
-
     def _take_new(self, create: bool) -> Connection:
         for _ in attempts(max(self._timeout, 1.0)):
             try:
@@ -160,7 +155,7 @@ class Database:
             if not self._has_table(connection):
                 if not create:
                     raise StoreMissing(f"there is no table {self._table!r} in {self._place.path}", self._place.how)
-                self._create(connection)
+                self._create(False, connection)
             self._write_ahead(connection)
             connection.execute("PRAGMA busy_timeout = 0")  # from here on `_again` waits
         except BaseException:
@@ -191,7 +186,7 @@ class Database:
                                      "session2; it was left as it is, choose another name with table=")
         return bool(definitions)
 
-    def _create(self, connection: Connection, drop: bool = False) -> None:
+    def _create(self, drop: bool, connection: Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             exists = self._has_table(connection)
@@ -255,6 +250,14 @@ class Database:
             take_locks(self._place.path, self._index, self._timeout)
         self._abandoned += inherited
         self._start()
+
+
+def _rows(sql: str, values: Values, connection: Connection) -> list[Row]:
+    return connection.execute(sql, values).fetchall()
+
+
+def _count(sql: str, values: Values, connection: Connection) -> int:
+    return connection.execute(sql, values).rowcount
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

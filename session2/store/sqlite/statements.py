@@ -29,13 +29,15 @@ _LIVE = "(expires IS NULL OR expires > :now)"
 _INDEXES_HOLD = "(:expires IS NULL OR due <= :expires)"
 _TIMES = "created = :created, modified = :modified, accessed = :accessed, expires = :expires"
 
-READ = f"SELECT key, {_COLUMNS} FROM {{table}} WHERE key = :key AND {_LIVE}"
+# What a request that changes something executes takes its values by place: SQLite looks for each name.
+READ = f"SELECT {_COLUMNS}, key FROM {{table}} WHERE key = ? AND (expires IS NULL OR expires > ?)"
 INSERT = f"""INSERT INTO {{table}} (key, version, created, modified, accessed, expires, due, user, data)
     VALUES (:key, :version, :created, :modified, :accessed, :expires, :expires, :user, :data)
     ON CONFLICT (key) DO UPDATE SET version = :version, {_TIMES}, due = :expires, user = :user, data = :data
     WHERE expires <= :now"""
-REPLACE_HOT = f"""UPDATE {{table}} SET version = :version, {_TIMES}, data = :data
-    WHERE key = :key AND version = :expected AND {_LIVE} AND user IS :user AND {_INDEXES_HOLD}"""
+REPLACE_HOT = """UPDATE {table}
+    SET version = ?, created = ?, modified = ?, accessed = ?, expires = ?, data = ?
+    WHERE key = ? AND version = ? AND (expires IS NULL OR expires > ?) AND user IS ? AND (? IS NULL OR due <= ?)"""
 REPLACE = f"""UPDATE {{table}} SET version = :version, {_TIMES}, due = :expires, user = :user, data = :data
     WHERE key = :key AND version = :expected AND {_LIVE}"""
 TOUCH_HOT = f"""UPDATE {{table}} SET accessed = :accessed, expires = :expires

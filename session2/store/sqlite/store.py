@@ -16,7 +16,7 @@ from .. import rights
 from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..lockfile import LockFile
-from ..records import checked_key
+from ..records import KEY, checked_key
 from ..versions import new_version
 from . import statements
 from .database import Database
@@ -57,33 +57,39 @@ class SQLiteSessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        rows = self._database.select(statements.READ, {"key": checked_key(key), "now": self.clock()})
+        if KEY.fullmatch(key) is None:
+            checked_key(key)
+        rows = self._database.select(statements.READ, (key, self.clock()))
         if not rows:
             return None
-        found, *columns = rows[0]
+        data, created, modified, accessed, expires, user, version, found = rows[0]
         if found != key:
             raise StoreUnavailable(f"the SQLite database answered with another record than {key:.8}")
-        return _record(columns)
+        return Record(data, created, modified, accessed, expires, None if user is None else _string(user), version)
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        version = new_version()
+        if KEY.fullmatch(key) is None:
+            checked_key(key)
         data, created, modified, accessed, expires, user, _ = record
-        values = {"key": checked_key(key), "version": version, "created": created, "modified": modified,
-                  "accessed": accessed, "expires": expires, "user": None if user is None else _text(user), "data": data,
-                  "now": self.clock(), "expected": expected}
-        ways = (statements.INSERT,) if expected is None else (statements.REPLACE_HOT, statements.REPLACE)
-        if not self._database.change(ways, values):
+        version, now, name = new_version(), self.clock(), None if user is None else _text(user)
+        if expected is not None and self._database.change(statements.REPLACE_HOT, (
+                version, created, modified, accessed, expires, data, key, expected, now, name, expires, expires)):
+            return version
+        values = {"key": key, "version": version, "created": created, "modified": modified, "accessed": accessed,
+                  "expires": expires, "user": name, "data": data, "now": now, "expected": expected}
+        if not self._database.change(statements.INSERT if expected is None else statements.REPLACE, values):
             raise Conflict(f"the record {key:.8} changed")
         return version
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
         values = {"key": checked_key(key), "accessed": accessed, "expires": expires, "now": self.clock()}
-        return self._database.change((statements.TOUCH_HOT, statements.TOUCH), values) > 0 or self.read(key) is not None
+        return any(self._database.change(step, values) for step in (statements.TOUCH_HOT, statements.TOUCH)) \
+            or self.read(key) is not None
 
     def remove(self, key: str, expected: Version | None = None) -> None:
         if expected is None:
-            self._database.change((statements.REMOVE,), {"key": checked_key(key)})
-        elif not self._database.change((statements.REMOVE_EXPECTED,), {"key": checked_key(key), "expected": expected}) \
+            self._database.change(statements.REMOVE, {"key": checked_key(key)})
+        elif not self._database.change(statements.REMOVE_EXPECTED, {"key": checked_key(key), "expected": expected}) \
                 and self.read(key) is not None:
             raise Conflict(f"the record {key:.8} changed")
 
@@ -98,9 +104,9 @@ class SQLiteSessionStore(SessionStore):
         values = {"now": self.clock() if now is None else now, "batch": batch}
         total, seen = 0, batch
         while seen >= batch:
-            deleted = self._database.change((statements.PURGE,), values)
+            deleted = self._database.change(statements.PURGE, values)
             # As long as each that is due has expired, none needs to be moved.
-            seen = deleted if deleted == batch else deleted + self._database.change((statements.POSTPONE,), values)
+            seen = deleted if deleted == batch else deleted + self._database.change(statements.POSTPONE, values)
             total += deleted
         return total if unused_since is None else total + self._purge_unused(unused_since, batch)
 
@@ -108,7 +114,7 @@ class SQLiteSessionStore(SessionStore):
         values = {"since": since, "batch": batch, "lock": traces.lock_key(""), "mark": traces.MARK}
         total = after = 0
         while (last := self._database.select(statements.STRETCH, {**values, "after": after})[0][0]) is not None:
-            total += self._database.change((statements.PURGE_UNUSED,), {**values, "after": after, "last": last})
+            total += self._database.change(statements.PURGE_UNUSED, {**values, "after": after, "last": last})
             after = last
         return total
 
