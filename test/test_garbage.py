@@ -17,7 +17,6 @@ import pytest
 
 from session2.testing.fakes import FakeExchange
 
-
 ADAPTERS = [name for name in counting_adapters.ADAPTERS if name != "Django"]
 """Django's own AuthenticationMiddleware makes a circle of each request, and all that belongs to it stays in that."""
 
