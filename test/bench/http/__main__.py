@@ -63,8 +63,8 @@ class Site:
 
 
 @contextlib.contextmanager
-def running(name: str, folder: Path, *options: str) -> Iterator[Site]:
-    """Serve a variant."""
+def running(name: str, folder: Path, *options: str, processor: int | None = None) -> Iterator[Site]:
+    """Serve a variant, on one processor if its number is given."""
     variant = VARIANTS[name]
     own = folder / name
     own.mkdir()
@@ -74,6 +74,8 @@ def running(name: str, folder: Path, *options: str) -> Iterator[Site]:
         process = stack.enter_context(subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}))
+        if processor is not None:
+            os.sched_setaffinity(process.pid, {processor})  # before it has threads, which inherit it
         yield Site(variant, process)
 
 
@@ -172,6 +174,8 @@ def options() -> argparse.Namespace:
                                      epilog=f"Variants: {', '.join(VARIANTS)}")
     parser.add_argument("variants", nargs="*", help="names or patterns such as 'quixote*'; default: what needs no other"
                                                     " server; the application without sessions is always there")
+    parser.add_argument("--apart", action="store_true", help="the servers on one processor and the clients on another:"
+                                                             " where the system puts threads then makes no difference")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float, help="how long a turn is")
@@ -191,8 +195,11 @@ def main() -> None:
         profile(given.profile, given.page, 4 * seconds)
         return
     names = chosen(given.variants)
+    servers, clients = (sorted(os.sched_getaffinity(0)) * 2)[:2] if given.apart else (None, None)
+    if clients is not None:
+        os.sched_setaffinity(0, {clients})
     with tempfile.TemporaryDirectory(dir=given.where, prefix=".bench-") as folder, contextlib.ExitStack() as stack:
-        sites = {name: stack.enter_context(running(name, Path(folder))) for name in names}
+        sites = {name: stack.enter_context(running(name, Path(folder), processor=servers)) for name in names}
         turns = measure(sites, rounds, seconds)
     found = results(names, turns)
     (print_markdown if given.markdown else print_table)(found)
