@@ -170,12 +170,12 @@ def test_threads_that_are_interrupted_while_they_wait() -> None:
 def test_each_place_is_somebodys_alone() -> None:
     places, inside, most = Places(3), set(), []
 
-    def action(number: int) -> None:
-        assert number not in inside
-        inside.add(number)
+    def action(place: Place) -> None:
+        assert place not in inside
+        inside.add(place)
         most.append(len(inside))
         time.sleep(0)
-        inside.remove(number)
+        inside.remove(place)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda _: places.run(action, 10, "busy"), range(2000)))
@@ -190,9 +190,9 @@ def test_the_wait_for_a_place_is_bounded_and_ends_when_one_is_free() -> None:
         while len([place for place in places._hall().places if place.inside]) < 2:
             time.sleep(0.001)
         with pytest.raises(StoreUnavailable, match="all are busy"):
-            places.run(int, 0.05, "all are busy")
+            places.run(id, 0.05, "all are busy")
         threading.Timer(0.05, over.set).start()
-        assert places.run(lambda number: number, 30, "busy") in (0, 1)
+        assert places.run(lambda place: place, 30, "busy") in places._hall().places
         assert all(one.result() for one in busy)
 
 
@@ -209,9 +209,9 @@ def test_who_comes_stands_in_line_behind_who_waits() -> None:
         threads.submit(places._door.run, wait_first, 10, "")
         entered.wait()
         with pytest.raises(StoreUnavailable, match="in line"):
-            places.run(int, 0, "in line")
+            places.run(id, 0, "in line")
         over.set()
-    assert places.run(lambda number: number, 10, "busy") == 0
+    assert places.run(lambda place: place, 10, "busy") in places._hall().places
     assert not places._hall().is_awaited, "who was served last leaves nobody waiting"
 
 
@@ -219,17 +219,18 @@ def test_a_thread_gets_another_place_when_it_asks_again() -> None:
     """As when a handler of a signal uses the store while a statement is under way."""
     places = Places(2)
 
-    def outer(first: int) -> None:
-        assert places.run(lambda second: second, 1, "busy") != first
+    def outer(first: Place, others: list[Place]) -> None:
+        assert places.run(lambda second: second, 1, "busy") is not first
         with pytest.raises(StoreUnavailable, match="busy"):
-            places.run(lambda _: places.run(int, 0.01, "busy"), 1, "")
+            places.run(lambda _: places.run(others.append, 0.01, "busy"), 1, "")
+        assert others == []
 
-    places.run(outer, 1, "busy")
+    places.run(outer, 1, "busy", [])
     assert free_places(places) == 2
 
 
 def free_places(places: Places) -> int:
-    seen: list[int] = []
+    seen: list[Place] = []
     with ThreadPoolExecutor(1) as threads:
         threads.submit(places.visit_free, seen.append).result()
     return len(seen)
@@ -242,7 +243,7 @@ def test_a_signal_loses_no_place(storm: None) -> None:
         try:
             signal.setitimer(signal.ITIMER_REAL, 4e-5)
             for _ in range(100):
-                places.run(lambda number: number, 5, "a signal left all taken")
+                places.run(lambda place: place, 5, "a signal left all taken")
                 done += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interruption:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import select
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -40,23 +41,30 @@ class Reply(io.RawIOBase):
         return int(self._socket.recv_into(buffer))
 
 
+def polling(descriptor: int) -> Callable[[float | None], object]:
+    """Return what tells of a socket whether something, or the end, is there to be read.
+
+    It is called with the milliseconds to wait for that, or None for as long as it takes.
+    """
+    if not hasattr(select, "poll"):
+        return lambda milliseconds: select.select([descriptor], [], [], milliseconds and milliseconds / 1000)[0]
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
+
+
 class Ear:
     """Listens at a socket."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._poll = select.poll() if hasattr(select, "poll") else None
-        if self._poll is not None:
-            self._poll.register(descriptor, select.POLLIN)
+        self._poll = polling(descriptor)
 
     def hears(self, seconds: float | None = 0) -> bool:
         """Tell whether something, or the end, is there to be read; of a connection at rest that is bad news.
 
         :param seconds: how long to wait for it; None: as long as it takes.
         """
-        if self._poll is None:
-            return bool(select.select([self._descriptor], [], [], seconds)[0])
-        return bool(self._poll.poll(None if seconds is None else seconds * 1000))
+        return bool(self._poll(None if seconds is None else seconds * 1000))
 
 
 def is_ready(descriptor: int, seconds: float | None) -> bool:
