@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from .errors import StoreUnavailable
 from .forks import PerProcess
 
+_A = TypeVar("_A")
 _T = TypeVar("_T")
 
 _LONGEST_NAP = 0.05
@@ -76,8 +77,8 @@ class Places:
         """Only the first in line looks for a free place."""
         self._hall = PerProcess(lambda: _Hall(size))
 
-    def run(self, action: Callable[..., _T], seconds: float, busy: str, *arguments: object) -> _T:
-        """Call `action` with a place that nobody else has meanwhile, and the arguments; return what it returns.
+    def run(self, action: Callable[[Place, _A], _T], argument: _A, seconds: float, busy: str) -> _T:
+        """Call `action` with a place that nobody else has meanwhile, and the argument; return what it returns.
 
         `StoreUnavailable` with the message `busy` if there is none for so many seconds.
         """
@@ -93,7 +94,7 @@ class Places:
                 self._door.run(partial(seat.take, hall, end, busy), seconds, busy)
                 place = seat.place
             place.inside = me
-            return action(place, *arguments)
+            return action(place, argument)
         finally:
             if seat is not None:
                 place = seat.place

@@ -72,8 +72,7 @@ class Pool(Generic[C]):
 
         :param fresh: whether to trust only connections made after `clear` was last called; here all are.
         """
-        result: T = self._places.run(self._use, self._patience, self._busy, action)
-        return result
+        return self._places.run(self._use, action, self._patience, self._busy)
 
     def clear(self) -> None:
         """Close what nobody uses at the moment, the rest after its statement; the pool may be used again."""
