@@ -41,8 +41,7 @@ class Server:
     """One server, and the connections to it."""
 
     def __init__(self, place: Place, pool_size: int, patience: float) -> None:
-        self._pool = Pool(Kind(place.connect, lambda link: link.is_at_rest, Link.is_cut, Link.close, Link.close),
-                          pool_size, patience)
+        self._pool = Pool(Kind(place.connect, None, Link.is_cut, Link.close, Link.close), pool_size, patience)
         self.clear = self._pool.clear
         self._place = place
         self._primary: Address | None = None

@@ -6,10 +6,13 @@ import io
 import select
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+_AT_ONCE: Final = 65536
+"""Bytes that are sent without waiting for somebody to read them."""
 
 
 class Deadline:
@@ -32,12 +35,28 @@ class Reply(io.RawIOBase):
     def __init__(self, socket: Any) -> None:
         self._socket = socket
         self.deadline = Deadline(0)
+        self._limit: float | None = None
+        """The time limit of the socket, if it is known.  To set it takes a system call."""
+        self._is_prompt = False
+
+    def ask(self, question: bytes, seconds: float) -> None:
+        """Send a question to which the answer is to be here in so many seconds."""
+        self.deadline = Deadline(seconds)
+        if self._limit != seconds:
+            self._socket.settimeout(seconds)
+            self._limit = seconds
+        self._is_prompt = len(question) < _AT_ONCE
+        self._socket.sendall(question)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        self._socket.settimeout(self.deadline.left())
+        if self._is_prompt:  # all the time is left
+            self._is_prompt = False
+        else:
+            self._limit = self.deadline.left()
+            self._socket.settimeout(self._limit)
         return int(self._socket.recv_into(buffer))
 
 
