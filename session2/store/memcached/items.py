@@ -21,8 +21,8 @@ _SUMMED_FROM: Final = 8
 class ItemVersion:
     """The version of a record, with what is known of the item it stands in.
 
-    Only `mark` counts.  The number that memcached gives an item changes with a touch too, and begins anew when memcached
-    does.  So it is no version, but saves asking again.
+    Only `mark` counts.  The number that memcached gives an item is no version, for it changes with a touch too, and
+    begins anew when memcached does; but it saves asking again.
 
     :param recent: this version and those before, as `written`.
     :param expires: when the record does.
