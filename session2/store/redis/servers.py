@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,8 +23,13 @@ _WRONG_ROLE: Final = ("READONLY", "MASTERDOWN")
 _ELSEWHERE: Final = ("MOVED", "ASK", "CLUSTERDOWN")
 
 
-def _codes(answers: Sequence[Answer]) -> set[str]:
+_NONE: Final = frozenset[str]()
+
+
+def _codes(answers: Sequence[Answer]) -> Set[str]:
     """Return why commands were refused, if any were."""
+    if Refusal not in map(type, answers):  # as nearly always
+        return _NONE
     return {answer.code for answer in answers if isinstance(answer, Refusal)}
 
 

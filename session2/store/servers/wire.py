@@ -19,6 +19,10 @@ class Deadline:
     """Until when the answer to a question has to be there whole, however many pieces it comes in."""
 
     def __init__(self, seconds: float) -> None:
+        self.begin(seconds)
+
+    def begin(self, seconds: float) -> None:
+        """Begin anew, for another question."""
         self._end = monotonic() + seconds
 
     def left(self) -> float:
@@ -41,7 +45,7 @@ class Reply(io.RawIOBase):
 
     def ask(self, question: bytes, seconds: float) -> None:
         """Send a question to which the answer is to be here in so many seconds."""
-        self.deadline = Deadline(seconds)
+        self.deadline.begin(seconds)
         if self._limit != seconds:
             self._socket.settimeout(seconds)
             self._limit = seconds
