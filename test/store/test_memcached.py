@@ -431,6 +431,14 @@ def test_no_more_connections_are_made_than_asked_for(make: Any) -> None:
     assert store.read(KEY) is None
 
 
+def test_a_connection_in_use_stands_nowhere(store: Any) -> None:
+    """So whatever interrupts its use, nobody gets it again."""
+    store.read(KEY)
+    [first] = connections(store)
+    assert store._servers.all[0].ask(lambda mine: (mine is first, connections(store))) == (True, [])
+    assert connections(store) == [first]
+
+
 def test_a_connection_at_rest_for_long_is_not_trusted(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     store.read(KEY)
     [first] = connections(store)
