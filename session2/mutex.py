@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import StoreUnavailable
 from .forks import PerProcess
 
+_A = TypeVar("_A")
 _T = TypeVar("_T")
 
 _LONGEST_NAP = 0.05
@@ -26,11 +27,12 @@ _LONGEST_NAP = 0.05
 class Place:
     """What one thread of one process can use at a time."""
 
-    def __init__(self, number: int = 0) -> None:
-        self.number = number
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self.inside: int | None = None
         """The thread that is doing something here."""
+        self.holds: Any = None
+        """What stands here; it is for whoever is inside."""
 
     def run(self, action: Callable[[], _T], seconds: float, busy: str) -> _T:
         """Do something alone and return what comes of it.
@@ -42,7 +44,7 @@ class Place:
         if self.inside == me:
             raise StoreUnavailable(busy)
         try:
-            if not (self.lock.acquire(blocking=False) or self.lock.acquire(timeout=_bounded(seconds))):
+            if not (self.lock.acquire(False) or self.lock.acquire(timeout=_bounded(seconds))):
                 raise StoreUnavailable(busy)
             self.inside = me
             return action()
@@ -75,8 +77,8 @@ class Places:
         """Only the first in line looks for a free place."""
         self._hall = PerProcess(lambda: _Hall(size))
 
-    def run(self, action: Callable[[int], _T], seconds: float, busy: str) -> _T:
-        """Call `action` with the number of a place that nobody else has meanwhile; return what it returns.
+    def run(self, action: Callable[[Place, _A], _T], argument: _A, seconds: float, busy: str) -> _T:
+        """Call `action` with a place that nobody else has meanwhile, and the argument; return what it returns.
 
         `StoreUnavailable` with the message `busy` if there is none for so many seconds.
         """
@@ -85,14 +87,14 @@ class Places:
             for free in () if hall.is_awaited else hall.places:
                 if free.inside != me:
                     place = free  # beforehand: so who is interrupted can give it back
-                    if place.lock.acquire(blocking=False):
+                    if place.lock.acquire(False):
                         break
             else:
                 end, seat = time.monotonic() + seconds, _Seat()
                 self._door.run(partial(seat.take, hall, end, busy), seconds, busy)
                 place = seat.place
             place.inside = me
-            return action(place.number)
+            return action(place, argument)
         finally:
             if seat is not None:
                 place = seat.place
@@ -105,8 +107,8 @@ class Places:
             except RuntimeError:  # somebody else's; or the bell has rung already
                 pass
 
-    def visit_free(self, action: Callable[[int], object]) -> None:
-        """Call `action` with the number of each place that is free now, one after the other."""
+    def visit_free(self, action: Callable[[Place], object]) -> None:
+        """Call `action` with each place that is free now, one after the other."""
         hall, me = self._hall(), threading.get_ident()
         for place in hall.places:
             _visit(place, me, action)
@@ -114,7 +116,7 @@ class Places:
 
 class _Hall:
     def __init__(self, size: int) -> None:
-        self.places = [Place(number) for number in range(size)]
+        self.places = [Place() for _ in range(size)]
         # A lock, not an Event: an interruption may leave the latter locked.
         self.bell = threading.Lock()
         self.bell.acquire()
@@ -148,18 +150,18 @@ class _Seat:
         for place in hall.places:
             if place.inside != me:
                 self.place = place  # beforehand, as above
-                if place.lock.acquire(blocking=False):
+                if place.lock.acquire(False):
                     return True
         return False
 
 
-def _visit(place: Place, me: int, action: Callable[[int], object]) -> None:
+def _visit(place: Place, me: int, action: Callable[[Place], object]) -> None:
     if place.inside == me:
         return
     try:
-        if place.lock.acquire(blocking=False):
+        if place.lock.acquire(False):
             place.inside = me
-            action(place.number)
+            action(place)
     finally:
         if place.inside == me:
             place.inside = None

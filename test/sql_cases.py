@@ -367,7 +367,7 @@ class SQLTests(LostAnswers):
             list(threads.map(work, range(64)))
         assert [again(store, session)["n"] for session in mine] == [10] * 64
         assert again(store, session)["visits"] == 64
-        assert len([idle for idle in store._connections._kept().idle if idle]) <= 4
+        assert len([place for place in store._connections._places._hall().places if place.holds]) <= 4
 
     def test_all_connections_busy(self, make: Any) -> None:
         make().setup()

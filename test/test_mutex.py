@@ -167,18 +167,22 @@ def test_threads_that_are_interrupted_while_they_wait() -> None:
         assert is_free(mutex)
 
 
+def the_place(place: Place, _: None) -> Place:
+    return place
+
+
 def test_each_place_is_somebodys_alone() -> None:
     places, inside, most = Places(3), set(), []
 
-    def action(number: int) -> None:
-        assert number not in inside
-        inside.add(number)
+    def action(place: Place, inside: set[Place]) -> None:
+        assert place not in inside
+        inside.add(place)
         most.append(len(inside))
         time.sleep(0)
-        inside.remove(number)
+        inside.remove(place)
 
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: places.run(action, 10, "busy"), range(2000)))
+        list(threads.map(lambda _: places.run(action, inside, 10, "busy"), range(2000)))
     assert max(most) <= 3
     assert not inside
 
@@ -186,13 +190,13 @@ def test_each_place_is_somebodys_alone() -> None:
 def test_the_wait_for_a_place_is_bounded_and_ends_when_one_is_free() -> None:
     places, over = Places(2), threading.Event()
     with ThreadPoolExecutor(2) as threads:
-        busy = [threads.submit(places.run, lambda _: over.wait(), 1, "") for _ in range(2)]
+        busy = [threads.submit(places.run, lambda *_: over.wait(), None, 1, "") for _ in range(2)]
         while len([place for place in places._hall().places if place.inside]) < 2:
             time.sleep(0.001)
         with pytest.raises(StoreUnavailable, match="all are busy"):
-            places.run(int, 0.05, "all are busy")
+            places.run(the_place, None, 0.05, "all are busy")
         threading.Timer(0.05, over.set).start()
-        assert places.run(lambda number: number, 30, "busy") in (0, 1)
+        assert places.run(the_place, None, 30, "busy") in places._hall().places
         assert all(one.result() for one in busy)
 
 
@@ -209,9 +213,9 @@ def test_who_comes_stands_in_line_behind_who_waits() -> None:
         threads.submit(places._door.run, wait_first, 10, "")
         entered.wait()
         with pytest.raises(StoreUnavailable, match="in line"):
-            places.run(int, 0, "in line")
+            places.run(the_place, None, 0, "in line")
         over.set()
-    assert places.run(lambda number: number, 10, "busy") == 0
+    assert places.run(the_place, None, 10, "busy") in places._hall().places
     assert not places._hall().is_awaited, "who was served last leaves nobody waiting"
 
 
@@ -219,17 +223,17 @@ def test_a_thread_gets_another_place_when_it_asks_again() -> None:
     """As when a handler of a signal uses the store while a statement is under way."""
     places = Places(2)
 
-    def outer(first: int) -> None:
-        assert places.run(lambda second: second, 1, "busy") != first
+    def outer(first: Place, _: None) -> None:
+        assert places.run(the_place, None, 1, "busy") is not first
         with pytest.raises(StoreUnavailable, match="busy"):
-            places.run(lambda _: places.run(int, 0.01, "busy"), 1, "")
+            places.run(lambda *_: places.run(the_place, None, 0.01, "busy"), None, 1, "")
 
-    places.run(outer, 1, "busy")
+    places.run(outer, None, 1, "busy")
     assert free_places(places) == 2
 
 
 def free_places(places: Places) -> int:
-    seen: list[int] = []
+    seen: list[Place] = []
     with ThreadPoolExecutor(1) as threads:
         threads.submit(places.visit_free, seen.append).result()
     return len(seen)
@@ -242,7 +246,7 @@ def test_a_signal_loses_no_place(storm: None) -> None:
         try:
             signal.setitimer(signal.ITIMER_REAL, 4e-5)
             for _ in range(100):
-                places.run(lambda number: number, 5, "a signal left all taken")
+                places.run(the_place, None, 5, "a signal left all taken")
                 done += 1
             signal.setitimer(signal.ITIMER_REAL, 0)
         except Interruption:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cases import Case, ours, raw
+from cases import Case, manager_actions, ours, raw
 from peers import beakers, djangos
 from pymemcache import Client
+
+from session2.record import Record, Version
+from session2.store.volatile import VolatileSessionStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from servers_memcached import MemcachedServer
@@ -37,9 +41,34 @@ def memcached(folder: Path) -> list[Case]:
         return load, save
 
     return [raw("pymemcache, gets + cas", begin), *ours("memcached", server.url),
+            Case("a dict, and bare round trips", lambda number: manager_actions(OnADict(server.port, number))),
             beakers("ext:memcached", folder, url=server.place),
             djangos("cache", folder, BACKEND="django.core.cache.backends.memcached.PyMemcacheCache",
                     LOCATION=server.place)]
+
+
+class OnADict(VolatileSessionStore):
+    """What any store would take with our sessions above it: it keeps them in a dict, and asks memcached in vain."""
+
+    def __init__(self, port: int, number: int) -> None:
+        super().__init__()
+        self._socket = socket.create_connection(("127.0.0.1", port), 3)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._get = b"gets bare%d\r\n" % number
+        self._put = b"set bare%d 0 0 1300\r\n%b\r\n" % (number, b"x" * 1300)
+        self._ask(self._put)
+
+    def read(self, key: str) -> Record | None:
+        self._ask(self._get)
+        return super().read(key)
+
+    def write(self, key: str, record: Record, expected: Version | None) -> Version:
+        self._ask(self._put)
+        return super().write(key, record, expected)
+
+    def _ask(self, question: bytes) -> None:
+        self._socket.sendall(question)
+        self._socket.recv(65536)
 
 
 def groups() -> dict[str, Callable[[Path], list[Case]]]:

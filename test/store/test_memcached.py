@@ -22,7 +22,7 @@ from session2.errors import Conflict
 from session2.session import DictSession, ties
 from session2.store.memcached import MemcachedSessionStore
 from session2.store.memcached.servers import Servers
-from session2.store.memcached.wire import Connection
+from session2.store.memcached.wire import EXISTS, STORED, Connection
 from session2.store.servers import pool
 from session2.store.servers.once import REMEMBERED
 from session2.store.servers.results import Fault, StatementFailed
@@ -121,7 +121,7 @@ def asked(server: MemcachedServer, question: bytes) -> bytes:
 
 def connections(store: MemcachedSessionStore) -> list[Connection]:
     """Return those that nobody uses at the moment."""
-    return [idle.connection for idle in store._servers.all[0]._pool._kept().idle if idle is not None]
+    return [place.holds.connection for place in store._servers.all[0]._pool._places._hall().places if place.holds]
 
 
 def stats_of(server: MemcachedServer) -> dict[str, str]:
@@ -187,11 +187,11 @@ def lose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def lose(meanwhile: Callable[[], object] = lambda: None, carried_out: bool = True) -> None:
         put = Connection.put
 
-        def put_and_break(self: Connection, **arguments: Any) -> bytes:
+        def put_and_break(self: Connection, *arguments: Any) -> bytes:
             monkeypatch.setattr(Connection, "put", put)
-            if carried_out and self.put(**arguments) != b"STORED":
+            if carried_out and self.put(*arguments) != STORED:
                 lose(meanwhile)
-                return b"EXISTS"
+                return EXISTS
             meanwhile()
             raise StatementFailed(Fault.BROKEN, "gone")
 
@@ -349,7 +349,7 @@ def test_a_cas_unique_of_the_run_before_means_nothing(lone: MemcachedServer) -> 
         stale = store.read(KEY).version
         lone.restart()
         store.write(KEY, record_at(store.clock(), b"new"), None)
-        assert store.read(KEY).version.cas == stale.cas
+        assert store.read(KEY).version.stamp[0] == stale.stamp[0]
         with pytest.raises(Conflict):
             store.write(KEY, record_at(store.clock(), b"stale"), stale)
         with pytest.raises(Conflict):
@@ -429,6 +429,14 @@ def test_no_more_connections_are_made_than_asked_for(make: Any) -> None:
     met.wait(10)
     holder.join()
     assert store.read(KEY) is None
+
+
+def test_a_connection_in_use_stands_nowhere(store: Any) -> None:
+    """So whatever interrupts its use, nobody gets it again."""
+    store.read(KEY)
+    [first] = connections(store)
+    assert store._servers.all[0].ask(lambda mine: (mine is first, connections(store))) == (True, [])
+    assert connections(store) == [first]
 
 
 def test_a_connection_at_rest_for_long_is_not_trusted(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ class MemcachedItems:
         for server in self._servers.all:
             item = server.ask(lambda connection: connection.get(name.encode()))
             if item is not None:
-                return Value(name, item.value)
+                return Value(name, item[0])
         return None
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Server:
     def __init__(self, name: str, weight: int, address: Address, pool_size: int, timeout: float) -> None:
         self.name, self._weight = name, weight
         self._seed = blake2b(name.encode()).digest()
-        kind = Kind(partial(Connection, name, address, timeout), _is_at_rest, Connection.is_cut, Connection.close,
+        kind = Kind(partial(Connection, name, address, timeout), None, Connection.is_cut, Connection.close,
                     Connection.close)
         self._pool: Pool[Connection] = Pool(kind, pool_size, timeout)
         self.close = self._pool.clear
@@ -55,11 +55,6 @@ class Server:
         digest = blake2b(key, digest_size=8, key=self._seed).digest()
         chance = ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52  # between 0 and 1, both excluded
         return -self._weight / math.log(chance)
-
-
-def _is_at_rest(connection: Connection) -> bool:
-    """Tell of a connection whose last answer was read whole."""
-    return True
 
 
 class Servers:

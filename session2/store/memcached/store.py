@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from ...clocks import seconds
@@ -16,9 +14,9 @@ from ..base import SessionStore
 from ..records import checked_key
 from ..servers.once import AnswerLost, Standing, applied, fate_of_insert, fate_of_removal, fate_of_replacement, written
 from ..versions import new_version
-from .items import ItemVersion, Seen, pack, unpack
+from .items import ItemVersion, pack, unpack
 from .servers import Servers
-from .wire import EXISTS, NOT_FOUND, STORED, Connection, Item
+from .wire import EXISTS, NOT_FOUND, STORED, Connection, Item, Stamp
 
 _SLACK: Final = 3600.0
 """Seconds for which memcached keeps what has expired: its clock may be faster than ours."""
@@ -64,13 +62,13 @@ class MemcachedSessionStore(SessionStore):
 
     def read(self, key: str) -> Record | None:
         seen = self._seen(checked_key(key))
-        return None if seen is None else seen.record
+        return None if seen is None else seen[0]
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         checked_key(key)
         number = new_version()
         if expected is None:
-            new = ItemVersion(written(number), None)
+            new = ItemVersion(written(number))
             done = applied(lambda: self._insert(key, record, new),
                            lambda: fate_of_insert(self._standing(key), number, is_lock(key)))
         elif isinstance(expected, ItemVersion):
@@ -91,9 +89,9 @@ class MemcachedSessionStore(SessionStore):
             return self._move(key, accessed, expires)  # a second time moves nothing
 
     def remove(self, key: str, expected: Version | None = None) -> None:
-        checked_key(key)
+        name = self._name(checked_key(key))
         if expected is None:
-            self._servers.of(key).ask(partial(Connection.delete, key=self._name(key)))
+            self._servers.of(key).ask(lambda connection: connection.delete(name))
         elif not isinstance(expected, ItemVersion) or not applied(
                 lambda: self._take_away(key, expected),
                 lambda: fate_of_removal(self._standing(key), expected.number)):
@@ -120,31 +118,37 @@ class MemcachedSessionStore(SessionStore):
     # -- changes: each tells whether it is done, or raises AnswerLost ----------------------------------------------
 
     def _insert(self, key: str, record: Record, new: ItemVersion) -> bool:
-        if self._put(key, record, new, None) == STORED:
+        value, seconds = pack(key, record, new), _kept_for(record.expires, self.clock())
+        if self._put(key, value, seconds, None) == STORED:
             return True
         item = self._item(key)
-        if self._live(key, item) is not None:
+        if item is not None and self._live(key, *item) is not None:
             return False
-        return self._put(key, record, new, item) == STORED  # over what has expired, or where something was just now
+        # Over what has expired, or where something was just now.
+        return self._put(key, value, seconds, None if item is None else item[1]) == STORED
 
     def _replace(self, key: str, record: Record, new: ItemVersion, expected: ItemVersion) -> bool:
-        return self._compare(key, expected, lambda seen: self._put(key, record, new, seen)) == STORED
+        now = self.clock()
+        return self._swap(key, pack(key, record, new), _kept_for(record.expires, now), expected, now) == STORED
 
     def _take_away(self, key: str, expected: ItemVersion) -> bool:
-        return self._compare(key, expected, lambda seen: self._send(key, b"", 0.0, seen)) != EXISTS
+        return self._swap(key, b"", 0.0, expected, self.clock()) != EXISTS
 
-    def _compare(self, key: str, expected: ItemVersion, change: Callable[[ItemVersion], bytes]) -> bytes:
-        """Return the answer to a change of this version, made again if the item has changed and the version has not."""
-        if expected.expires is not None and expected.expires <= self.clock():
+    def _swap(self, key: str, value: bytes, seconds: float | None, expected: ItemVersion, now: float) -> bytes:
+        """Put a value in place of this version, also if the item has changed and the version has not.
+
+        Returns the answer.
+        """
+        if expected.expires is not None and expected.expires <= now:
             return NOT_FOUND
-        answer = change(expected)
+        answer = self._put(key, value, seconds, expected.stamp)
         if answer != EXISTS:
             return answer
         for _ in attempts(_PATIENCE):
             seen = self._seen(key)
-            if seen is None or seen.version != expected:
+            if seen is None or seen[1] != expected:
                 return NOT_FOUND if seen is None else EXISTS
-            answer = change(seen.version)
+            answer = self._put(key, value, seconds, seen[1].stamp)
             if answer != EXISTS:
                 return answer
         raise _contended()
@@ -152,10 +156,11 @@ class MemcachedSessionStore(SessionStore):
     def _move(self, key: str, accessed: float, expires: float | None) -> bool:
         for _ in attempts(_PATIENCE):
             seen = self._seen(key)
-            if seen is None or accessed <= seen.record.accessed:
+            if seen is None or accessed <= seen[0].accessed:
                 return seen is not None
-            moved = seen.record._replace(accessed=accessed, expires=expires)
-            if self._put(key, moved, seen.version, seen.version) == STORED:
+            record, version = seen
+            moved = pack(key, record._replace(accessed=accessed, expires=expires), version)
+            if self._put(key, moved, _kept_for(expires, self.clock()), version.stamp) == STORED:
                 return True
         raise _contended()
 
@@ -165,37 +170,40 @@ class MemcachedSessionStore(SessionStore):
         return (self._prefix + key).encode()
 
     def _item(self, key: str) -> Item | None:
-        return self._servers.of(key).ask(partial(Connection.get, key=self._name(key)))
+        name = self._name(key)
+        return self._servers.of(key).ask(lambda connection: connection.get(name))
 
-    def _seen(self, key: str) -> Seen | None:
-        """Return the live record under a key."""
-        return self._live(key, self._item(key))
+    def _seen(self, key: str) -> tuple[Record, ItemVersion] | None:
+        """Return the live record under a key, with its version."""
+        item = self._item(key)
+        return None if item is None else self._live(key, *item)
 
-    def _live(self, key: str, item: Item | None) -> Seen | None:
-        if item is None or not item.value:  # empty: it was removed
+    def _live(self, key: str, value: bytes, stamp: Stamp) -> tuple[Record, ItemVersion] | None:
+        if not value:  # it was removed
             return None
         try:
-            seen = unpack(key, item)
+            seen = unpack(key, value, stamp)
         except ValueError as error:
             self._damaged(key, f"its item cannot be read: {error}")
             return None
-        return seen if seen.record.is_live(self.clock()) else None
+        return seen if seen[0].is_live(self.clock()) else None
 
     def _standing(self, key: str) -> Standing | None:
         item = self._item(key)
         try:
-            return unpack(key, item).version.standing(self.clock()) if item is not None else None
+            return None if item is None else unpack(key, *item)[1].standing(self.clock())
         except ValueError:
             return None
 
-    def _put(self, key: str, record: Record, version: ItemVersion, seen: Item | ItemVersion | None) -> bytes:
-        seconds = None if record.expires is None else max(record.expires - self.clock() + _SLACK, 1.0)
-        return self._send(key, pack(key, record, version), seconds, seen)
+    def _put(self, key: str, value: bytes, seconds: float | None, stamp: Stamp | None) -> bytes:
+        """Put a value in place of the item with this stamp, or where nothing is, and return the answer."""
+        name = self._name(key)
+        return self._servers.of(key).change(lambda connection: connection.put(name, value, seconds, stamp))
 
-    def _send(self, key: str, value: bytes, seconds: float | None, seen: Item | ItemVersion | None) -> bytes:
-        """Put a value in place of what was seen there, or where nothing is, and return the answer."""
-        change = partial(Connection.put, key=self._name(key), value=value, seconds=seconds, seen=seen)
-        return self._servers.of(key).change(change)
+
+def _kept_for(expires: float | None, now: float) -> float | None:
+    """Return for how many seconds memcached keeps a record; None: for ever."""
+    return None if expires is None else max(expires - now + _SLACK, 1.0)
 
 
 def _conflict(key: str) -> Conflict:

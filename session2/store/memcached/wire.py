@@ -10,19 +10,26 @@ import math
 import socket
 from collections.abc import Hashable
 from time import monotonic
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from ...clock import elapsed
 from ...errors import ConfigurationError, StoreUnavailable
 from ..servers.results import Fault, StatementFailed
-from ..servers.wire import Ear
+from ..servers.wire import polling
 
 Address: TypeAlias = "tuple[str, int] | str"
 """Host and port, or the path of a Unix socket."""
 
-STORED, EXISTS, NOT_FOUND = b"STORED", b"EXISTS", b"NOT_FOUND"
+Stamp: TypeAlias = "tuple[bytes, Hashable]"
+"""The number that memcached gave an item (its *cas unique*), and the run of the memcached that gave it."""
+UNKNOWN: Final[Stamp] = b"", None
+"""Of an item that was not looked at; no item has it."""
+Item: TypeAlias = "tuple[bytes, Stamp]"
+"""The value and the stamp of what stands under a key."""
 
-_ANSWERS: Final = (STORED, EXISTS, NOT_FOUND, b"NOT_STORED", b"DELETED")
+STORED, EXISTS, NOT_FOUND = b"STORED\r\n", b"EXISTS\r\n", b"NOT_FOUND\r\n"
+
+_ANSWERS: Final = frozenset({STORED, EXISTS, NOT_FOUND, b"NOT_STORED\r\n", b"DELETED\r\n"})
 _REFUSALS: Final = (b"SERVER_ERROR", b"CLIENT_ERROR", b"ERROR")
 
 _HINTS: Final = {
@@ -43,23 +50,6 @@ _LAST: Final = 2**31 - 1
 """The last moment it knows."""
 
 
-class Known(Protocol):
-    """What was seen under a key: the cas unique, and the run of the server that gave it."""
-
-    @property
-    def cas(self) -> bytes: ...
-    @property
-    def run(self) -> Hashable: ...
-
-
-class Item(NamedTuple):
-    """What stands under a key."""
-
-    value: bytes
-    cas: bytes
-    run: Hashable
-
-
 class Connection:
     """A connection that is good for as long as every answer was read whole.
 
@@ -77,7 +67,7 @@ class Connection:
             why = getattr(error, "strerror", None) or error
             raise StoreUnavailable(f"no connection to memcached at {name}: {why}") from error
         try:
-            self._ear = Ear(self._socket.fileno())
+            self._poll = polling(self._socket.fileno())
             self._greet()
         except BaseException:
             self.close()
@@ -93,7 +83,7 @@ class Connection:
 
     def is_cut(self) -> bool:
         """Tell whether the server has ended the connection, or said what nobody asked for."""
-        return self._ear.hears()
+        return bool(self._poll(0))
 
     def check(self) -> None:
         """See that the server answers."""
@@ -116,18 +106,18 @@ class Connection:
             answer = self._read_on(answer, end + len(_AFTER_VALUE))
         if answer[end:] != _AFTER_VALUE:
             raise self._refused(answer)
-        return Item(answer[start:end], words[4], self.run)
+        return answer[start:end], (words[4], self.run)
 
-    def put(self, key: bytes, value: bytes, seconds: float | None, seen: Known | None) -> bytes:
-        """Put a value where nothing is, or in place of what was seen there; return the answer.
+    def put(self, key: bytes, value: bytes, seconds: float | None, stamp: Stamp | None) -> bytes:
+        """Put a value in place of the item with this stamp, or where nothing is; return the answer.
 
         :param seconds: how long to keep the item; None: for ever, 0 or less: not at all.
         """
-        command, cas = (b"add", b"") if seen is None else (b"cas", seen.cas)
-        if seen is not None and seen.run != self.run:  # the cas unique is of another run, or is not known
+        command, cas = (b"add", b"") if stamp is None else (b"cas", stamp[0])
+        if stamp is not None and stamp[1] != self.run:
             return EXISTS
-        return self._change(b"%b %b 0 %d %d %b\r\n%b\r\n" % (command, key, self._exptime(seconds), len(value), cas,
-                                                           value), len(value))
+        return self._change(b"%b %b 0 %d %d %b\r\n%b\r\n" % (command, key, _exptime(seconds, self._ahead), len(value),
+                                                           cas, value), len(value))
 
     def delete(self, key: bytes) -> None:
         """Delete what stands under a key."""
@@ -156,21 +146,11 @@ class Connection:
             raise self._refused(answer)
         return dict(line.split(b" ", 2)[1:] for line in answer.splitlines()[:-1])
 
-    def _exptime(self, seconds: float | None) -> int:
-        if seconds is None:
-            return 0
-        if seconds <= 0:
-            return -1
-        if seconds <= _MONTH:
-            return math.ceil(seconds)
-        end = self._ahead + elapsed() + seconds
-        return math.ceil(end) if end < _LAST else 0
-
     def _change(self, command: bytes, size: int = 0) -> bytes:
         answer = self._ask(command)
-        if answer[:-2] not in _ANSWERS:
+        if answer not in _ANSWERS:
             raise self._refused(answer, size)
-        return answer[:-2]
+        return answer
 
     def _ask(self, question: bytes) -> bytes:
         """Send something; return the first line of the answer and what came with it."""
@@ -183,7 +163,7 @@ class Connection:
             answer = self._socket.recv(_CHUNK) if len(question) < _CHUNK else b""
         except OSError as error:
             raise self._broken(error) from error
-        while b"\r\n" not in answer and len(answer) < _LONGEST:
+        while answer.find(b"\r\n") < 0 and len(answer) < _LONGEST:  # `in` first tries bytes as a number
             answer += self._more()
         return answer
 
@@ -242,3 +222,18 @@ def _connected(address: Address, timeout: float) -> socket.socket:
         found.close()
         raise
     return found
+
+
+def _exptime(seconds: float | None, ahead: float) -> int:
+    """Return how memcached is told for how long to keep an item.
+
+    :param ahead: how many seconds its clock is ahead of ours.
+    """
+    if seconds is None:
+        return 0
+    if seconds <= 0:
+        return -1
+    if seconds <= _MONTH:
+        return math.ceil(seconds)
+    end = ahead + elapsed() + seconds
+    return math.ceil(end) if end < _LAST else 0

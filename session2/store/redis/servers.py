@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, Protocol
@@ -23,8 +23,13 @@ _WRONG_ROLE: Final = ("READONLY", "MASTERDOWN")
 _ELSEWHERE: Final = ("MOVED", "ASK", "CLUSTERDOWN")
 
 
-def _codes(answers: Sequence[Answer]) -> set[str]:
+_NONE: Final = frozenset[str]()
+
+
+def _codes(answers: Sequence[Answer]) -> Set[str]:
     """Return why commands were refused, if any were."""
+    if Refusal not in map(type, answers):  # as nearly always
+        return _NONE
     return {answer.code for answer in answers if isinstance(answer, Refusal)}
 
 
@@ -41,8 +46,7 @@ class Server:
     """One server, and the connections to it."""
 
     def __init__(self, place: Place, pool_size: int, patience: float) -> None:
-        self._pool = Pool(Kind(place.connect, lambda link: link.is_at_rest, Link.is_cut, Link.close, Link.close),
-                          pool_size, patience)
+        self._pool = Pool(Kind(place.connect, None, Link.is_cut, Link.close, Link.close), pool_size, patience)
         self.clear = self._pool.clear
         self._place = place
         self._primary: Address | None = None

@@ -195,17 +195,24 @@ class RedisSessionStore(SessionStore):
     # -- questions -------------------------------------------------------------------------------------------------
 
     def _ask(self, *commands: Command, once: bool = False) -> list[Answer]:
-        return [_taken(answer) for answer in self._servers.ask(commands, once)]
+        answers = self._servers.ask(commands, once)
+        for answer in answers:
+            if isinstance(answer, Refusal):
+                raise _refused(answer)
+        return answers
 
     def _ask_each(self, commands: Sequence[Command]) -> list[Answer]:
         """Ask about keys of which some may be of another kind, which counts as missing."""
-        return [None if isinstance(answer, Refusal) and answer.code == "WRONGTYPE" else _taken(answer)
-                for answer in self._servers.ask_each(commands)]
+        answers = self._servers.ask_each(commands)
+        for answer in answers:
+            if isinstance(answer, Refusal) and answer.code != "WRONGTYPE":
+                raise _refused(answer)
+        return [None if isinstance(answer, Refusal) else answer for answer in answers]
 
     def _change(self, *commands: Command, once: bool = True) -> bool:
         """Send what changes a record, with what goes before; tell whether it did, to the replicas asked for too."""
-        wait = Command(commands[-1].name, (b"WAIT", b"%d" % self._replicas, self._patience))
-        answers = self._ask(*commands, *([wait] if self._replicas else []), once=once)
+        wait = [Command(commands[-1].name, (b"WAIT", b"%d" % self._replicas, self._patience))] if self._replicas else []
+        answers = self._ask(*commands, *wait, once=once)
         done = self._of(int, answers[len(commands) - 1]) == 1
         if done and self._replicas and self._of(int, answers[-1]) < self._replicas:
             raise StoreUnavailable(f"{self._of(int, answers[-1])} of {self._replicas} replicas have the change: if the "
@@ -303,12 +310,9 @@ def _is_version(version: Version) -> TypeGuard[int]:
     return isinstance(version, int) and 0 <= version < 2**64
 
 
-def _taken(answer: Answer) -> Answer:
-    """Return an answer; `StoreUnavailable` if the server refused."""
-    if isinstance(answer, Refusal):
-        hint = _HINTS.get(answer.code)
-        raise StoreUnavailable(f"Redis refused: {answer.text}{f' ({hint})' if hint else ''}")
-    return answer
+def _refused(answer: Refusal) -> StoreUnavailable:
+    hint = _HINTS.get(answer.code)
+    return StoreUnavailable(f"Redis refused: {answer.text}{f' ({hint})' if hint else ''}")
 
 
 def _parts(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -11,7 +11,7 @@ from io import BufferedReader
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 from ..servers.results import Fault, StatementFailed
-from ..servers.wire import Deadline, Ear, Reply
+from ..servers.wire import Reply, polling
 
 Words: TypeAlias = "tuple[bytes, ...]"
 """A command and its arguments."""
@@ -32,7 +32,7 @@ Answer: TypeAlias = "bytes | int | Refusal | list[Any] | None"
 
 
 class Link:
-    """An open connection, and whether anything is under way on it."""
+    """An open connection, good for as long as every answer was read whole."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
@@ -40,28 +40,22 @@ class Link:
         self._timeout: float = self._socket.gettimeout()
         self._reply = Reply(self._socket)
         self._file: BinaryIO = BufferedReader(self._reply)
-        self._ear = Ear(self._socket.fileno())
-        self.is_at_rest = True
+        self._poll = polling(self._socket.fileno())
 
     def ask(self, commands: Sequence[Words]) -> list[Answer]:
         """Send commands and return the answers to all of them."""
-        self.is_at_rest = False
-        self._reply.deadline = Deadline(self._timeout)
         try:
-            self._socket.settimeout(self._timeout)
-            self._socket.sendall(b"".join(map(_packed, commands)))
-            answers = [_answer(self._file) for _ in commands]
+            self._reply.ask(b"".join(map(_packed, commands)), self._timeout)
+            return [_answer(self._file) for _ in commands]
         except TimeoutError as error:
             raise StatementFailed(Fault.SILENT, f"Redis did not answer within {self._timeout:g} s") from error
         except (OSError, ValueError, MemoryError, RecursionError) as error:  # the last ones of what is no answer
             raise StatementFailed(Fault.BROKEN, f"the connection to Redis broke: {error or type(error).__name__}"
                                   ) from error
-        self.is_at_rest = True
-        return answers
 
     def is_cut(self) -> bool:
         """Tell whether the server has ended the connection, or said what nobody asked for."""
-        return self._ear.hears()
+        return bool(self._poll(0))
 
     def close(self) -> None:
         """Close the connection."""

@@ -10,12 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ...errors import ConfigurationError
-from ...forks import Birthplace, PerProcess
-from ...mutex import Places
+from ...forks import Birthplace
+from ...mutex import Place, Places
 from .results import Connections, StatementFailed
 
 C = TypeVar("C")
@@ -30,8 +29,9 @@ class Kind(Generic[C]):
     """What a pool must know of a kind of connection."""
 
     connect: Callable[[], C]
-    is_at_rest: Callable[[C], bool]
-    """Whether, as far as is known here, the connection is open and nothing is under way on it."""
+    is_at_rest: Callable[[C], bool] | None
+    """Whether, as far as is known here, the connection is open and nothing is under way on it; None where that is so
+    whenever an action ends without an exception."""
     is_cut: Callable[[C], bool]
     """Whether the server has ended the connection meanwhile, or said what nobody asked for."""
     close: Callable[[C], object]
@@ -43,16 +43,8 @@ class Kind(Generic[C]):
 class _Pooled(Generic[C]):
     connection: C
     made: float
-    idle_since: float
-
-
-class _Kept:
-    """The connections of one process: each of the places has one, or none."""
-
-    def __init__(self, size: int) -> None:
-        self.idle: list[_Pooled[Any] | None] = [None] * size
-        self.cleared = float("-inf")
-        """When the connections there were have been given up; those in use at the time end with their statement."""
+    used: float
+    """When it was last needed."""
 
 
 class Pool(Generic[C]):
@@ -71,61 +63,59 @@ class Pool(Generic[C]):
         self._busy = (f"all {size} connections to the server were busy for {patience:g} s; "
                       "make the store with a larger pool_size")
         self._places = Places(size)
-        self._kept = PerProcess(lambda: _Kept(size))
+        """Of each process; in each place there is a connection, or none."""
+        self._cleared = float("-inf")
+        """When the connections there were have been given up; those in use at the time end with their statement."""
 
     def use(self, action: Callable[[C], T], fresh: bool = False) -> T:
         """Call `action` with a connection and return what it returns.
 
         :param fresh: whether to trust only connections made after `clear` was last called; here all are.
         """
-        return self._places.run(partial(self._use, action), self._patience, self._busy)
+        return self._places.run(self._use, action, self._patience, self._busy)
 
     def clear(self) -> None:
         """Close what nobody uses at the moment, the rest after its statement; the pool may be used again."""
-        self._kept().cleared = time.monotonic()
+        self._cleared = time.monotonic()
         self._places.visit_free(self._close_idle)
 
     renew = clear
 
-    def _use(self, action: Callable[[C], T], place: int) -> T:
-        kept = self._kept()
-        pooled, kept.idle[place] = kept.idle[place], None
-        # It is in no list now: whatever interrupts this, nobody gets it again.
-        if pooled is None or not self._is_good(kept, pooled):
-            pooled = self._renewed(pooled)
+    def _use(self, place: Place, action: Callable[[C], T]) -> T:
+        pooled: _Pooled[C] | None
+        pooled, place.holds, now = place.holds, None, time.monotonic()
+        # It is in no place now: whatever interrupts this, nobody gets it again.
+        if (pooled is None or now - pooled.used >= _MAX_IDLE or pooled.made <= self._cleared
+                or self._kind.is_cut(pooled.connection)):
+            pooled = self._renewed(pooled, now)
+        pooled.used = now
         try:
             result = action(pooled.connection)
         except BaseException as error:
             if isinstance(error, StatementFailed) and error.fault.leaves_connection:
-                self._give(kept, place, pooled)
+                self._give(place, pooled)
             else:
                 self._kind.drop(pooled.connection)
             raise
-        self._give(kept, place, pooled)
+        self._give(place, pooled)
         return result
 
-    def _is_good(self, kept: _Kept, idle: _Pooled[C]) -> bool:
-        return (time.monotonic() - idle.idle_since < _MAX_IDLE and idle.made > kept.cleared
-                and not self._kind.is_cut(idle.connection))
-
-    def _renewed(self, idle: _Pooled[C] | None) -> _Pooled[C]:
+    def _renewed(self, idle: _Pooled[C] | None, now: float) -> _Pooled[C]:
         if idle is not None:
             self._kind.close(idle.connection)
-        made = time.monotonic()
-        return _Pooled(self._kind.connect(), made, made)
+        return _Pooled(self._kind.connect(), now, now)
 
-    def _give(self, kept: _Kept, place: int, pooled: _Pooled[C]) -> None:
-        if pooled.made <= kept.cleared:
+    def _give(self, place: Place, pooled: _Pooled[C]) -> None:
+        is_at_rest = self._kind.is_at_rest
+        if pooled.made <= self._cleared:
             self._kind.close(pooled.connection)
-        elif self._kind.is_at_rest(pooled.connection):
-            pooled.idle_since = time.monotonic()
-            kept.idle[place] = pooled
+        elif is_at_rest is None or is_at_rest(pooled.connection):
+            place.holds = pooled
         else:
             self._kind.drop(pooled.connection)
 
-    def _close_idle(self, place: int) -> None:
-        kept = self._kept()
-        idle, kept.idle[place] = kept.idle[place], None
+    def _close_idle(self, place: Place) -> None:
+        idle, place.holds = place.holds, None
         if idle is not None:
             self._kind.close(idle.connection)
 
