@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import django
@@ -43,6 +44,7 @@ def application(given: Site) -> Application:
         MIDDLEWARE=["session2_django.SessionMiddleware"],
         SESSION_ENGINE="session2_django",
         SESSION2_MANAGER=f"{__name__}.manager",
+        SECRET_KEY=secrets.token_hex(),  # nothing is signed with it; Django 4.2 wants one to log a crash
     )
     django.setup()
     return get_wsgi_application()  # type: ignore[no-any-return]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import socket
 import sys
@@ -65,8 +66,11 @@ class TestThreeMemcacheds(StoreSuite):
 
 
 def prefix_of(folder: Path) -> str:
-    """Return a prefix that no other test has."""
-    return f"{str(folder)[-60:]}:"
+    """Return a prefix that no other test has; a folder may get the name of one that was removed."""
+    note = folder / "prefix"
+    if not note.exists():
+        note.write_text(f"{secrets.token_hex(8)}:")
+    return note.read_text()
 
 
 @pytest.fixture
