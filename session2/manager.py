@@ -208,8 +208,8 @@ class SessionManager(SessionMapping[_S]):
         if self.needs_new_id(session):
             return self._rotate(session, next_id(session), mode, lease, instead_of=instead_of)
         clocks = self.clocks
-        if clocks.renewal is not None and ties(session).visit is not None \
-                and clocks.renewal_is_due(issued_at(session), self.store.clock()):  # so a browser can be told
+        if clocks.renewal is not None and ties(session).can_be_told \
+                and clocks.renewal_is_due(issued_at(session), self.store.clock()):
             outcome = self._renew(session, mode, lease)
         else:
             outcome = self.save_in_place(session, mode, lease, pending)

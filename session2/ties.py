@@ -10,6 +10,9 @@ from .record import Record
 class Request(Protocol):
     """What a session knows of its request: `session2.Exchange` has it."""
 
+    headers_sent: bool
+    """Whether it is too late to send a cookie."""
+
     def post_value(self, name: str) -> str | None:
         """Return the field `name` of a posted form."""
 
@@ -49,6 +52,12 @@ class Ties:
     def exchange(self) -> Request | None:
         """The request that the session was opened in, as long as there is one."""
         return None if self.visit is None else self.visit.request()
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether the browser can still be told of another id; else a renewal would log the visitor out."""
+        exchange = self.exchange
+        return exchange is not None and not self.visit.finished and not exchange.headers_sent
 
     @property
     def key(self) -> str | None:

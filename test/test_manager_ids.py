@@ -95,6 +95,26 @@ def test_each_renewal_removes_the_trace_of_the_last_one() -> None:
     assert [site.store._look_up(tokens.hash_id(id)) for id in old[:3]] == [None] * 3, "the old id told the new one"
 
 
+@pytest.mark.parametrize("late", ["the headers are out", "the request is over", "nobody has the request"])
+def test_a_session_is_not_renewed_when_its_browser_cannot_be_told(late: str) -> None:
+    """Else the visitor would be logged out when the grace of the old id is over."""
+    site = Site(renew_after=1000)
+    site.visit("joe")
+    site.now += 1001
+    request = site.start()
+    session = request.session
+    if late == "the headers are out":
+        request.headers_sent = True
+    elif late == "the request is over":
+        site.manager.finish_failed_request(request)
+    else:
+        del request
+    session["a"] = 1  # type: ignore[index]
+    site.manager.save(session)  # type: ignore[arg-type]
+    site.now += 100
+    assert dict(site.manager.load(site.id)) == {"a": 1}
+
+
 def test_a_logout_ends_a_session_that_was_renewed_meanwhile() -> None:
     site = Site(renew_after=1000)
     site.visit("joe")
