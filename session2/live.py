@@ -142,9 +142,10 @@ class LiveSession(MutableMapping[str, Any]):
 
     def _store_own(self, session: DictSession, visit: Visit | None) -> None:
         """Store a session of which nothing is stored yet, or which was emptied."""
+        exchange = ties(session).exchange  # had as long as the visit needs it: in another thread the request may end
         if visit is None:
             self._manager.save(session)
-        elif visit.finished:
+        elif visit.finished or exchange is None:
             raise SessionEnded("the request is over, and nothing is stored of its session; nothing was changed")
         else:
             visit.maintain(session)

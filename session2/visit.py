@@ -127,7 +127,7 @@ class Visit:
         if session is not None and session._ties.origin is not None:
             self.ended.append(session)
         self.clear_site_data |= clear_site_data
-        self._attach(self.manager.new_session(exchange=self.exchange))
+        self._attach(self.manager.new_session(exchange=None if self.finished else self.exchange))
 
     def maintain(self, session: Session) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""

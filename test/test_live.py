@@ -285,3 +285,10 @@ def test_outside_of_requests_it_is_like_any_other(live: Any) -> None:
     assert "a" not in live.load(session.id)
     with pytest.raises(ConfigurationError, match="LiveSession"):
         session.live.increment("n")
+
+
+def test_a_new_session_whose_request_nobody_has_any_more_is_not_stored(live: Any) -> None:
+    session = begun(live).session
+    with pytest.raises(SessionEnded, match="request is over"):
+        session["a"] = 1
+    assert len(list(live.store.scan())) == 0

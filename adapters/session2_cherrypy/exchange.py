@@ -78,9 +78,10 @@ class CherryPyExchange(Exchange):
         return self.response.header_list is not None
 
     def post_value(self, name: str) -> str | None:
-        if self.request.method != "POST":
+        try:
+            value = self.request.body.params.get(name) if self.request.method == "POST" else None
+        except ReferenceError:  # the request is over
             return None
-        value = self.request.body.params.get(name)
         return value if isinstance(value, str) else None
 
     def is_emitted(self) -> bool:

@@ -87,7 +87,10 @@ class StoreSession(LazySession):
     @cached_property
     def originalid(self) -> str | None:
         """The id that the browser sent, whatever it is worth."""
-        return self._exchange.get_cookie(self._cookie_name) or self._given_id
+        try:
+            return self._exchange.get_cookie(self._cookie_name) or self._given_id
+        except ReferenceError:  # the request is over
+            return self._given_id
 
     # -- the session -----------------------------------------------------------------------------------------------
 

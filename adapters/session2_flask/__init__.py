@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, cast
@@ -36,10 +36,11 @@ class FlaskExchange(EnvironExchange):
 
     def __init__(self, request: flask.Request) -> None:
         super().__init__(request.environ)
-        self._request = weakref.proxy(request)
+        self._request: Callable[[], flask.Request | None] = weakref.ref(request)
 
     def post_value(self, name: str) -> str | None:
-        return cast("str | None", self._request.form.get(name) if self._request.method == "POST" else None)
+        request = self._request()  # None in a stream, perhaps
+        return request.form.get(name) if request is not None and request.method == "POST" else None
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         if self.max_age is not None:

@@ -38,11 +38,12 @@ class PyramidExchange(EnvironExchange):
 
     def __init__(self, request: Any, policy: CookiePolicy | None) -> None:
         super().__init__(request.environ)
-        self.request = weakref.proxy(request)  # which has the session
+        self.request: Callable[[], Any] = weakref.ref(request)  # which has the session; None in a stream, perhaps
         self.cookie_policy = policy
 
     def post_value(self, name: str) -> str | None:
-        value = self.request.POST.get(name) if self.request.method == "POST" else None
+        request = self.request()
+        value = request.POST.get(name) if request is not None and request.method == "POST" else None
         return value if isinstance(value, str) else None
 
     def emit(self, response: Any) -> None:
@@ -63,14 +64,15 @@ class PyramidSession(LazySession):
         """Whether it is behind the response callbacks that were added after its own."""
 
     def _begin_request(self) -> None:
-        request = self._exchange.request
-        request.add_response_callback(self._answer)
-        request.add_finished_callback(self._let_go)
+        request = self._exchange.request()
+        if request is not None:
+            request.add_response_callback(self._answer)
+            request.add_finished_callback(self._let_go)
         try:
             self.manager.start_request(self._exchange)
         except SessionError as error:
             raise _refusal(error) from error
-        if all(each["request"] != request for each in in_progress.stack):  # in a stream: nobody will call back
+        if all(each["request"] is not request for each in in_progress.stack):  # in a stream: nobody will call back
             self.manager.unlock_request(self._exchange)
 
     def _answer(self, request: Any, response: Any) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
-import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from struct import Struct
 from typing import Any, Final, cast
 
 from .. import traces
 from ..cookies import CANDIDATES, CookiePolicy
-from ..errors import ConfigurationError, Conflict, SerializationError, SessionTooLarge
+from ..errors import ConfigurationError, Conflict, SessionTooLarge
 from ..exchange import Exchange, send_cookie, set_cookie_header
 from ..filing import Filing
 from ..record import Record, Version
@@ -25,6 +22,7 @@ from .cleaning import clean
 from .ended import Born, Ended, span_of
 from .lease import Lease
 from .records import RecordStore, can_merge, checked_key
+from .sealed import opened, sealed
 from .volatile import VolatileSessionStore
 
 log = logging.getLogger("session2")
@@ -35,16 +33,7 @@ LARGEST: Final = 4096
 SUFFIX: Final = "-data"
 """What is behind the name of the id's cookie in that of the other one."""
 
-_PLACE: Final = "cookie of "
-"""What a cookie is bound to besides its key: a record of a store with the same secret is none."""
-
 _LATE: Final = "the headers are out: a session that is kept in a cookie can be stored no more"
-
-_PARTS: Final = Struct("<dddddd16sI")
-"""Created, modified, accessed, expires, in place since, all in seconds, and for how many it was ever to live unused;
-the token of the version; and how long the user is, in bytes, and one more."""
-
-_NEVER: Final = math.inf
 
 
 class CookieSessionStore(SessionStore):
@@ -237,13 +226,16 @@ class _RequestStore(SessionStore):
 
     def _values(self) -> list[str]:
         """Return the cookies that could be of our making: no others hide ours, however many there are."""
-        return list(filter(self._store.looks_sealed, self._exchange.get_cookies(self._name)))[:CANDIDATES]
+        try:
+            return list(filter(self._store.looks_sealed, self._exchange.get_cookies(self._name)))[:CANDIDATES]
+        except ReferenceError:  # the request is over, and what it brought was read when there was any need
+            return []
 
     def _brought(self, key: str) -> Record | None:
         """Return the newest record of this key in the cookies: of two paths the browser may have two."""
-        opened = [found for value in self._values() if (found := _opened(self._store.seal, value, key))]
-        self._spans[key] = max((span for _, span in opened), default=0.0)
-        self._known[key] = max((record for record, _ in opened), default=None,
+        brought = [found for value in self._values() if (found := opened(self._store.seal, value, key))]
+        self._spans[key] = max((span for _, span in brought), default=0.0)
+        self._known[key] = max((record for record, _ in brought), default=None,
                                key=lambda record: (record.modified, record.accessed))
         return self._known[key]
 
@@ -267,7 +259,7 @@ class _RequestStore(SessionStore):
         if self._is_late():
             raise ConfigurationError(_LATE)
         self._spans[key] = max(self._spans.get(key, 0.0), span_of(record))
-        value = _sealed(self._store.seal, record, key, self._spans[key])
+        value = sealed(self._store.seal, record, key, self._spans[key])
         size = len(value) + len(set_cookie_header(self._name, "", self._policy().attributes(self._exchange)))
         if size > LARGEST:
             raise SessionTooLarge(f"the session takes {size} bytes as a cookie, and browsers keep {LARGEST}; "
@@ -300,7 +292,10 @@ class _RequestStore(SessionStore):
         return self._news is not None
 
     def _is_late(self) -> bool:
-        return self._exchange.headers_sent
+        try:
+            return self._exchange.headers_sent
+        except ReferenceError:  # the request is over
+            return True
 
     def _largest(self, key: str, record: Record) -> str:
         """Name what takes most of the place."""
@@ -322,29 +317,3 @@ def _sealing(given: Any) -> Signed | Encrypted:
         raise ConfigurationError(f"{type(given).__name__} does not seal what it writes, and clients could change it: "
                                  f"take Encrypted({type(given).__name__}(), secrets), or Signed")
     return Encrypted(JSONSerializer(), given)
-
-
-def _sealed(seal: Serializer, record: Record, key: str, span: float) -> str:
-    since, token = cast(Born, record.version)
-    user = b"" if record.user is None else record.user.encode("utf-8", "surrogatepass")
-    parts = _PARTS.pack(record.created, record.modified, record.accessed,
-                        _NEVER if record.expires is None else record.expires, since, span, token,
-                        0 if record.user is None else len(user) + 1)
-    return base64.urlsafe_b64encode(seal.seal(parts + user + record.data, _PLACE + key)).decode("ascii").rstrip("=")
-
-
-def _opened(seal: Serializer, value: str, key: str) -> tuple[Record, float] | None:
-    """Return the record in a cookie and its span, None if we did not put it there under this key."""
-    try:
-        packed = seal.open(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)), _PLACE + key)
-    except (SerializationError, ValueError, binascii.Error) as error:
-        log.debug("session %.8s: a cookie that came with its id is not its own: %s", key, type(error).__name__)
-        return None
-    return _unpacked(packed)
-
-
-def _unpacked(packed: bytes) -> tuple[Record, float]:
-    created, modified, accessed, expires, since, span, token, length = _PARTS.unpack_from(packed)
-    user, data = packed[_PARTS.size:][:max(length - 1, 0)], packed[_PARTS.size + max(length - 1, 0):]
-    return Record(data, created, modified, accessed, None if expires == _NEVER else expires,
-                  user.decode("utf-8", "surrogatepass") if length else None, (since, token)), span

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, MutableMapping
 from http.cookies import CookieError, Morsel
@@ -845,6 +846,24 @@ def test_live_items_in_a_stream_begin_no_session_that_nobody_can_reach(
     site.get("/page", site.cookie("/visit") if known else None)
     assert [session["n"] for session in manager] == ([5] if known else [])
     assert ("no cookie could be sent any more" in caplog.text) is not known
+
+
+def test_a_session_that_outlives_its_request_knows_what_it_was_told(serve: Serve, manager: Any) -> None:
+    kept = []
+
+    def page() -> str:
+        kept.append(cherrypy.serving.session)
+        return str(cherrypy.session.session.get_csrf_token())
+
+    site = serve({"page": page}, manager=manager)
+    cookie = site.cookie("/page")
+    site.get("/page", cookie)
+    gc.collect()
+    _, session = kept
+    assert (session.session.valid_csrf_token(), session.originalid) == (False, session.id)
+    session.delete()
+    assert dict(session.session) == {}
+    assert len(list(manager)) == 1
 
 
 def test_logout_in_a_stream_ends_the_session(serve: Serve, manager: Any) -> None:

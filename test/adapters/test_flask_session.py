@@ -416,6 +416,15 @@ def test_stream_behind_its_request_that_is_the_first_to_look_leaves_no_lock(make
     site.run(put(a=2))
 
 
+def test_stream_behind_its_request_has_no_form(site: Site) -> None:
+    def page() -> Iterator[str]:
+        session: Any = flask.session._get_current_object()  # type: ignore[attr-defined]
+        return (str(session.session.valid_csrf_token()) for _ in range(1))
+
+    token = site.run(lambda: flask.session.session.get_csrf_token()).text  # type: ignore[attr-defined]
+    assert site.run(page, method="POST", data={"csrf_token": token}).text == "False"
+
+
 def test_csrf_token_of_the_session(site: Site) -> None:
     def valid() -> str:
         session: Any = flask.session

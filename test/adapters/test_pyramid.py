@@ -253,6 +253,22 @@ def test_a_stream_that_is_the_first_to_look_leaves_no_lock() -> None:
     browser.get("/")
 
 
+@pytest.mark.parametrize("path", ["/first-look", "/seen"])
+def test_a_stream_knows_its_session_when_the_request_is_gone(manager: SessionManager[DictSession], path: str) -> None:
+    def view(request: Any) -> Response:
+        session = request.session
+        if request.path_info == "/begin":
+            return Response(session.get_csrf_token())
+        if request.path_info == "/seen":
+            session.get_csrf_token()
+        return Response(app_iter=(f"{session.get_csrf_token()} {session.session.valid_csrf_token()}".encode()
+                                  for _ in range(1)))
+
+    browser = TestApp(application(manager, view))
+    token = browser.get("/begin").text
+    assert browser.post(path, {"csrf_token": token}).text == f"{token} False"
+
+
 def test_a_store_that_fails_at_the_end_is_a_503(visit: Any, manager: SessionManager[DictSession],
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:

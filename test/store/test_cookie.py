@@ -900,3 +900,16 @@ def test_a_url_without_a_seal_is_refused(url: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SESSION2_SECRETS", SECRET)
     with pytest.raises(ConfigurationError, match=r"seal|pickle"):
         from_url(url)
+
+
+def test_a_session_that_outlives_its_request_can_be_ended_and_not_stored(manager: SessionManager[DictSession]) -> None:
+    client = begun(manager, a=1)
+    with client.visit() as session:
+        pass
+    assert session.exchange is None
+    session["b"] = 2
+    for store in (manager.save, manager.rotate):
+        with pytest.raises(ConfigurationError, match="can be stored no more"):
+            store(session)
+    manager.delete(session)
+    assert (client.look() == NOBODY) is (manager.store.ended is not None)  # type: ignore[attr-defined]
