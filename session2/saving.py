@@ -13,10 +13,14 @@ from .patience import attempts
 from .record import Outcome
 from .session import Session
 from .store.hostlock import HostLocks
+from .store.lease import Lease
 from .ties import Origin
 
 MERGE_PATIENCE: Final = 15.0
 """Seconds for which a save goes on merging before it gives up with `SessionConflict`."""
+
+_COURTESY: Final = 1.0
+"""Seconds for which a save gives way to those that merge: they may hang, or this may be called by one of them."""
 
 BUSY: Final = "the session kept changing while it was to be saved; try again"
 
@@ -49,9 +53,10 @@ class Saving:
             return self.insert(session, payload)
         if self.codec.is_unchanged(session, origin, payload):
             return Outcome.UNCHANGED
-        gets_in_line = merge and origin.key in self._merging
-        outcome = None if gets_in_line else self._written(session, origin, payload)
-        return outcome or self._merge_in_turn(session, origin, merge)
+        line = self._line(origin.key, _COURTESY) if merge and origin.key in self._merging else None
+        if line is not None:
+            return self._merge_in(line, session, origin)
+        return self._written(session, origin, payload) or self._merge_in_turn(session, origin, merge)
 
     def merge_in(self, session: Session) -> None:
         """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
@@ -80,10 +85,19 @@ class Saving:
     def _merge_in_turn(self, session: Session, origin: Origin, merge: bool) -> Outcome:
         if not merge:
             raise SessionConflict(CHANGED)
+        line = self._line(origin.key, MERGE_PATIENCE)
+        if line is None:
+            raise SessionConflict(BUSY)
+        return self._merge_in(line, session, origin)
+
+    def _line(self, key: str, patience: float) -> Lease | None:
+        """Get in line and wait for one's turn to merge; None if it does not come."""
         try:
-            line = self.lines.acquire(origin.key, MERGE_PATIENCE, MERGE_PATIENCE, self.filing.clock)
+            return self.lines.acquire(key, patience, MERGE_PATIENCE, self.filing.clock)
         except LockTimeout:
-            raise SessionConflict(BUSY) from None
+            return None
+
+    def _merge_in(self, line: Lease, session: Session, origin: Origin) -> Outcome:
         with line:
             try:
                 self._merging.add(origin.key)
