@@ -27,6 +27,9 @@ __all__ = ["SessionInterface"]
 
 _policy = lru_cache(maxsize=64)(CookiePolicy)
 
+# Flask 3.2 has made one of its two kinds of contexts.
+_context = vars(flask.globals).get("request_ctx", flask.globals.app_ctx)._get_current_object
+
 
 class FlaskExchange(EnvironExchange):
     """One request; there is no response before Flask has the session saved."""
@@ -65,6 +68,8 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
 
     _modified = False
 
+    _is_over = False
+
     accessed = False
     """Whether the answer depends on the session; later Flasks say so as soon as `flask.session` is asked for."""
 
@@ -72,6 +77,8 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
         super().__init__(exchange, self._start)
         self._interface, self._app, self._user_item = interface, app, interface.user_item
         self.manager = interface.manager_for(app)
+        self._context: Callable[[], Any] = weakref.ref(_context()) if flask.has_request_context() else lambda: None
+        """The context that the request began in: copies of it end at any time, and the request goes on."""
 
     def _start(self) -> None:
         self.accessed, exchange = True, self._exchange
@@ -105,6 +112,13 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
             before = session.origin
             self.manager.finish_successful_request(self._exchange)
             self._modified |= session.origin is not before
+
+    def leave(self, context: Any) -> None:
+        """Let go of the session when a context ends, unless it is a copy of one in which the request goes on."""
+        if self._context() in (context, None):
+            self._is_over = True
+        if self._is_over and self.loaded:
+            self._exchange.visit.close()
 
     def explain(self, response: flask.Response) -> None:
         """Say what a crash means, if it was that of an error page which looked at a session that cannot be had."""
@@ -236,8 +250,8 @@ def _replace(response: flask.Response, other: flask.Response) -> None:
 def _give_up(sender: object, **_: Any) -> None:
     """Let go of the session of a request that crashed, or that is over in whatever way."""
     session = getattr(flask.request, "session2", lambda: None)()
-    if session is not None and session.loaded:
-        session._exchange.visit.close()
+    if session is not None:
+        session.leave(_context())
 
 
 flask.got_request_exception.connect(_give_up)

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -413,6 +414,39 @@ def test_stream_behind_its_request_that_is_the_first_to_look_leaves_no_lock(make
         return (str(session["a"]) for _ in range(2))
 
     assert site.run(page).text == "11"
+    site.run(put(a=2))
+
+
+def in_a_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("concurrency", ["merge", "lock"])
+def test_a_thread_with_a_copy_of_the_context_that_ends_first_takes_nothing_away(make: Callable[..., Site],
+                                                                                concurrency: str) -> None:
+    def page() -> str:
+        flask.session["a"] = 1
+        in_a_thread(flask.copy_current_request_context(put(b=2)))
+        flask.session["c"] = 3
+        return ""
+
+    site = make(concurrency=concurrency)
+    site.run(page)
+    assert site.items() == {"a": 1, "b": 2, "c": 3}
+
+
+def test_a_copy_of_the_context_that_is_the_first_to_look_leaves_no_lock(make: Callable[..., Site]) -> None:
+    def page() -> str:
+        copies.append(flask.copy_current_request_context(lambda: seen.update(flask.session)))
+        return ""
+
+    site, copies, seen = make(concurrency="lock", lock_timeout=0), [], {}  # type: ignore[var-annotated]
+    site.run(put(a=1))
+    site.run(page)
+    in_a_thread(copies[0])
+    assert seen == {"a": 1}
     site.run(put(a=2))
 
 
