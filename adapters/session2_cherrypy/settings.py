@@ -95,7 +95,7 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
     return for_mappings(given, _minutes("timeout", timeout) * 60 if "timeout" in settings else given.clocks.idle)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64, typed=True)
 def _with_timeout(manager: Manager, timeout: float) -> Manager:
     return for_mappings(manager, _minutes("timeout", timeout) * 60)
 

@@ -13,7 +13,15 @@ import cherrypy
 import pytest
 
 import session2_cherrypy
-from session2 import CookiePolicy, DictSession, Session, SessionConflict, SessionManager, StoreUnavailable
+from session2 import (
+    ConfigurationError,
+    CookiePolicy,
+    DictSession,
+    Session,
+    SessionConflict,
+    SessionManager,
+    StoreUnavailable,
+)
 from session2.live import LiveDictSession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import Clock
@@ -294,6 +302,13 @@ def test_settings_that_cannot_work(serve: Serve, settings: Any, message: str) ->
     answer = serve({"visit": visit}, **settings).get("/visit", status=500)
     assert message in answer.text
     assert answer.all("Set-Cookie") == []
+
+
+def test_a_timeout_that_only_equals_a_number_is_none() -> None:
+    settings = {"store_url": "volatile:"}
+    assert tool.find_manager(settings, 1).clocks.idle == 60
+    with pytest.raises(ConfigurationError, match="positive number of minutes"):
+        tool.find_manager(settings, True)
 
 
 # -- the session as the application sees it ----------------------------------------------------------------------------
