@@ -11,6 +11,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+import quixote.publish
 from moving import BEGAN, an_hour_later, manager_of, visit
 from quixote import get_session
 from quixote.directory import Directory
@@ -560,6 +561,7 @@ def on_quixote(manager: SessionManager[DictSession]) -> Any:
         def _q_index(self) -> str:
             return str(get_session().user)
 
+    quixote.publish._publisher = None  # it allows one in a process
     return QWIP(Publisher(Pages(), session_manager=manager))
 
 
