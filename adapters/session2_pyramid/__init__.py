@@ -38,11 +38,16 @@ class PyramidExchange(EnvironExchange):
 
     def __init__(self, request: Any, policy: CookiePolicy | None) -> None:
         super().__init__(request.environ)
-        self.request: Callable[[], Any] = weakref.ref(request)  # which has the session; None in a stream, perhaps
+        self._request: Callable[[], Any] = weakref.ref(request)  # which has the session
         self.cookie_policy = policy
 
+    @property
+    def request(self) -> Any:
+        """The request; None where nobody has it any more, in a stream perhaps."""
+        return self._request()
+
     def post_value(self, name: str) -> str | None:
-        request = self.request()
+        request = self.request
         value = request.POST.get(name) if request is not None and request.method == "POST" else None
         return value if isinstance(value, str) else None
 
@@ -64,7 +69,7 @@ class PyramidSession(LazySession):
         """Whether it is behind the response callbacks that were added after its own."""
 
     def _begin_request(self) -> None:
-        request = self._exchange.request()
+        request = self._exchange.request
         if request is not None:
             request.add_response_callback(self._answer)
             request.add_finished_callback(self._let_go)

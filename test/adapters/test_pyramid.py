@@ -17,6 +17,7 @@ from webtest import TestApp
 from zope.interface.verify import verifyObject
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, from_url
+from session2.errors import ReadOnlySession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import AdapterSuite
 from session2.testing.adapter import pages
@@ -251,6 +252,17 @@ def test_a_stream_that_is_the_first_to_look_leaves_no_lock() -> None:
     browser.get("/")
     assert browser.get("/stream").text == "11"
     browser.get("/")
+
+
+def test_the_mode_may_depend_on_the_request(manager: SessionManager[DictSession]) -> None:
+    def mode(exchange: Any) -> Any:
+        return "read-only" if exchange.request.method == "GET" else "merge"
+
+    reading = SessionManager(manager.store, DictSession, concurrency=mode)
+    browser = TestApp(application(reading, lambda request: Response(str(request.session.update(a=1)))))
+    browser.post("/")
+    with pytest.raises(ReadOnlySession):
+        browser.get("/", headers={"Cookie": ""})
 
 
 @pytest.mark.parametrize("path", ["/first-look", "/seen"])
