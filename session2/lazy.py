@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from functools import partial
+from threading import RLock
 from types import MethodType
 from typing import Any
 from weakref import proxy
@@ -28,6 +29,7 @@ class LazySession(MutableMapping[str, Any]):
 
     def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
         self._exchange = exchange
+        self._opening = RLock()  # the second of two threads would begin the request anew, without what the first did
         # A method of its own would be a circle, which waits for the garbage collector.
         method = begin if isinstance(begin, MethodType) and begin.__self__ is self else None
         self._begin = begin if method is None else partial(method.__func__, proxy(self))
@@ -45,14 +47,17 @@ class LazySession(MutableMapping[str, Any]):
         return self._opened
 
     def _open(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-        try:
-            self._begin()
-        except Exception as error:
-            self._failure = error
-            raise
-        self._opened = True
+        with self._opening:
+            if self._failure is not None:
+                raise self._failure
+            if self._opened:
+                return
+            try:
+                self._begin()
+            except Exception as error:
+                self._failure = error
+                raise
+            self._opened = True
 
     @property
     def user(self) -> Any:
