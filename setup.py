@@ -29,8 +29,8 @@ DRIVERS = {
     "starlette": ["starlette>=0.40"],
     "fastapi": ["fastapi>=0.115.3"],
     "postgres": ["psycopg[binary]>=3.2.11"],  # those before hang when the server stops answering
-    # Those before go on without encryption if the server has none, although it was demanded.  rsa: MySQL 8 wants it of a
-    # password on a connection without encryption.
+    # Those before go on without encryption if the server has none, although it was demanded.  rsa: MySQL 8 wants it
+    # of a password on a connection without encryption.
     "mysql": ["PyMySQL[rsa]>=1.2"],
     "durus": ["Durus>=4.3"],
     "redis": ["redis>=5.1"],  # those before forget the time limit on a Unix socket, or the socket
