@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from threading import RLock
 from typing import Any, Final
 
 from django.conf import settings
@@ -87,6 +88,7 @@ class InRequest:
 
     def __init__(self, exchange: DjangoExchange) -> None:
         self.exchange = exchange
+        self._opening = RLock()  # of two threads that look at once the second would find what is half opened
         self.failure: Exception | None = None
         self._suited: tuple[DictSession, object] | None = None
         """The session whose expiry was taken into account, and that expiry."""
@@ -98,15 +100,16 @@ class InRequest:
 
     def find(self, key: str | None, store: Any) -> DictSession:
         """Return the session of the request; an error is raised at each access, for nobody wants to wait twice."""
-        if self.failure is not None:
-            raise self.failure
-        if self.exchange.visit is None:
-            try:
-                self._open(store)
-            except Exception as error:
-                self.failure = error
-                raise
-        return self.exchange.session
+        with self._opening:
+            if self.failure is not None:
+                raise self.failure
+            if self.exchange.visit is None:
+                try:
+                    self._open(store)
+                except Exception as error:
+                    self.failure = error
+                    raise
+            return self.exchange.session
 
     def _open(self, store: Any) -> None:
         exchange, manager = self.exchange, self.manager

@@ -93,6 +93,27 @@ def test_a_counter_with_a_rule_counts_both(browser: Browser) -> None:
     assert browser.get(items) == {"visits": 3}
 
 
+def test_two_threads_of_a_request_that_look_at_once_have_one_session(
+        site: Site, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    browser.get(sets(first=0))
+    read, threads = site.store.read, []
+
+    def writes(request: Any) -> None:
+        def meanwhile(key: str) -> Any:
+            if not threads:  # now the session is about to be opened
+                threads.append(threading.Thread(target=request.session.update, args=({"b": 2},)))
+                threads[0].start()
+                threads[0].join(0.1)
+            return read(key)
+
+        monkeypatch.setattr(site.store, "read", meanwhile)
+        request.session["a"] = 1
+        threads[0].join()
+
+    browser.get(writes)
+    assert browser.get(items) == {"first": 0, "a": 1, "b": 2}
+
+
 def test_a_logout_during_a_request_is_final_and_the_request_answered(site: Site, browser: Browser, either: str) -> None:
     browser.get(logs_in("ada"))
 
