@@ -52,19 +52,20 @@ class OnADict(VolatileSessionStore):
 
     def __init__(self, port: int, number: int) -> None:
         super().__init__()
+        self._dict = VolatileSessionStore()  # whose writes look at what is there, which is not to be asked for here
         self._socket = socket.create_connection(("127.0.0.1", port), 3)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._get = b"gets bare%d\r\n" % number
-        self._put = b"set bare%d 0 0 1300\r\n%b\r\n" % (number, b"x" * 1300)
-        self._ask(self._put)
+        self._load = b"gets bare%d\r\n" % number
+        self._save = b"set bare%d 0 0 1300\r\n%b\r\n" % (number, b"x" * 1300)
+        self._ask(self._save)
 
     def read(self, key: str) -> Record | None:
-        self._ask(self._get)
-        return super().read(key)
+        self._ask(self._load)
+        return self._dict.read(key)
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        self._ask(self._put)
-        return super().write(key, record, expected)
+        self._ask(self._save)
+        return self._dict.write(key, record, expected)
 
     def _ask(self, question: bytes) -> None:
         self._socket.sendall(question)
