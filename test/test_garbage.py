@@ -6,16 +6,23 @@ bodies, until the collector looks for it; and the next requests work in memory t
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import counting
 import counting_adapters
 import pytest
 
+from session2 import DictSession, SessionManager
+from session2.store.cookie import CookieSessionStore
+from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
+from session2_asgi import SessionMiddleware
 
 ADAPTERS = [name for name in counting_adapters.ADAPTERS if name != "Django"]
 """Django's own AuthenticationMiddleware makes a circle of each request, and all that belongs to it stays in that."""
@@ -64,6 +71,36 @@ def test_requests_that_fail_leave_no_garbage(mode: str) -> None:
         site.manager.finish_failed_request(exchange)
 
     assert left_behind(lambda: (fail(False), fail(True))) == []
+
+
+def test_requests_whose_sessions_travel_with_them_leave_no_garbage() -> None:
+    manager, cookies = SessionManager(CookieSessionStore("s" * 40), DictSession), dict[str, str]()
+
+    def visit() -> None:
+        exchange = FakeExchange(cookies)
+        manager.start_request(exchange)
+        exchange.session["count"] = exchange.session.get("count", 0) + 1
+        manager.finish_successful_request(exchange)
+
+    assert left_behind(visit) == []
+    assert "session2-data" in cookies
+
+
+def test_requests_on_asgi_leave_no_garbage() -> None:
+    async def page(scope: Any, receive: Any, send: Any) -> None:
+        scope["session"]["count"] = 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def answered(message: Any) -> None:
+        answers.append(message)
+
+    answers: list[Any] = []
+    application: Any = SessionMiddleware(page, SessionManager(VolatileSessionStore(), DictSession))
+    scope = {"type": "http", "method": "GET", "path": "/", "scheme": "http", "headers": []}
+    with asyncio.Runner() if hasattr(asyncio, "Runner") else contextlib.nullcontext(asyncio) as runner:
+        assert left_behind(lambda: runner.run(application(dict(scope), None, answered))) == []
+    assert any(name == b"set-cookie" for name, _ in answers[0]["headers"])
 
 
 @pytest.mark.parametrize("mode", counting.MODES)

@@ -172,7 +172,12 @@ class _RequestStore(SessionStore):
         self._news: tuple[str, str] | None = None
         """What the browser is to be told: of which key, and the cookie, empty if it is to be taken away."""
         self._is_sent = False
-        self.sessions = _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self)
+
+    @property
+    def sessions(self) -> Sessions:  # type: ignore[override]
+        """The sessions over what the request brought; they hold the store, and so are not held by it."""
+        store = self._store
+        return _Sessions(Filing(self, store.sessions.codec), store.ended, store.sessions, self)
 
     lock = CookieSessionStore.lock
 
@@ -282,7 +287,7 @@ class _RequestStore(SessionStore):
         attributes = policy.attributes(exchange)
         exchange.set_cookie(self._name, value, **attributes)
         session_id = exchange.visit and exchange.visit.cookie
-        if session_id and self.sessions.key(session_id) == key:  # lest the browser have each from another answer
+        if session_id and self._store.sessions.key(session_id) == key:  # lest the browser have each from another answer
             exchange.set_cookie(policy.name, session_id, **attributes)
         exchange.add_header("Cache-Control", "no-store")
         self._is_sent = True
