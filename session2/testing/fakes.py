@@ -55,9 +55,5 @@ class FakeExchange(Exchange):
         if attributes.get("max_age") == 0:
             del self.cookies[name]
 
-    def add_header(self, name: str, value: str) -> None:
-        if (name, value) not in self.headers:
-            self.headers.append((name, value))
-
     def post_value(self, name: str) -> str | None:
         return self.form.get(name)
