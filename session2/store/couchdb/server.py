@@ -22,7 +22,7 @@ from ...urls import parts_of
 from ..servers.asking import ask_once, ask_twice
 from ..servers.pool import Kind, Pool
 from ..servers.results import Fault, StatementFailed
-from ..servers.wire import Deadline, Ear, Reply
+from ..servers.wire import Deadline, Reply, polling
 
 _T = TypeVar("_T")
 
@@ -208,7 +208,7 @@ class _Wire:
         except BaseException:
             self._http.close()
             raise
-        self._ear = Ear(self._http.sock.fileno())
+        self._poll = polling(self._http.sock.fileno())
         self._http.sock = self._socket = _Socket(self._http.sock)
         self._at_rest = True
 
@@ -227,7 +227,7 @@ class _Wire:
 
     def is_cut(self) -> bool:
         """Tell whether the server has ended the connection, or said what nobody asked for."""
-        return self._ear.hears()
+        return bool(self._poll(0))
 
     def close(self) -> None:
         self._http.close()

@@ -19,7 +19,7 @@ from ...forks import Birthplace
 from ...urls import parts_of
 from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
 from ..servers.results import Connections, Fault, Result, StatementFailed
-from ..servers.wire import Ear
+from ..servers.wire import polling
 from . import packets
 from .literals import filled
 from .packets import Answer, Row
@@ -51,7 +51,8 @@ _T = TypeVar("_T")
 class Own(Connection):
     """A connection that the store made itself: what it is asked goes past the driver."""
 
-    ear: Ear | None
+    poll: Callable[[float | None], object]
+    """Whether there is something to be read."""
     patience: float
     """How many seconds an answer may take."""
 
@@ -114,7 +115,7 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
         try:
             connection: Any = Own(**{**place(), **fixed})
             connection._sock.settimeout(connect_timeout)
-            connection.ear, connection.patience = _ear_of(connection), connect_timeout
+            connection.poll, connection.patience = _polling(connection), connect_timeout
             for setting in _settings(connection, limit, wsrep_sync_wait):
                 _answer(connection, setting)
         except RuntimeError as error:  # PyMySQL has no other way to say what it misses
@@ -153,14 +154,14 @@ def _is_at_rest(connection: Any) -> bool:
 
 def _is_cut(connection: Any) -> bool:
     """Tell whether the server has ended the connection, or said something else that nobody has read."""
-    ear = connection.ear if isinstance(connection, Own) else _ear_of(connection)
-    return ear is not None and ear.hears()
+    poll = connection.poll if isinstance(connection, Own) else _polling(connection)
+    return bool(poll(0))
 
 
-def _ear_of(connection: Any) -> Ear | None:
-    """Return what listens to a connection; None if it is encrypted, for then there may be something to read anyway."""
+def _polling(connection: Any) -> Callable[[float | None], object]:
+    """Return what tells whether there is something to be read; if it is encrypted there may be, and it says no."""
     wire = connection._sock
-    return None if isinstance(wire, ssl.SSLSocket) else Ear(wire.fileno())
+    return (lambda _: False) if isinstance(wire, ssl.SSLSocket) else polling(wire.fileno())
 
 
 def _close(connection: Any) -> None:

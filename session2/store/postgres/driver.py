@@ -19,7 +19,7 @@ from ...errors import ConfigurationError, StoreUnavailable
 from ...events import log
 from ..servers.pool import Kind, Lender, Lent, Pool, use_twice
 from ..servers.results import Connections, Fault, Result, StatementFailed
-from ..servers.wire import Ear, is_ready
+from ..servers.wire import polling
 from .binary import numbered, rows_of
 
 if TYPE_CHECKING:
@@ -42,14 +42,15 @@ class Wire(NamedTuple):
     """The way to a server, for one exchange after the other."""
 
     server: PGconn
-    ear: Ear
+    poll: Callable[[float | None], object]
+    """Whether there is something to be read."""
     patience: float | None
     """How many seconds an answer may take; None: as long as it takes."""
 
 
 def _wire_of(connection: psycopg.Connection[Any], patience: float | None) -> Wire:
     """Return the way to the server that a connection leads to."""
-    return Wire(connection.pgconn, Ear(connection.pgconn.socket), patience)
+    return Wire(connection.pgconn, polling(connection.pgconn.socket), patience)
 
 
 class Own(psycopg.Connection[Any]):
@@ -226,8 +227,8 @@ def is_at_rest(connection: psycopg.Connection[Any]) -> bool:
 def is_cut(connection: psycopg.Connection[Any]) -> bool:
     """Tell whether the server has ended the connection; other things it says unasked are taken in on the way."""
     try:
-        ear = connection.wire.ear if isinstance(connection, Own) else Ear(connection.pgconn.socket)
-        while ear.hears():
+        poll = connection.wire.poll if isinstance(connection, Own) else polling(connection.pgconn.socket)
+        while poll(0):
             connection.pgconn.consume_input()
     except psycopg.Error:
         return True
@@ -281,16 +282,16 @@ def _ask(wire: Wire, text: str, arguments: Mapping[str, Any], name: bytes | None
 
 def _answer(wire: Wire) -> PGresult:
     """Return what the server answers, when it has been read whole."""
-    server, ear, patience = wire
+    server, poll, patience = wire
     end = None if patience is None else monotonic() + patience
     while server.flush():
-        if not is_ready(server.socket, _left(end)):
+        if not polling(server.socket, or_written=True)(_left(end)):
             raise _late(patience)
         server.consume_input()  # or each side might wait for the other to read
     answers = []
     while True:
         while server.is_busy():
-            if not ear.hears(_left(end)):
+            if not poll(_left(end)):
                 raise _late(patience)
             server.consume_input()
         answer = server.get_result()
@@ -306,8 +307,8 @@ def _answer(wire: Wire) -> PGresult:
 
 
 def _left(end: float | None) -> float | None:
-    """Return for how many seconds an answer may still be under way, however many pieces it comes in."""
-    return None if end is None else max(end - monotonic(), 0.0)
+    """Return for how many milliseconds an answer may still be under way, however many pieces it comes in."""
+    return None if end is None else max(end - monotonic(), 0.0) * 1000
 
 
 def _late(patience: float | None) -> psycopg.OperationalError:

@@ -64,36 +64,16 @@ class Reply(io.RawIOBase):
         return int(self._socket.recv_into(buffer))
 
 
-def polling(descriptor: int) -> Callable[[float | None], object]:
+def polling(descriptor: int, or_written: bool = False) -> Callable[[float | None], object]:
     """Return what tells of a socket whether something, or the end, is there to be read.
 
     It is called with the milliseconds to wait for that, or None for as long as it takes.
+
+    :param or_written: whether it is enough that something can be written.
     """
     if not hasattr(select, "poll"):
-        return lambda milliseconds: select.select([descriptor], [], [], milliseconds and milliseconds / 1000)[0]
+        written = [descriptor] if or_written else []
+        return lambda milliseconds: any(select.select([descriptor], written, [], milliseconds and milliseconds / 1000))
     poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
+    poll.register(descriptor, select.POLLIN | (select.POLLOUT if or_written else 0))
     return poll.poll
-
-
-class Ear:
-    """Listens at a socket."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._poll = polling(descriptor)
-
-    def hears(self, seconds: float | None = 0) -> bool:
-        """Tell whether something, or the end, is there to be read; of a connection at rest that is bad news.
-
-        :param seconds: how long to wait for it; None: as long as it takes.
-        """
-        return bool(self._poll(None if seconds is None else seconds * 1000))
-
-
-def is_ready(descriptor: int, seconds: float | None) -> bool:
-    """Wait until something can be read or written, for so many seconds at most; tell whether it can."""
-    if not hasattr(select, "poll"):
-        return any(select.select([descriptor], [descriptor], [], seconds))
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN | select.POLLOUT)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
