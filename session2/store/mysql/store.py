@@ -131,7 +131,7 @@ class MySQLSessionStore(SQLSessionStore):
             found = Found(0)
         for number, step in list(enumerate(_STEPS, 1))[found.schema:]:
             self._driver.change(connection, step.format(table=self._table, key="`key`", user="`user`",
-                                                    comment=comment_of(number)))
+                                                        comment=comment_of(number)))
         if not found.is_marked:
             self._driver.change(connection, self._comment.format(table=self._table, comment=comment_of(len(_STEPS))))
 
