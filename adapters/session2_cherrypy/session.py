@@ -7,10 +7,10 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from inspect import GEN_CREATED, getgeneratorstate
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
-from cherrypy.lib.sessions import close, save  # type: ignore[import-untyped, unused-ignore]
+from cherrypy._cprequest import Hook
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, traces
 from session2.found import Absence
@@ -55,7 +55,7 @@ class StoreSession(LazySession):
         self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
-        self._settled = self._settled_after_page = False
+        self._settled = self._page_is_over = False
         self._request: Any = weakref.proxy(cherrypy.serving.request)  # the hooks of which have the session
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
@@ -69,20 +69,12 @@ class StoreSession(LazySession):
         self._follow_request()
 
     def _follow_request(self) -> None:
-        earlier = getattr(getattr(self._request, "prev", None), "session2_exchange", None)
+        earlier = getattr(getattr(self._request, "prev", None), "session2_session", None)
         if earlier is not None:
-            self._exchange.carry_on(earlier)
-        self._request.session2_exchange = self._exchange
-        attach = self._request.hooks.attach
-        # Before what CherryPy caches by the headers, if that was not done; and once more behind all others, for what
-        # they changed.  Not where one of them crashed; where one answered, with a redirection say, CherryPy runs them
-        # all again.
-        attach("before_finalize", self._before_others, priority=90)
-        attach("before_finalize", self._before_headers, priority=sys.maxsize)
-        attach("before_error_response", self._give_up, failsafe=True)
-        attach("after_error_response", self._emit_again, failsafe=True)
-        attach("on_end_resource", self._before_internal_redirect, failsafe=True)
-        attach("on_end_request", self._at_the_end, failsafe=True, priority=sys.maxsize)
+            self._exchange.carry_on(earlier._exchange)
+        self._request.session2_session = self
+        for point, step in _STEPS:
+            self._request.hooks[point].append(step)
 
     @cached_property
     def originalid(self) -> str | None:
@@ -236,7 +228,8 @@ class StoreSession(LazySession):
 
     def _before_headers(self) -> None:
         """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
-        self._settle()
+        if self._may_change():
+            self._settle()
         self._emit()
 
     def _before_internal_redirect(self) -> None:
@@ -246,7 +239,8 @@ class StoreSession(LazySession):
     def _at_the_end(self) -> None:
         """Store what the last hooks changed, and let go of the session."""
         try:
-            if self._exchange.headers_sent or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
+            if self._may_change() and (
+                    self._exchange.headers_sent or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect)):
                 self._settle()
         except Exception:
             cherrypy.log("What was changed in a session after the answer was made could not be stored.",
@@ -256,9 +250,17 @@ class StoreSession(LazySession):
                 self.locked = False
                 self.manager.finish_failed_request(self._exchange)
 
+    def _may_change(self) -> bool:
+        """Whether anything can be done to the session since its page was over: by a generator, or by steps of others."""
+        if not self._page_is_over or type(self._response.body) is not list:
+            return True
+        hooks = self._request.hooks
+        return len(hooks["before_finalize"]) + len(hooks["on_end_resource"]) + len(hooks["on_end_request"]) > _OWN_STEPS
+
     def _settle(self) -> None:
         self._expire_if_asked()
-        if not self._opened or self._exchange.visit.finished or (self._settled and not self._has_news()):
+        self._page_is_over = self._request.stage.startswith("before_finalize")
+        if not self._opened or self._exchange.visit.finished or (self._settled and not self._exchange.visit.has_news()):
             return
         try:
             self._settle_request()
@@ -267,7 +269,7 @@ class StoreSession(LazySession):
             self._request.error_response = error.set_response
             self._give_up()
             raise
-        self._settled, self._settled_after_page = True, self._request.stage.startswith("before_finalize")
+        self._settled = True
         if self._exchange.headers_sent and self.session.has_info() and self.manager.needs_new_id(self.session):
             self._give_up()  # it was refused, and will be however often it is tried
 
@@ -276,20 +278,6 @@ class StoreSession(LazySession):
             self.manager.settle_request(self._exchange)
         except SessionError as error:
             refuse(error)
-
-    def _has_news(self) -> bool:
-        """Whether anything was changed since the session was settled; without a look where nothing can have been.
-
-        That is where a page was settled after its end and has no more to run: no generator, and no hooks but these.
-        """
-        if self._settled_after_page and type(self._response.body) is list:
-            hooks = self._request.hooks
-            for hook in (*hooks["before_finalize"], *hooks["on_end_resource"], *hooks["on_end_request"]):
-                if hook.callback not in (save, close) and getattr(hook.callback, "__self__", None) is not self:
-                    break
-            else:
-                return False
-        return bool(self._exchange.visit.has_news())
 
     def _give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
@@ -308,3 +296,25 @@ class StoreSession(LazySession):
         """Tell the browser with another response, that of an error, what it was to be told."""
         self._response.cookie.pop(self._cookie_name, None)
         self._exchange.emit()
+
+
+class _Step(Hook):  # type: ignore[misc]
+    """What the session of the request under way does at a point; made once, for each request would make six."""
+
+    def __call__(self) -> None:
+        self.callback(cherrypy.serving.request.session2_session)
+
+
+# Before what CherryPy caches by the headers, if that was not done; and once more behind all others, for what they
+# changed.  Not where one of them crashed; where one answered, with a redirection say, CherryPy runs them all again.
+_STEPS: Final = (
+    ("before_finalize", _Step(StoreSession._before_others, failsafe=False, priority=90)),
+    ("before_finalize", _Step(StoreSession._before_headers, failsafe=False, priority=sys.maxsize)),
+    ("before_error_response", _Step(StoreSession._give_up, failsafe=True, priority=50)),
+    ("after_error_response", _Step(StoreSession._emit_again, failsafe=True, priority=50)),
+    ("on_end_resource", _Step(StoreSession._before_internal_redirect, failsafe=True, priority=50)),
+    ("on_end_request", _Step(StoreSession._at_the_end, failsafe=True, priority=sys.maxsize)),
+)
+
+_OWN_STEPS: Final = 6
+"""Those of the last three points: four of these, and two of the session tool."""
