@@ -251,7 +251,7 @@ class StoreSession(LazySession):
                 self.manager.finish_failed_request(self._exchange)
 
     def _may_change(self) -> bool:
-        """Whether anything can be done to the session since its page was over: by a generator, or by steps of others."""
+        """Whether anything can still be done to the session behind its page: by a generator, or by steps of others."""
         if not self._page_is_over or type(self._response.body) is not list:
             return True
         hooks = self._request.hooks
