@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 from cherrypy._cprequest import Hook
+from cherrypy.lib.sessions import close, save  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, traces
 from session2.found import Absence
@@ -55,7 +56,7 @@ class StoreSession(LazySession):
         self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
-        self._settled = self._page_is_over = False
+        self._settled = self._page_is_over = self._is_done = False
         self._request: Any = weakref.proxy(cherrypy.serving.request)  # the hooks of which have the session
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
@@ -228,9 +229,20 @@ class StoreSession(LazySession):
 
     def _before_headers(self) -> None:
         """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
-        if self._may_change():
+        self._is_done = self._is_done or self._is_left_alone()
+        if not self._is_done:
             self._settle()
         self._emit()
+
+    def _is_left_alone(self) -> bool:
+        """Tell whether nobody can do anything to the session behind its page: no generator, no step but these."""
+        if not self._page_is_over or type(self._response.body) is not list:
+            return False
+        hooks = self._request.hooks
+        for hook in (*hooks["before_finalize"], *hooks["on_end_resource"], *hooks["on_end_request"]):
+            if type(hook) is not _Step and hook.callback not in (save, close):
+                return False
+        return True
 
     def _before_internal_redirect(self) -> None:
         if isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
@@ -239,7 +251,7 @@ class StoreSession(LazySession):
     def _at_the_end(self) -> None:
         """Store what the last hooks changed, and let go of the session."""
         try:
-            if self._may_change() and (
+            if not self._is_done and (
                     self._exchange.headers_sent or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect)):
                 self._settle()
         except Exception:
@@ -249,13 +261,6 @@ class StoreSession(LazySession):
             if self._opened:
                 self.locked = False
                 self.manager.finish_failed_request(self._exchange)
-
-    def _may_change(self) -> bool:
-        """Whether anything can still be done to the session behind its page: by a generator, or by steps of others."""
-        if not self._page_is_over or type(self._response.body) is not list:
-            return True
-        hooks = self._request.hooks
-        return len(hooks["before_finalize"]) + len(hooks["on_end_resource"]) + len(hooks["on_end_request"]) > _OWN_STEPS
 
     def _settle(self) -> None:
         self._expire_if_asked()
@@ -315,6 +320,3 @@ _STEPS: Final = (
     ("on_end_resource", _Step(StoreSession._before_internal_redirect, failsafe=True, priority=50)),
     ("on_end_request", _Step(StoreSession._at_the_end, failsafe=True, priority=sys.maxsize)),
 )
-
-_OWN_STEPS: Final = 6
-"""Those of the last three points: four of these, and two of the session tool."""
