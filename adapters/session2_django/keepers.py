@@ -118,7 +118,7 @@ class InRequest:
         lenient(manager).start_request(exchange)
         clocks = store.clocks_of(exchange.session)
         if exchange.session.origin is not None and _is_over(exchange.session, clocks, manager):
-            manager.start_request(exchange)
+            with_clocks(manager, clocks).start_request(exchange)
             clocks = store.clocks_of(exchange.session)
         self._suit(clocks, store)
         if exchange.is_over:  # it was cancelled when the thread had begun that does this
