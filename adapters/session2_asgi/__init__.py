@@ -67,7 +67,7 @@ class ASGISession(LazySession):
     _exchange: ASGIExchange
 
     def __init__(self, manager: SessionManager[DictSession], scope: MutableMapping[str, Any]) -> None:
-        super().__init__(ASGIExchange(scope), self._start)
+        super().__init__(ASGIExchange(scope))
         self.manager = manager
         self._is_socket = self._exchange.headers_sent = scope["type"] == "websocket"
         self.is_over = False
@@ -82,7 +82,7 @@ class ASGISession(LazySession):
         self._was_looked_at = True
         super()._open()
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         if self._exchange.visit is None:  # no cookie, and so nothing to ask a store for
             self.manager.start_request(self._exchange)
 

@@ -74,13 +74,13 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
     """Whether the answer depends on the session; later Flasks say so as soon as `flask.session` is asked for."""
 
     def __init__(self, interface: SessionInterface, app: flask.Flask, exchange: FlaskExchange) -> None:
-        super().__init__(exchange, self._start)
+        super().__init__(exchange)
         self._interface, self._app, self._user_item = interface, app, interface.user_item
         self.manager = interface.manager_for(app)
         self._context: Callable[[], Any] = weakref.ref(_context()) if flask.has_request_context() else lambda: None
         """The context that the request began in: copies of it end at any time, and the request goes on."""
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         self.accessed, exchange = True, self._exchange
         if self.manager.cookie is None:
             exchange.cookie_policy = self._interface.cookie_policy(self._app)

@@ -63,12 +63,12 @@ class PyramidSession(LazySession):
     _exchange: PyramidExchange
 
     def __init__(self, manager: SessionManager[Any], request: Any, policy: CookiePolicy | None = None) -> None:
-        super().__init__(PyramidExchange(request, policy), self._begin_request)
+        super().__init__(PyramidExchange(request, policy))
         self.manager = manager
         self._waits = False
         """Whether it is behind the response callbacks that were added after its own."""
 
-    def _begin_request(self) -> None:
+    def _begin(self) -> None:
         request = self._exchange.request
         if request is not None:
             request.add_response_callback(self._answer)

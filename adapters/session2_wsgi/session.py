@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from session2 import DictSession, SessionManager
@@ -22,9 +21,11 @@ class WSGISession(LazySession):
     """Whether the answer is out, or will not be."""
 
     def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
-        exchange = EnvironExchange(environ)
-        super().__init__(exchange, partial(manager.start_request, exchange))
+        super().__init__(EnvironExchange(environ))
         self._manager = manager
+
+    def _begin(self) -> None:
+        self._manager.start_request(self._exchange)
 
     def _open(self) -> None:
         super()._open()
