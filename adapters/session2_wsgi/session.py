@@ -26,11 +26,8 @@ class WSGISession(LazySession):
 
     def _begin(self) -> None:
         self._manager.start_request(self._exchange)
-
-    def _open(self) -> None:
-        super()._open()
         if self._is_over:  # in a thread of its own, say: nobody would release it
-            self.release_lock()
+            self._manager.unlock_request(self._exchange)
 
     def __bool__(self) -> bool:
         return True
@@ -75,7 +72,8 @@ class WSGISession(LazySession):
     def finish_late(self) -> None:
         """Store what was changed when the headers were out, and let go of the session."""
         self._is_over = True
-        if not self._opened or self._exchange.visit.finished:
+        visit = self._exchange.visit  # also one that another thread is just about to open
+        if visit is None or visit.finished:
             return
         try:
             self._store_late()
@@ -85,5 +83,4 @@ class WSGISession(LazySession):
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
         self._is_over = True
-        if self._opened:
-            self._manager.finish_failed_request(self._exchange)
+        self._manager.finish_failed_request(self._exchange)
