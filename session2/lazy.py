@@ -91,6 +91,11 @@ class LazySession(MutableMapping[str, Any]):
         session = self.session
         self._exchange.visit.manager.reserve_id(session)
 
+    def _has_work(self) -> bool:
+        """Tell whether there is anything to be stored, or to be told the browser, of a session that was looked at."""
+        visit = self._exchange.visit
+        return bool(visit.has_news() or visit.clear_site_data or visit.manager.is_due(self.session))
+
     def _store_late(self) -> None:
         """Store what was changed when the headers were out, and unlock; it is too late to say that this failed."""
         visit = self._exchange.visit

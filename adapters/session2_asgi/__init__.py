@@ -149,12 +149,12 @@ class ASGISession(LazySession):
 
     async def before_headers(self, message: Message) -> None:
         """Store the session, unless the application crashed, and tell the browser."""
-        error, visit = sys.exc_info()[1], self._exchange.visit
+        error = sys.exc_info()[1]
         if message["status"] == 500 and error is not None and _refuses(error):
             raise error  # the application tells of a crash; there is more to be told
         if message["status"] >= 500:
             self.give_up()
-        elif self.loaded and (visit.has_news() or visit.clear_site_data or self.manager.is_due(self.session)):
+        elif self.loaded and self._has_work():
             await self.save()  # there is something to do, and a thread is worth its price
         if self._was_looked_at:
             self._exchange.add_to(message)
