@@ -117,7 +117,8 @@ def current_exchange() -> QuixoteExchange:
         exchange = request.session2_exchange = QuixoteExchange(request)
         _close_previous(publisher, exchange)
         exchange.cookie_policy = _policy(publisher.config)
-    exchange.repeat_cookies()
+    if exchange._cookies:
+        exchange.repeat_cookies()
     return exchange
 
 
@@ -130,7 +131,7 @@ def _close_previous(publisher: Any, exchange: QuixoteExchange) -> None:
     latest = vars(publisher).get("session2_latest") or vars(publisher).setdefault("session2_latest", threading.local())
     previous: QuixoteExchange | None = getattr(latest, "exchange", None)
     latest.exchange = exchange
-    if previous is not None and previous.visit is not None:
+    if previous is not None and previous.visit is not None and not previous.visit.finished:
         previous.visit.close()
 
 
