@@ -9,20 +9,17 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, cast
 
-from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
+from session2 import CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
+from session2.errors import needing
 from session2.lazy import LazySession
 from session2.session import ties_of
 from session2.variants import for_mappings
 
-try:
+with needing("Flask"):
     import flask
     from werkzeug.exceptions import HTTPException, default_exceptions
     from werkzeug.http import http_date
-except ModuleNotFoundError as error:
-    if error.name != "flask":
-        raise
-    raise ConfigurationError("session2_flask needs Flask: pip install 'session2[flask]'") from error
 
 __all__ = ["SessionInterface"]
 

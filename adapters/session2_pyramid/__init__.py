@@ -10,19 +10,18 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
+from session2 import CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
+from session2.errors import needing
 from session2.lazy import LazySession
 from session2.variants import for_mappings
 
-try:
+with needing("Pyramid"):
     from pyramid.httpexceptions import status_map
     from pyramid.interfaces import IResponse, ISession
     from pyramid.response import Response
     from pyramid.threadlocal import manager as in_progress
     from zope.interface import implementer
-except ModuleNotFoundError as error:
-    raise ConfigurationError("session2_pyramid needs Pyramid: pip install 'session2[pyramid]'") from error
 
 __all__ = ["PyramidExchange", "PyramidSession", "SessionFactory", "includeme"]
 

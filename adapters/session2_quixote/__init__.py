@@ -12,15 +12,12 @@ from typing import Any
 
 from session2 import ConfigurationError, CookiePolicy, Exchange, Session
 from session2.cookies import values_of
+from session2.errors import needing
 from session2.exchange import joined
 from session2.session import ties
 
-try:
+with needing("Quixote"):
     from quixote import get_publisher  # type: ignore[import-untyped, unused-ignore]
-except ModuleNotFoundError as error:
-    if error.name != "quixote":
-        raise
-    raise ConfigurationError("session2_quixote needs Quixote: pip install 'session2[quixote]'") from error
 
 __all__ = ["QuixoteExchange", "current_exchange"]
 
