@@ -128,8 +128,10 @@ class ASGISession(LazySession):
 
     def _load(self, end: float) -> None:
         """Load the session; wait for its lock until a moment of the monotonic clock."""
-        manager = copy.copy(self.manager)
-        manager.lock_timeout = max(0.0, end - time.monotonic())
+        manager = self.manager
+        if manager.concurrency != "merge":  # there may be a lock to wait for
+            manager = copy.copy(manager)
+            manager.lock_timeout = max(0.0, end - time.monotonic())
         manager.start_request(self._exchange)
         self._exchange.visit.manager = self.manager
         if self._is_socket:  # which may stay for days
