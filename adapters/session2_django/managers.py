@@ -110,6 +110,11 @@ def own_clocks(clocks: Clocks, age: float, expiry: object, created: float) -> Cl
         lifetime = max(min(moment.timestamp() - created, lifetime or math.inf), _AT_ONCE)
     else:
         idle = max(float(expiry or age), _AT_ONCE)  # type: ignore[arg-type]
+    return _changed(clocks, idle, lifetime)
+
+
+@lru_cache(maxsize=64)
+def _changed(clocks: Clocks, idle: float | None, lifetime: float | None) -> Clocks:
     return replace(clocks, idle=idle, lifetime=lifetime, touch=min(clocks.touch_interval, (idle or lifetime or 0) / 10))
 
 
