@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, NoReturn, TypeVar
 
 _T = TypeVar("_T")
@@ -117,3 +119,15 @@ def of_kind(what: str, value: _T, kind: type, example: str) -> _T:
 def refuse(what: str, value: object, kind: type, example: str) -> NoReturn:
     """Raise the error for an argument of another kind; it is not shown, for it may be a URL with its password."""
     raise ConfigurationError(f"{what} must be a {kind.__name__}, such as {example}, not a {type(value).__name__}")
+
+
+@contextmanager
+def needing(framework: str) -> Iterator[None]:
+    """Say what to install if a framework cannot be imported, whose package and extra have its name in small letters."""
+    name = framework.lower()
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise ConfigurationError(f"session2_{name} needs {framework}: pip install 'session2[{name}]'") from error

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, ItemsView, Iterator, KeysView, MutableMapping, ValuesView
-from functools import partial
+from abc import abstractmethod
+from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
 from threading import RLock
-from types import MethodType
 from typing import Any
-from weakref import proxy
 
 from .exchange import Exchange
 from .session import DictSession
@@ -19,20 +17,24 @@ log = logging.getLogger("session2")
 class LazySession(MutableMapping[str, Any]):
     """The items of a session that is opened when somebody looks at it: who does not costs nothing and gets no cookie.
 
+    A subclass says in `_begin` what opens it.
+
     :param exchange: the request.
-    :param begin: called once, at the first access, to begin the exchange's request with its manager; what it raises
-        is raised at each access, for nobody wants to wait twice for a lock in one request.
     """
 
     _opened = False
     _failure: Exception | None = None
 
-    def __init__(self, exchange: Exchange, begin: Callable[[], object]) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._opening = RLock()  # the second of two threads would begin the request anew, without what the first did
-        # A method of its own would be a circle, which waits for the garbage collector.
-        method = begin if isinstance(begin, MethodType) and begin.__self__ is self else None
-        self._begin = begin if method is None else partial(method.__func__, proxy(self))
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Begin the exchange's request with its manager; called once, at the first access.
+
+        What it raises is raised at each access, for nobody wants to wait twice for a lock in one request.
+        """
 
     @property
     def session(self) -> DictSession:
@@ -88,6 +90,11 @@ class LazySession(MutableMapping[str, Any]):
         """Give the session a new id; the old one is dead when the request has succeeded."""
         session = self.session
         self._exchange.visit.manager.reserve_id(session)
+
+    def _has_work(self) -> bool:
+        """Tell whether there is anything to be stored, or to be told the browser, of a session that was looked at."""
+        visit = self._exchange.visit
+        return bool(visit.has_news() or visit.clear_site_data or visit.manager.is_due(self.session))
 
     def _store_late(self) -> None:
         """Store what was changed when the headers were out, and unlock; it is too late to say that this failed."""

@@ -14,9 +14,9 @@ from .session import DictSession, Session
 
 Manager = SessionManager[DictSession]
 
-_Wanted = tuple[float | None, Clocks]
-
-_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[_Wanted, Manager]]] = WeakKeyDictionary()
+_variants: Final[WeakKeyDictionary[SessionManager[Any], dict[float | None, tuple[Clocks, Manager]]]] = \
+    WeakKeyDictionary()
+"""By idle clock; with the clocks of the manager that the variant was made from."""
 
 
 def for_mappings(manager: SessionManager[Any], idle_timeout: float | Literal["its own"] | None = "its own") -> Manager:
@@ -30,13 +30,14 @@ def for_mappings(manager: SessionManager[Any], idle_timeout: float | Literal["it
         of_kind("manager", manager, SessionManager, "SessionManager(store)")
     if isinstance(idle_timeout, str):
         idle_timeout = manager.clocks.idle
-    if idle_timeout == manager.clocks.idle and issubclass(manager.session_class, DictSession):
+    clocks, kind = manager.clocks, manager.session_class
+    if idle_timeout == clocks.idle and (kind is DictSession or issubclass(kind, DictSession)):
         return manager
-    variants, wanted = _variants.setdefault(manager, {}), (idle_timeout, manager.clocks)
-    found = variants.get(wanted)
-    if found is None:
-        found = variants[wanted] = _made(manager, idle_timeout)
-    return found
+    variants = _variants.setdefault(manager, {})
+    found = variants.get(idle_timeout)
+    if found is None or found[0] is not clocks:
+        found = variants[idle_timeout] = clocks, _made(manager, idle_timeout)
+    return found[1]
 
 
 def _made(manager: SessionManager[Any], idle_timeout: float | None) -> Manager:

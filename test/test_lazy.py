@@ -20,14 +20,15 @@ def test_two_threads_of_a_request_that_look_at_once_have_one_session() -> None:
         session["theirs"] = 1
         written.set()
 
-    def begin() -> None:
-        if not threads:  # by now it is seen that nobody has opened it
-            threads.append(threading.Thread(target=write))
-            threads[0].start()
-            written.wait(0.1)
-        manager.start_request(exchange)
+    class Slow(LazySession):
+        def _begin(self) -> None:
+            if not threads:  # by now it is seen that nobody has opened it
+                threads.append(threading.Thread(target=write))
+                threads[0].start()
+                written.wait(0.1)
+            manager.start_request(exchange)
 
-    session = LazySession(exchange, begin)
+    session = Slow(exchange)
     session["ours"] = 1
     threads[0].join()
     assert dict(session) == {"ours": 1, "theirs": 1}

@@ -67,7 +67,7 @@ class ASGISession(LazySession):
     _exchange: ASGIExchange
 
     def __init__(self, manager: SessionManager[DictSession], scope: MutableMapping[str, Any]) -> None:
-        super().__init__(ASGIExchange(scope), self._start)
+        super().__init__(ASGIExchange(scope))
         self.manager = manager
         self._is_socket = self._exchange.headers_sent = scope["type"] == "websocket"
         self.is_over = False
@@ -82,7 +82,7 @@ class ASGISession(LazySession):
         self._was_looked_at = True
         super()._open()
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         if self._exchange.visit is None:  # no cookie, and so nothing to ask a store for
             self.manager.start_request(self._exchange)
 
@@ -128,8 +128,10 @@ class ASGISession(LazySession):
 
     def _load(self, end: float) -> None:
         """Load the session; wait for its lock until a moment of the monotonic clock."""
-        manager = copy.copy(self.manager)
-        manager.lock_timeout = max(0.0, end - time.monotonic())
+        manager = self.manager
+        if manager.concurrency != "merge":  # there may be a lock to wait for
+            manager = copy.copy(manager)
+            manager.lock_timeout = max(0.0, end - time.monotonic())
         manager.start_request(self._exchange)
         self._exchange.visit.manager = self.manager
         if self._is_socket:  # which may stay for days
@@ -149,12 +151,12 @@ class ASGISession(LazySession):
 
     async def before_headers(self, message: Message) -> None:
         """Store the session, unless the application crashed, and tell the browser."""
-        error, visit = sys.exc_info()[1], self._exchange.visit
+        error = sys.exc_info()[1]
         if message["status"] == 500 and error is not None and _refuses(error):
             raise error  # the application tells of a crash; there is more to be told
         if message["status"] >= 500:
             self.give_up()
-        elif self.loaded and (visit.has_news() or visit.clear_site_data or self.manager.is_due(self.session)):
+        elif self.loaded and self._has_work():
             await self.save()  # there is something to do, and a thread is worth its price
         if self._was_looked_at:
             self._exchange.add_to(message)

@@ -1,14 +1,10 @@
 """session2 for CherryPy: name `StoreSession` as ``tools.sessions.storage_class``."""
 
-from session2 import ConfigurationError
+from session2.errors import needing
 
-try:
+with needing("CherryPy"):
     from . import checks
     from .session import StoreSession
-except ModuleNotFoundError as error:
-    if error.name != "cherrypy":
-        raise
-    raise ConfigurationError("session2_cherrypy needs CherryPy: pip install 'session2[cherrypy]'") from error
 
 __all__ = ["StoreSession"]
 

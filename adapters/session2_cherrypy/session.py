@@ -61,7 +61,7 @@ class StoreSession(LazySession):
         self._response = cherrypy.serving.response
         self._settings = {**settings, **tool_settings(self._request)}
         cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
-        super().__init__(CherryPyExchange(self._request, self._response), self._begin_request)
+        super().__init__(CherryPyExchange(self._request, self._response))
         self._cookie_name = str(self._settings.get("name", "session_id"))
         self._given_id = id
         locking = self._settings.get("locking")
@@ -119,7 +119,7 @@ class StoreSession(LazySession):
         """Open the session, unless it is open."""
         self.session  # noqa: B018
 
-    def _begin_request(self) -> None:
+    def _begin(self) -> None:
         try:
             manager, exchange = self.manager, self._exchange
             if manager.cookie is None:

@@ -22,7 +22,7 @@ class DjangoExchange(Exchange):
     def __init__(self, request: Any) -> None:
         self.request = request
         self._cookies: dict[str, tuple[str, dict[str, Any]]] = {}
-        self._headers: dict[str, str] = {}
+        self.headers = []
 
     def get_cookie(self, name: str) -> str | None:
         return next(iter(self.get_cookies(name)), None)
@@ -44,9 +44,6 @@ class DjangoExchange(Exchange):
 
     def set_cookie(self, name: str, value: str, **attributes: Any) -> None:
         self._cookies[name] = value, attributes
-
-    def add_header(self, name: str, value: str) -> None:
-        self._headers[name] = joined(self._headers.get(name), value)
 
     @property
     def remote_address(self) -> str | None:
@@ -82,8 +79,8 @@ class DjangoExchange(Exchange):
                 attributes["path"] += "; Partitioned"
             for attribute, given in attributes.items():
                 response.cookies[name][attribute.replace("_", "-")] = given
-        for name, value in self._headers.items():
-            response[name] = joined(response.get(name), value)
+        for name, value in self.headers:
+            response.headers[name] = joined(response.headers.get(name), value)
         return response
 
 

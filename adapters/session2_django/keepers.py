@@ -13,10 +13,10 @@ from django.contrib.sessions.backends.base import CreateError
 from session2 import CookiePolicy, DictSession, SessionConflict, tokens
 from session2.clocks import Clocks
 from session2.record import Outcome
-from session2.session import ties
+from session2.session import ties_of
 
 from .exchange import DjangoExchange
-from .managers import Manager, cookie_age, cookie_policy, current_manager, lenient, with_clocks
+from .managers import Manager, cookie_age, cookie_policy, current_manager, lenient, usual_policy, with_clocks
 
 
 class Outside:
@@ -116,31 +116,30 @@ class InRequest:
         if manager.cookie is None:
             exchange.cookie_policy = self._policy(None, store)
         lenient(manager).start_request(exchange)
-        clocks = store.clocks_of(exchange.session)
-        if exchange.session.origin is not None and _is_over(exchange.session, clocks, manager):
-            manager.start_request(exchange)
-            clocks = store.clocks_of(exchange.session)
-        self._suit(clocks, store)
+        if self._suit(store):
+            exchange.visit.manager.start_request(exchange)
+            self._suit(store)
         if exchange.is_over:  # it was cancelled when the thread had begun that does this
             exchange.visit.close()
 
-    def _suit(self, clocks: Clocks, store: Any) -> None:
-        """Let store and browser go by an expiry of the session's own."""
+    def _suit(self, store: Any) -> bool:
+        """Let store and browser go by an expiry of the session's own; tell whether it is over by that."""
         session, visit = self.exchange.session, self.exchange.visit
-        bound, expiry = ties(session), session.data.get("_session_expiry")
+        bound, expiry, clocks = ties_of(session), session.data.get("_session_expiry"), store.clocks_of(session)
+        end = clocks.end_of(bound.created, bound.accessed)
         visit.manager = with_clocks(self.manager, clocks)
-        bound.ends_early = bound.expires is not None and bound.expires != clocks.end_of(bound.created, bound.accessed)
+        bound.ends_early = bound.expires is not None and bound.expires != end
         if expiry is not None or self._suited is not None:
             visit.policy = self._policy(expiry, store)
         self._suited = session, expiry
+        # Where the record ends with the session, the store has seen that it is not over.
+        return bound.origin is not None and end != bound.expires and _is_over(session, clocks, self.manager)
 
     def _policy(self, expiry: object, store: Any) -> CookiePolicy:
         given = self.manager.cookie
-        if given is not None and expiry is None:
-            return given
-        closes = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0
-        age = store.get_expiry_age(expiry=expiry) if expiry else store.get_session_cookie_age()
-        max_age = None if closes else cookie_age(age)
+        if expiry is None:
+            return given or usual_policy(store.get_session_cookie_age())
+        max_age = cookie_age(store.get_expiry_age(expiry=expiry)) if expiry else None
         return cookie_policy(max_age) if given is None else replace(given, max_age=max_age)
 
     def begin(self, key: str | None, store: Any) -> DictSession:
@@ -165,11 +164,11 @@ class InRequest:
                 return
             if visit.absence is None:
                 visit.cookie = None  # to be sent again, for another time
-        self._suit(store.clocks_of(session), store)
+        self._suit(store)
 
     def finish(self, store: Any) -> None:
         """Store what the request made of its session, and tell the browser what it must know."""
-        if settings.SESSION_SAVE_EVERY_REQUEST and not store.accessed:
+        if not store.accessed and settings.SESSION_SAVE_EVERY_REQUEST:
             self.find(None, store)
         if self.failure is None and (store.accessed or self.exchange.visit is not None):
             store.session  # noqa: B018 (it holds what the items are, from now on)
@@ -196,5 +195,5 @@ class InRequest:
 
 
 def _is_over(session: DictSession, clocks: Clocks, manager: Manager) -> bool:
-    bound = ties(session)
+    bound = ties_of(session)
     return clocks.is_over(bound.created, bound.accessed, manager.store.clock())

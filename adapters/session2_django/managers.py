@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache, partial
+from importlib import import_module
 from typing import Any, Final
 
 from django.conf import settings
@@ -33,23 +34,27 @@ _AT_ONCE: Final = 1e-6
 
 def current_manager() -> Manager:
     """Return the session manager that the settings ask for."""
-    name = _name()
-    return _own() if name is None else _named(name)
+    place = _place()
+    if place is None:
+        return _own()
+    manager = getattr(*place, None)
+    if not isinstance(manager, SessionManager):
+        raise ConfigurationError(f"SESSION2_MANAGER must name a session2.SessionManager; it is {manager!r}")
+    return for_mappings(manager)
 
 
 @lru_cache(maxsize=1)
-def _name() -> Any:
-    return getattr(settings, "SESSION2_MANAGER", None)
-
-
-def _named(name: str) -> Manager:
+def _place() -> tuple[Any, str] | None:
+    """Return the module and the name that SESSION2_MANAGER means, None if there is no such setting."""
+    name = getattr(settings, "SESSION2_MANAGER", None)
+    if name is None:
+        return None
     try:
-        manager = import_string(name)
+        import_string(name)
     except ImportError as error:
         raise ConfigurationError(f"SESSION2_MANAGER: {error}") from error
-    if not isinstance(manager, SessionManager):
-        raise ConfigurationError(f"SESSION2_MANAGER must name a session2.SessionManager; {name} is {manager!r}")
-    return for_mappings(manager)
+    module, _, attribute = name.rpartition(".")
+    return import_module(module), attribute
 
 
 @lru_cache(maxsize=1)
@@ -78,9 +83,8 @@ def _opened(url: str) -> SessionStore:
 # -- clocks -----------------------------------------------------------------------------------------------------------
 
 
-def lenient(manager: Manager) -> Manager:
-    """Return the manager without its idle clock: to find also what `set_expiry` has given a longer one."""
-    return for_mappings(manager, None)
+lenient: Final = partial(for_mappings, idle_timeout=None)
+"""The manager without its idle clock: to find also what `set_expiry` has given a longer one."""
 
 
 def with_clocks(manager: Manager, clocks: Clocks) -> Manager:
@@ -98,7 +102,7 @@ def own_clocks(clocks: Clocks, age: float, expiry: object, created: float) -> Cl
     :param age: what Django calls the cookie age.
     :param expiry: what `set_expiry` left: seconds unused, a moment, or nothing.
     """
-    if not expiry and age == default_age(clocks):
+    if not expiry and (age == clocks.idle or age == default_age(clocks)):
         return clocks
     idle, lifetime = None, clocks.lifetime
     if isinstance(expiry, (str, datetime)):
@@ -106,6 +110,11 @@ def own_clocks(clocks: Clocks, age: float, expiry: object, created: float) -> Cl
         lifetime = max(min(moment.timestamp() - created, lifetime or math.inf), _AT_ONCE)
     else:
         idle = max(float(expiry or age), _AT_ONCE)  # type: ignore[arg-type]
+    return _changed(clocks, idle, lifetime)
+
+
+@lru_cache(maxsize=64)
+def _changed(clocks: Clocks, idle: float | None, lifetime: float | None) -> Clocks:
     return replace(clocks, idle=idle, lifetime=lifetime, touch=min(clocks.touch_interval, (idle or lifetime or 0) / 10))
 
 
@@ -132,6 +141,12 @@ def cookie_policy(max_age: float | None) -> CookiePolicy:
     )
 
 
+@lru_cache(maxsize=16)
+def usual_policy(age: float) -> CookiePolicy:
+    """Return the policy for a session that was told no expiry of its own."""
+    return cookie_policy(None if settings.SESSION_EXPIRE_AT_BROWSER_CLOSE else cookie_age(age))
+
+
 def cookie_age(seconds: float) -> float:
     """Return the next to so many seconds that a cookie can be told; one that is over is not sent again anyway."""
     return min(max(seconds, 1), 2 ** 31 - 1)
@@ -139,7 +154,7 @@ def cookie_age(seconds: float) -> float:
 
 def _read_anew(**_: Any) -> None:
     """Forget what was read of the settings, once and not at each request: they have changed, as in a test."""
-    for read in (_name, _own, cookie_policy):
+    for read in (_place, _own, cookie_policy, usual_policy):
         read.cache_clear()
 
 

@@ -74,12 +74,12 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]
         try:
             if not isinstance(keeper, InRequest):  # the application has put another session in its place
                 return super().process_response(request, response)
-            response = self._finished(request, response, session, keeper)
-            return keeper.exchange.apply(response)
+            try:
+                return keeper.exchange.apply(self._finished(request, response, session, keeper))
+            finally:
+                session._keeper = Behind(keeper.exchange) if keeper.exchange.visit is None else Outside()
         finally:
             _give_up(exchange)
-            if isinstance(keeper, InRequest):
-                session._keeper = Behind(keeper.exchange) if keeper.exchange.visit is None else Outside()
 
     def _finished(self, request: Any, response: Any, session: Any, keeper: InRequest) -> Any:
         if response.status_code == 500 and keeper.failure is not None:  # of another middleware
@@ -99,7 +99,7 @@ def _give_up(exchange: DjangoExchange | None) -> None:
     """Forget what was not stored, and free the lock."""
     if exchange is not None:
         exchange.is_over = True
-        if exchange.visit is not None:
+        if exchange.visit is not None and not exchange.visit.finished:
             exchange.visit.close()
 
 

@@ -11,7 +11,7 @@ from django.utils.asyncio import async_unsafe
 
 from session2 import DictSession, tokens
 from session2.clocks import Clocks
-from session2.session import user_key
+from session2.session import ties_of, user_key
 from session2.store.cleaning import clean
 
 from .keepers import InRequest, Outside
@@ -39,22 +39,36 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     @property
     def session(self) -> DictSession:
-        """The session itself: its attributes, its user, its tokens."""
-        self._get_session()
-        return self._put()
+        """The session itself: its attributes, its user, its tokens; it holds what the items are by now."""
+        data = self._get_session()
+        if self._kept is None:
+            self._take(self._find())
+        session: Any = self._kept
+        if self.modified:
+            _hand_over(session, data)
+        if data.get(SESSION_KEY) != self._user:  # who is logged in
+            session.user = self._user = data.get(SESSION_KEY)
+        return session  # type: ignore[no-any-return]
 
     # -- its id --------------------------------------------------------------------------------------------------------
 
-    def _validate_session_key(self, key: object) -> bool:
-        return tokens.is_id(key)
+    _id: str | None = None
+
+    @property
+    def _session_key(self) -> str | None:
+        """The id, as Django and those who know its insides get at it."""
+        return self._id
+
+    @_session_key.setter
+    def _session_key(self, key: object) -> None:
+        self._id = str(key) if tokens.is_id(key) else None
 
     @property
     def session_key(self) -> str | None:
         """The id of the session, None if it has none; in a request one that was looked up, not what a cookie says."""
         if self._keeper.opens_at_once and self._kept is None:
             self._get_session()
-        key: str | None = self._session_key
-        return key
+        return self._id
 
     def is_empty(self) -> bool:
         """Tell whether there is neither an id nor an item; an id that was not looked up counts."""
@@ -82,16 +96,16 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def load(self) -> dict[str, Any]:
         """Return the items that are stored; where nothing is stored the session has no id any more."""
         session = self._find()
-        self._session_key = session.id
+        self._id = ties_of(session).id
         return _visible(session)
 
     @async_unsafe  # type: ignore[untyped-decorator]
     def _find(self) -> DictSession:
-        return self._keeper.find(self._session_key, self)
+        return self._keeper.find(self._id, self)
 
     def _take(self, session: DictSession) -> dict[str, Any]:
         """Go on with what this session holds; return its items."""
-        self._kept, self._session_key = session, session.id
+        self._kept, self._id = session, ties_of(session).id
         data = _visible(session)
         self._user = data.get(SESSION_KEY)
         return data
@@ -99,18 +113,6 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def take_over(self, session: DictSession) -> None:
         """Have the items be those of this session from now on."""
         self._session_cache = self._take(session)
-
-    def _put(self) -> DictSession:
-        """Let the session hold what the items are by now, and know who is logged in."""
-        data = self._get_session()
-        if self._kept is None:
-            self._take(self._find())
-        session: Any = self._kept
-        if self.modified:
-            _hand_over(session, data)
-        if data.get(SESSION_KEY) != self._user:
-            session.user = self._user = data.get(SESSION_KEY)
-        return session  # type: ignore[no-any-return]
 
     # -- storing -------------------------------------------------------------------------------------------------------
 
@@ -130,22 +132,20 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         Out of requests `UpdateError` is raised if the session has ended; in a request nothing is stored then.
         """
         if must_create or (self.session_key is None and not self._keeper.opens_at_once):
-            self._create(self._session_key)
+            self._create(self._id)
         else:
-            self._get_session()
             self._store()
 
     @async_unsafe  # type: ignore[untyped-decorator]
     def _store(self) -> None:
-        session = self._put()
+        session = self.session
         if not self._keeper.save(session, self):
             raise UpdateError("the session has ended, or has another id by now")
         self.take_over(session)
 
     def cycle_key(self) -> None:
         """Give the session a new id; the old one is dead: at once, or in a request when that has succeeded."""
-        self._get_session()
-        session = self._put()
+        session = self.session
         self._keeper.rotate(session, self)
         self.take_over(session)
         self.modified = True
@@ -159,7 +159,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
         :param clear_site_data: in a request, tell the browser to drop its caches, cookies and storage of this site too.
         """
-        self.take_over(self._keeper.flush(self._session_key, clear_site_data, self))
+        self.take_over(self._keeper.flush(self._id, clear_site_data, self))
         self.accessed = self.modified = True
 
     async def aflush(self) -> None:
@@ -168,7 +168,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]
 
     def delete(self, session_key: str | None = None) -> None:
         """End a session, by default this one."""
-        self._keeper.delete(session_key, self._session_key, self)
+        self._keeper.delete(session_key, self._id, self)
 
     @classmethod
     def clear_expired(cls) -> None:
@@ -184,12 +184,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]
     def clocks_of(self, session: DictSession) -> Clocks:
         """Return the clocks that are to hold for a session."""
         return own_clocks(self._keeper.manager.clocks, self.get_session_cookie_age(),
-                          session.data.get("_session_expiry"), session.creation_time)
+                          session.data.get("_session_expiry"), ties_of(session).created)
 
 
 def _visible(session: DictSession) -> dict[str, Any]:
     """Return the items, with what Django noted of a login unless that is over, or of another one by now, elsewhere."""
-    notes = vars(session).get(_NOTES)
+    notes = session.__dict__.get(_NOTES)
     if not notes or notes.get(SESSION_KEY) != user_key(session.user):
         return session.data
     return {**session.data, **notes}

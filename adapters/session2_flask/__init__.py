@@ -9,19 +9,17 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, cast
 
-from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
+from session2 import CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
+from session2.errors import needing
 from session2.lazy import LazySession
+from session2.session import ties_of
 from session2.variants import for_mappings
 
-try:
+with needing("Flask"):
     import flask
     from werkzeug.exceptions import HTTPException, default_exceptions
     from werkzeug.http import http_date
-except ModuleNotFoundError as error:
-    if error.name != "flask":
-        raise
-    raise ConfigurationError("session2_flask needs Flask: pip install 'session2[flask]'") from error
 
 __all__ = ["SessionInterface"]
 
@@ -63,6 +61,9 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
 
     _exchange: FlaskExchange
 
+    manager: SessionManager[Any]
+    """There as soon as the session is opened."""
+
     _lasts = False
     """Whether the cookie that came outlives the browser."""
 
@@ -74,14 +75,14 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
     """Whether the answer depends on the session; later Flasks say so as soon as `flask.session` is asked for."""
 
     def __init__(self, interface: SessionInterface, app: flask.Flask, exchange: FlaskExchange) -> None:
-        super().__init__(exchange, self._start)
+        super().__init__(exchange)
         self._interface, self._app, self._user_item = interface, app, interface.user_item
-        self.manager = interface.manager_for(app)
         self._context: Callable[[], Any] = weakref.ref(_context()) if flask.has_request_context() else lambda: None
         """The context that the request began in: copies of it end at any time, and the request goes on."""
 
-    def _start(self) -> None:
+    def _begin(self) -> None:
         self.accessed, exchange = True, self._exchange
+        self.manager = self._interface.manager_for(self._app)
         if self.manager.cookie is None:
             exchange.cookie_policy = self._interface.cookie_policy(self._app)
         try:
@@ -96,33 +97,42 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
     @property
     def modified(self) -> bool:
         """Whether there is or was something to store; to say so is not necessary, and to deny it has no effect."""
-        return self._modified or (self.loaded and self._exchange.visit.has_news())
+        return self._modified or (self._opened and self._exchange.visit.has_news())
 
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = value
 
+    @property
+    def permanent(self) -> bool:
+        """Whether the cookie outlives the browser."""
+        return bool(self.session.data.get("_permanent"))
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self.session["_permanent"] = bool(value)
+
     clear = LazySession.delete
 
     def finish(self) -> None:
         """Store what the request made of the session."""
-        if self.loaded and not self._exchange.visit.finished:
+        if self._opened and not self._exchange.visit.finished:
             self._choose_age()
-            session = self.session
-            before = session.origin
+            bound = ties_of(self.session)
+            before = bound.origin
             self.manager.finish_successful_request(self._exchange)
-            self._modified |= session.origin is not before
+            self._modified |= bound.origin is not before
 
     def leave(self, context: Any) -> None:
         """Let go of the session when a context ends, unless it is a copy of one in which the request goes on."""
         if self._context() in (context, None):
             self._is_over = True
-        if self._is_over and self.loaded:
+        if self._is_over and self._opened:
             self._exchange.visit.close()
 
     def explain(self, response: flask.Response) -> None:
         """Say what a crash means, if it was that of an error page which looked at a session that cannot be had."""
-        if response.status_code == 500 and isinstance(self._failure, HTTPException):
+        if isinstance(self._failure, HTTPException) and response.status_code == 500:
             response.status_code = cast(int, self._failure.code)
             response.headers.update(header for header in self._failure.get_headers() if header[0] == "Retry-After")
 
@@ -130,7 +140,8 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
         """Have the cookie outlive the browser if the session is permanent, which is not known before the end."""
         if self.manager.cookie is not None:
             return
-        visit, policy = self._exchange.visit, self._interface.cookie_policy(self._app, self)
+        visit, expires = self._exchange.visit, self._interface.get_expiration_time(self._app, self)
+        policy = visit.policy if expires is None else self._interface.cookie_policy(self._app, expires)
         self._exchange.max_age = policy.max_age
         if self._app.config["SESSION_REFRESH_EACH_REQUEST"] or self.modified:
             visit.policy = policy
@@ -181,9 +192,11 @@ class SessionInterface(flask.sessions.SessionInterface):
         lifetime, idle = app.permanent_session_lifetime.total_seconds(), self.manager.clocks.idle
         return for_mappings(self.manager, lifetime if idle is None else min(lifetime, idle))
 
-    def cookie_policy(self, app: flask.Flask, session: StoreSession | None = None) -> CookiePolicy:
-        """Return the policy for the application's settings; where they say nothing, the safe choice holds."""
-        expires = None if session is None else self.get_expiration_time(app, session)
+    def cookie_policy(self, app: flask.Flask, expires: datetime | None = None) -> CookiePolicy:
+        """Return the policy for the application's settings; where they say nothing, the safe choice holds.
+
+        :param expires: when the cookie ends; None: with the browser.
+        """
         max_age = None if expires is None else math.ceil((expires - datetime.now(timezone.utc)).total_seconds())
         return _policy(self.get_cookie_name(app), self.get_cookie_path(app), self.get_cookie_domain(app) or None,
                        self.get_cookie_secure(app) or None, bool(self.get_cookie_httponly(app)),
@@ -236,7 +249,8 @@ def _private(response: flask.Response) -> flask.Response:
     """Return a response with headers of its own: an application may use one again, for another visitor."""
     copy = type(response).__new__(type(response))
     vars(copy).update(vars(response))
-    copy.headers = type(response.headers)(response.headers)
+    copy.headers = type(response.headers)()  # one after the other they take twice as long
+    copy.headers[:] = [*response.headers]
     return copy
 
 
@@ -249,9 +263,10 @@ def _replace(response: flask.Response, other: flask.Response) -> None:
 
 def _give_up(sender: object, **_: Any) -> None:
     """Let go of the session of a request that crashed, or that is over in whatever way."""
-    session = getattr(flask.request, "session2", lambda: None)()
+    context = _context()
+    session = getattr(context.request, "session2", lambda: None)()
     if session is not None:
-        session.leave(_context())
+        session.leave(context)
 
 
 flask.got_request_exception.connect(_give_up)

@@ -10,19 +10,18 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from session2 import ConfigurationError, CookiePolicy, SessionError, SessionManager, StoreUnavailable
+from session2 import CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
+from session2.errors import needing
 from session2.lazy import LazySession
 from session2.variants import for_mappings
 
-try:
+with needing("Pyramid"):
     from pyramid.httpexceptions import status_map
     from pyramid.interfaces import IResponse, ISession
     from pyramid.response import Response
     from pyramid.threadlocal import manager as in_progress
     from zope.interface import implementer
-except ModuleNotFoundError as error:
-    raise ConfigurationError("session2_pyramid needs Pyramid: pip install 'session2[pyramid]'") from error
 
 __all__ = ["PyramidExchange", "PyramidSession", "SessionFactory", "includeme"]
 
@@ -51,10 +50,6 @@ class PyramidExchange(EnvironExchange):
         value = request.POST.get(name) if request is not None and request.method == "POST" else None
         return value if isinstance(value, str) else None
 
-    def emit(self, response: Any) -> None:
-        """Put the cookies and headers into the response."""
-        response.headerlist = self.added_to(list(response.headerlist))
-
 
 @implementer(ISession)
 class PyramidSession(LazySession):
@@ -63,12 +58,12 @@ class PyramidSession(LazySession):
     _exchange: PyramidExchange
 
     def __init__(self, manager: SessionManager[Any], request: Any, policy: CookiePolicy | None = None) -> None:
-        super().__init__(PyramidExchange(request, policy), self._begin_request)
+        super().__init__(PyramidExchange(request, policy))
         self.manager = manager
         self._waits = False
         """Whether it is behind the response callbacks that were added after its own."""
 
-    def _begin_request(self) -> None:
+    def _begin(self) -> None:
         request = self._exchange.request
         if request is not None:
             request.add_response_callback(self._answer)
@@ -77,7 +72,7 @@ class PyramidSession(LazySession):
             self.manager.start_request(self._exchange)
         except SessionError as error:
             raise _refusal(error) from error
-        if all(each["request"] is not request for each in in_progress.stack):  # in a stream: nobody will call back
+        if not [each for each in in_progress.stack if each["request"] is request]:  # in a stream: nobody will call back
             self.manager.unlock_request(self._exchange)
 
     def _answer(self, request: Any, response: Any) -> None:
@@ -91,11 +86,11 @@ class PyramidSession(LazySession):
                 self.manager.finish_successful_request(self._exchange)
         except SessionError as error:
             _refuse(request, response, error)
-        self._exchange.emit(response)
+        response.headerlist = self._exchange.added_to(response.headerlist)
 
     def _let_go(self, request: Any) -> None:
-        if self._opened:
-            self.manager.finish_failed_request(self._exchange)  # of one that was finished nothing is left to do
+        if self._opened and not self._exchange.visit.finished:
+            self.manager.finish_failed_request(self._exchange)
 
     # -- what Pyramid asks for -------------------------------------------------------------------------------------
 
@@ -165,17 +160,17 @@ def includeme(config: Any) -> None:
 
 def private_responses(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
     """Copy responses before they get a cookie: an application may use one again, for another visitor."""
-    return lambda request: _private(handler(request))
+    def answer(request: Any) -> Any:
+        response = handler(request)
+        if not isinstance(response, Response):
+            return response  # how to copy it is unknown
+        kind: Any = type(response)
+        copy = kind.__new__(kind)
+        vars(copy).update(vars(response))
+        copy.headerlist = list(response.headerlist)
+        return copy
 
-
-def _private(response: Any) -> Any:
-    if not isinstance(response, Response):
-        return response  # how to copy it is unknown
-    kind: Any = type(response)
-    copy = kind.__new__(kind)
-    vars(copy).update(vars(response))
-    copy.headerlist = list(response.headerlist)
-    return copy
+    return answer
 
 
 def _refusal(error: SessionError) -> Any:

@@ -12,15 +12,12 @@ from typing import Any
 
 from session2 import ConfigurationError, CookiePolicy, Exchange, Session
 from session2.cookies import values_of
+from session2.errors import needing
 from session2.exchange import joined
 from session2.session import ties
 
-try:
+with needing("Quixote"):
     from quixote import get_publisher  # type: ignore[import-untyped, unused-ignore]
-except ModuleNotFoundError as error:
-    if error.name != "quixote":
-        raise
-    raise ConfigurationError("session2_quixote needs Quixote: pip install 'session2[quixote]'") from error
 
 __all__ = ["QuixoteExchange", "current_exchange"]
 
@@ -117,7 +114,8 @@ def current_exchange() -> QuixoteExchange:
         exchange = request.session2_exchange = QuixoteExchange(request)
         _close_previous(publisher, exchange)
         exchange.cookie_policy = _policy(publisher.config)
-    exchange.repeat_cookies()
+    if exchange._cookies:
+        exchange.repeat_cookies()
     return exchange
 
 
@@ -130,7 +128,7 @@ def _close_previous(publisher: Any, exchange: QuixoteExchange) -> None:
     latest = vars(publisher).get("session2_latest") or vars(publisher).setdefault("session2_latest", threading.local())
     previous: QuixoteExchange | None = getattr(latest, "exchange", None)
     latest.exchange = exchange
-    if previous is not None and previous.visit is not None:
+    if previous is not None and previous.visit is not None and not previous.visit.finished:
         previous.visit.close()
 
 

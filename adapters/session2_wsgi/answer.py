@@ -62,7 +62,7 @@ class Answer:
 
     def _let_go(self, status: str, headers: Headers, *exc_info: Any) -> None:
         self._held = None
-        self._write = self._send(status, self.session.exchange.added_to(headers), *filter(None, exc_info))
+        self._write = self._send(status, self.session._exchange.added_to(headers), *filter(None, exc_info))
         self.is_out = True
 
     def _explained(self, status: str, headers: Headers, exc_info: Any) -> tuple[str, Headers]:

@@ -46,7 +46,7 @@ class BeakerItems(MutableMapping[str, Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse what Beaker's sessions heed and these would not, such as ``timeout`` and ``path``."""
-        if not name.startswith("_") and not hasattr(type(self), name):
+        if name[0] != "_" and not hasattr(type(self), name):
             raise AttributeError(f"{name} cannot be set on a session of session2: it is configured for all")
         super().__setattr__(name, value)
 
@@ -215,18 +215,22 @@ class BeakerSession(BeakerItems, WSGISession):
 
     def finish(self, final: bool) -> None:
         """Store the session while a cookie can be sent, unless nobody used it."""
-        if self.accessed():
-            self._drop_unsaved()
+        if not self.accessed():
+            return
+        if self._dirty or self._settings.auto:
             super().finish(final)
+        elif self._has_work():  # a login, or a use to be noted
+            self.revert()
+            super().finish(final)
+        elif final:
+            self._exchange.visit.close()
 
-    def finish_late(self) -> None:
-        """Store what was changed when the headers were out, and let go of the session."""
+    def _store_late(self) -> None:
         self._drop_unsaved()
-        super().finish_late()
+        super()._store_late()
 
     def _drop_unsaved(self) -> None:
-        visit = self._exchange.visit
-        if self._opened and not (visit.finished or self._dirty or self._settings.auto) and visit.has_news():
+        if self._opened and not (self._dirty or self._settings.auto) and self._exchange.visit.has_news():
             self.revert()
 
     def _loaded(self, origin: Any) -> Any:

@@ -29,13 +29,17 @@ class SessionMiddleware:
         self.app = app
         self.manager = for_mappings(manager)
         self._key = key
-        self._beaker = Beaker() if beaker is True else beaker or None
+        self._kind: type[WSGISession] = BeakerSession if beaker else WSGISession
+        self._settings: tuple[Beaker, ...] = () if not beaker else (Beaker() if beaker is True else beaker,)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
-        if self._is_around(environ.get(self._key)):
+        around = environ.get(self._key)
+        # A second session of the same request would not know of the changes in this one.
+        if around is not None and type(around) is self._kind and around.is_under_way(self.manager):
             return self.app(environ, start_response)
-        session = environ[self._key] = self._session(environ)
-        answer, files = Answer(session, environ, start_response), Files.in_place(environ)
+        session = environ[self._key] = self._kind(self.manager, environ, *self._settings)
+        wrap = environ.get("wsgi.file_wrapper")
+        answer, files = Answer(session, environ, start_response), None if wrap is None else Files(wrap, environ)
         try:
             chunks = self.app(environ, answer.start)
         except SessionError as error:
@@ -43,36 +47,20 @@ class SessionMiddleware:
         except BaseException:
             session.give_up()
             raise
-        is_done = chunks is None or isinstance(chunks, (list, tuple)) or files.made(chunks)
+        is_done = isinstance(chunks, (list, tuple)) or chunks is None or (files is not None and files.made(chunks))
         return delivered(answer, chunks, is_done)
-
-    def _is_around(self, session: object) -> bool:
-        """Tell whether the session of the request is there already: a second one would not know of its changes."""
-        kind = WSGISession if self._beaker is None else BeakerSession
-        return type(session) is kind and session.is_under_way(self.manager)
-
-    def _session(self, environ: dict[str, Any]) -> WSGISession:
-        if self._beaker is None:
-            return WSGISession(self.manager, environ)
-        return BeakerSession(self.manager, environ, self._beaker)
 
 
 class Files:
     """The server's file wrapper, which remembers what it made: the server knows that by what it is."""
 
-    def __init__(self, wrap: Callable[..., Any] | None) -> None:
+    def __init__(self, wrap: Callable[..., Any], environ: dict[str, Any]) -> None:
         self._wrap = wrap
-        self._made: Any = None
-
-    @classmethod
-    def in_place(cls, environ: dict[str, Any]) -> Files:
-        files = cls(environ.get("wsgi.file_wrapper"))
-        if files._wrap is not None and not isinstance(files._wrap, type):
-            environ["wsgi.file_wrapper"] = files
-        return files
+        self._made: Any = self  # which no application returns
+        if not isinstance(wrap, type):
+            environ["wsgi.file_wrapper"] = self
 
     def __call__(self, *arguments: Any) -> Any:
-        assert self._wrap is not None
         self._made = self._wrap(*arguments)
         return self._made
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from session2 import DictSession, SessionManager
@@ -22,14 +21,13 @@ class WSGISession(LazySession):
     """Whether the answer is out, or will not be."""
 
     def __init__(self, manager: SessionManager[DictSession], environ: dict[str, Any]) -> None:
-        exchange = EnvironExchange(environ)
-        super().__init__(exchange, partial(manager.start_request, exchange))
+        super().__init__(EnvironExchange(environ))
         self._manager = manager
 
-    def _open(self) -> None:
-        super()._open()
+    def _begin(self) -> None:
+        self._manager.start_request(self._exchange)
         if self._is_over:  # in a thread of its own, say: nobody would release it
-            self.release_lock()
+            self._manager.unlock_request(self._exchange)
 
     def __bool__(self) -> bool:
         return True
@@ -74,7 +72,8 @@ class WSGISession(LazySession):
     def finish_late(self) -> None:
         """Store what was changed when the headers were out, and let go of the session."""
         self._is_over = True
-        if not self._opened or self._exchange.visit.finished:
+        visit = self._exchange.visit  # also one that another thread is just about to open
+        if visit is None or visit.finished:
             return
         try:
             self._store_late()
@@ -84,5 +83,4 @@ class WSGISession(LazySession):
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock."""
         self._is_over = True
-        if self._opened:
-            self._manager.finish_failed_request(self._exchange)
+        self._manager.finish_failed_request(self._exchange)

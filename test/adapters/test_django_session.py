@@ -583,6 +583,17 @@ def test_a_session_of_another_manager_ends_by_our_clock(site: Site) -> None:
     assert SessionStore(session.id).load() == {}
 
 
+def test_an_expiry_that_is_over_ends_the_session_though_another_framework_prolonged_it(site: Site,
+                                                                                        browser: Browser) -> None:
+    browser.get(lambda request: request.session.set_expiry(10))
+    elsewhere = site.manager.load(browser.id)
+    assert elsewhere is not None
+    elsewhere["a"] = 1
+    site.manager.save(elsewhere)
+    site.clock.advance(11)
+    assert browser.get(items) == {}
+
+
 def test_an_expiry_that_changes_is_told_the_browser(site: Site, browser: Browser) -> None:
     browser.get(sets(a=1))
     browser.get(lambda request: request.session.set_expiry(0))
