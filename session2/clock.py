@@ -19,6 +19,9 @@ SMALL = 60.0
 PATIENCE = 60.0
 """Seconds for which the wall clock must stand by a larger step before it is believed."""
 
+GLANCE = 0.01
+"""Seconds for which the wall clock is not looked at again: a request asks for the time several times."""
+
 
 _BOOT: Final = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -47,6 +50,8 @@ class SteadyClock:
         """Return the time."""
         last, offset, doubted = self._state
         elapsed = self._elapsed()
+        if elapsed - last < GLANCE:
+            return elapsed + offset
         error = self._wall() - elapsed - offset
         if -TOLERANCE < error < TOLERANCE and doubted is None:  # as nearly always
             self._state = elapsed, offset, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol, TypeVar
 
 from . import tokens, traces
-from .equality import same
+from .equality import differ_plainly, same
 from .errors import SerializationError
 from .found import Found
 from .merge import merge
@@ -38,17 +38,20 @@ class Codec:
         """Return the session in a record that was found, or raise `SerializationError`."""
         record = found.record
         assert record is not None
-        accessed = record.accessed
+        accessed, seen = record.accessed, None
         if found.absence is not None and traces.is_emptied(record):
             session, accessed = self._emptied(session_class, record), record.modified
             payload = self.payload(session)
         else:
             payload = self._form.serializer.open(record.data, found.key)
-            session = session_class.restore(self._form.serializer.loads(payload))
+            state = self._form.serializer.loads(payload)
+            items = state.get("data", state)
+            seen = items.copy() if type(items) is dict else None
+            session = session_class.restore(state)
         bound = session._ties
         bound.id = id = found.id if self._form.hash_ids else found.key
         bound.created, bound.accessed, bound.expires = record.created, accessed, record.expires
-        bound.origin = Origin(id, found.key, record, payload)
+        bound.origin = Origin(id, found.key, record, payload, seen)
         return session
 
     def bind_emptied(self, session: Session, origin: Origin, trace: Record) -> None:
@@ -130,6 +133,9 @@ class Codec:
         except SerializationError:
             check(self._form.serializer, session.get_state(), payload)
             raise
+        items = state.get("data", state)
+        if origin.seen is not None and type(items) is dict and differ_plainly(origin.seen, items, 1):
+            return False  # as nearly always
         try:
             return same(state, loads(origin.payload))
         except RecursionError as error:

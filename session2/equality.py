@@ -17,20 +17,23 @@ _OF_SETS: Final[tuple[object, ...]] = (set.__reduce__, frozenset.__reduce__)
 
 def same(a: Any, b: Any) -> bool:
     """Tell whether two values hold the same, in the same order and with the same objects shared in the same places."""
-    if type(a) is type(b) is dict and _differ_plainly(a, b, 2):  # as nearly always when something was changed
+    if type(a) is type(b) is dict and differ_plainly(a, b):  # as nearly always when something was changed
         return False
     return _same(a, b, {}, {})
 
 
-def _differ_plainly(a: dict[Any, Any], b: dict[Any, Any], depth: int) -> bool:
-    """Tell, without much ado, of dicts that cannot be the same."""
+def differ_plainly(a: dict[Any, Any], b: dict[Any, Any], depth: int = 2) -> bool:
+    """Tell, without much ado, of dicts that cannot be the same: they lack a key, or a value that never changes.
+
+    :param depth: how many dicts within one another are looked into; of a deeper value it is the type that counts.
+    """
     if a.keys() != b.keys():
         return True
     for one, other in zip(a.values(), b.values(), strict=True):
         kind = type(one)
-        if kind is not type(other) or (kind in _PLAIN and one != other):
+        if kind is not type(other) or (kind in _PLAIN and one != other) or (kind is float and repr(one) != repr(other)):
             return True
-        if kind is dict and depth > 1 and _differ_plainly(one, other, depth - 1):
+        if kind is dict and depth > 1 and differ_plainly(one, other, depth - 1):
             return True
     return False
 

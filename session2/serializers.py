@@ -44,16 +44,22 @@ class Serializer(ABC):
 
     def seal(self, payload: bytes, key: str) -> bytes:
         """Return the envelope to store under `key`; it is no envelope under any other."""
-        return self._header + _checksum(payload, key) + b"\n" + payload
+        return self._head(payload, key) + payload
 
     def open(self, data: bytes, key: str) -> bytes:
         """Return the payload of the envelope stored under `key`, or raise `SerializationError`."""
-        header = self._header
-        body = data[len(header):] if data.startswith(header) else self._body(data)
-        checksum, _, payload = body.partition(b"\n")
-        if checksum != _checksum(payload, key):
+        payload = data[self._head_length:]
+        if not data.startswith(self._head(payload, key)):
+            self._body(data)  # raises if it is of another format
             raise SerializationError("the record is damaged, or was stored under another key")
         return payload
+
+    def _head(self, payload: bytes, key: str) -> bytes:
+        return b"%b%08x\n" % (self._header, crc32(payload, crc32(key.encode())))
+
+    @cached_property
+    def _head_length(self) -> int:
+        return len(self._head(b"", ""))
 
     def _body(self, data: bytes) -> bytes:
         header = self._header
@@ -286,10 +292,6 @@ def _driver(module: str, extra: str) -> ModuleType:
         return import_module(module)
     except ImportError:
         raise ConfigurationError(f"this needs another package: pip install 'session2[{extra}]'") from None
-
-
-def _checksum(payload: bytes, key: str) -> bytes:
-    return b"%08x" % crc32(payload, crc32(key.encode()))
 
 
 # -- what a format keeps as it is -------------------------------------------------------------------------------------

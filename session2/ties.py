@@ -25,6 +25,8 @@ class Origin(NamedTuple):
     key: str
     record: Record
     payload: bytes
+    seen: dict[str, Any] | None = None
+    """The items, or the attributes of a session without items, as they were decoded; what can change may have."""
 
     def __repr__(self) -> str:
         return f"<Origin {self.key[:8]}>"

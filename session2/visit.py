@@ -101,7 +101,7 @@ class Visit:
         session, pending = self.exchange.session, None
         if headers_sent:
             self.exchange.headers_sent = True
-        if session is not None and not self.ended and session._ties.id == self.cookie:
+        if session is not None and not self.ended and self.cookie is not None and self.cookie == session._ties.id:
             pending = self.sessions.pending(session)
             if pending is None and not self.manager.is_due(session):  # what most requests come to
                 if self.sessions is not self.manager.sessions:

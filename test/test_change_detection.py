@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from session2.equality import same
 from session2.record import Outcome
-from session2.serializers import JSONSerializer
-from session2.session import DictSession
+from session2.serializers import JSONSerializer, PickleSerializer
+from session2.session import DictSession, Session
 from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.tokens import new_id
@@ -294,6 +294,48 @@ def test_equal_is_not_the_same(before, after):
     assert repr(store.sessions.load(session_id, DictSession)["value"]) == repr(after)
 
 
+class CountingSerializer(PickleSerializer):
+    decoded = 0
+
+    def loads(self, payload):
+        self.decoded += 1
+        return super().loads(payload)
+
+
+@pytest.mark.parametrize(("change", "decoded"), [
+    (lambda session: session.update(n=1), 1), (lambda session: session.update(time=2.0), 1),
+    (lambda session: session.update(more=None), 1), (lambda session: session["list"].append(1), 2)])
+def test_what_was_there_is_decoded_again_only_where_no_plain_value_differs(change, decoded):
+    serializer = CountingSerializer()
+    store, session_id = stored({"n": 0, "time": 1.0, "list": []}, serializer)
+    session = store.sessions.load(session_id, DictSession)
+    change(session)
+    before = serializer.decoded
+    assert store.sessions.save(session) is Outcome.SAVED
+    assert serializer.decoded == before + decoded
+
+
+class Forgetful(Session):
+    """Keeps some of what it has to itself."""
+
+    def get_state(self):
+        return {name: {**value, "cache": None} if name == "data" else value for name, value in vars(self).items()}
+
+
+@pytest.mark.parametrize("change", [lambda data: data.update(n=1) or data.update(n=0),
+                                    lambda data: data.update(text="".join(["te", "xt"])), lambda data: data["b"].sort(),
+                                    lambda data: data.update(cache=1)])
+def test_what_was_changed_back_is_not_written(change):
+    store = VolatileSessionStore()
+    session = Forgetful(new_id())
+    text = "text"
+    session.data = {"n": 0, "text": text, "again": text, "b": [1, 2], "cache": None}
+    store.sessions.save(session)
+    session = store.sessions.load(session.id, Forgetful)
+    change(session.data)
+    assert store.sessions.save(session) is Outcome.UNCHANGED
+
+
 # -- another process ---------------------------------------------------------------------------------------------------
 
 WORDS = ["user", "data", "value", *(f"word {number}" for number in range(30))]
@@ -316,7 +358,7 @@ CORPUS = {
 SAVE_ALL_AGAIN = """
 import sys
 import time
-from session2.session import DictSession
+from session2.session import DictSession, Session
 from session2.store.directory import DirectorySessionStore
 store = DirectorySessionStore(sys.argv[1])
 for id in sys.argv[2:]:

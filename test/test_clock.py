@@ -33,6 +33,13 @@ def test_it_goes_by_the_wall_clock() -> None:
     assert machine.clock() == pytest.approx(1.8e9 + 100)
 
 
+def test_the_wall_clock_is_looked_at_once_in_a_moment() -> None:
+    looks = iter([1.8e9, 1.8e9 + 1, 1.8e9 + 2])
+    elapsed = iter([5000.0, 5001.0, 5001.009, 5002.0])
+    clock = SteadyClock(lambda: next(looks), lambda: next(elapsed))
+    assert [clock() - 1.8e9 for _ in range(3)] == pytest.approx([1, 1.009, 2])
+
+
 @pytest.mark.parametrize("step", [55.0, -55.0])
 def test_a_small_step_is_absorbed_and_time_moves_forward(step: float) -> None:
     machine = Machine()

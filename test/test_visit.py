@@ -19,6 +19,7 @@ from session2 import (
     CookiePolicy,
     DictSession,
     JSONSerializer,
+    PickleSerializer,
     SessionConflict,
     SessionManager,
     StoreUnavailable,
@@ -429,6 +430,22 @@ def test_what_was_not_changed_since_it_was_stored_is_no_change_of_mine(store_fir
     put(mine=2)(request.session)
     site.finish(request)
     assert site.content == {"shared": [3], "mine": 2}
+
+
+class Counting(PickleSerializer):
+    pickled = 0
+
+    def dumps(self, state: dict[str, Any]) -> bytes:
+        self.pickled += 1
+        return super().dumps(state)
+
+
+@pytest.mark.parametrize(("page", "pickled"), [(lambda session: None, 0), (put(n=0), 1)])
+def test_a_visitor_without_a_session_costs_no_pickle_that_is_not_stored(page: Page, pickled: int) -> None:
+    site = Site()
+    site.store.serializer = serializer = Counting()
+    site.visit(page)
+    assert serializer.pickled == pickled
 
 
 @pytest.mark.parametrize("order", [{}, {"order": 1}])
