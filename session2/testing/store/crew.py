@@ -57,22 +57,21 @@ def quick_switches() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
-def _context() -> ForkServerContext | SpawnContext:
+def context() -> ForkServerContext | SpawnContext:
     """Return how processes start: each a fork of one that has imported what all need, and has done nothing else."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([f"{__package__}.work"])
-    return context
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload([f"{__package__}.work"])
+    return forking
 
 
 class Worker:
     """A process that does jobs, each with a store it makes itself, and says what they return or yield."""
 
     def __init__(self) -> None:
-        context = _context()
-        self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_work, args=(theirs, dict(os.environ)), daemon=True)
+        self.pipe, theirs = context().Pipe()
+        self.process: BaseProcess = context().Process(target=_work, args=(theirs, dict(os.environ)), daemon=True)
         self.process.start()
         theirs.close()
 
