@@ -18,7 +18,7 @@ from servers_couchdb import pouch, strict  # noqa: E402, F401 (fixtures)
 from servers_durus import CANNOT_WRITE  # noqa: E402
 from servers_memcached import memcached, memcacheds  # noqa: E402, F401 (fixtures)
 from servers_redis import redis_server  # noqa: E402, F401 (a fixture)
-from servers_sql import mariadb, postgres  # noqa: E402, F401 (fixtures)
+from servers_sql import mariadb, no_authorities, postgres  # noqa: E402, F401 (fixtures)
 
 # What a shell runs in the background ignores interrupts, and so would the programs that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
