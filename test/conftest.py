@@ -1,5 +1,6 @@
 """Settings for all tests, and the database servers they share."""
 
+import gc
 import os
 import signal
 import sys
@@ -51,3 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: whoever collects garbage, or forks, need not go through it again and again."""
+    gc.freeze()
