@@ -24,8 +24,9 @@ HOST ?= 127.0.0.1
 PORT ?= 8080
 IDLE ?=
 
-# How many processes share the tests; each starts the servers it needs.
+# How many processes share the tests; each starts the servers it needs. In which order, test/conftest.py says.
 JOBS ?= 2
+SHARED = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Quixote is built by a C compiler.
 CAN_QUIXOTE = $(or $(wildcard .venv/with-*quixote),$(shell . test/system-packages.sh; can_compile $(PYTHON) && echo yes))
@@ -68,13 +69,13 @@ help:
 
 test: .venv/with-all,dev
 	@sh test/pouchdb/install.sh .venv
-	.venv/bin/python -m pytest -n $(JOBS) --dist loadfile
+	.venv/bin/python -m pytest $(SHARED)
 
 # The types are checked against the newest: earlier libraries had none.
 test-lowest: .venv-lowest/constraints.txt | .venv/system-packages
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[all,dev]' -c $<
 	@sh test/pouchdb/install.sh .venv-lowest
-	.venv-lowest/bin/python -m pytest -n $(JOBS) --dist loadfile --ignore test/test_checks.py $(OLD_CHERRYPY) $(ARGS)
+	.venv-lowest/bin/python -m pytest $(SHARED) --ignore test/test_checks.py $(OLD_CHERRYPY) $(ARGS)
 
 bench: .venv/with-all,dev
 	@sh test/pouchdb/install.sh .venv

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import psycopg
 import pymysql
@@ -325,6 +326,13 @@ class MariaServer(Server):
     def connect(self) -> pymysql.connections.Connection:
         """Return a connection for the test's own use."""
         return pymysql.connect(**self.arguments, autocommit=True)
+
+
+@pytest.fixture(scope="module")
+def no_authorities() -> Iterator[None]:
+    """None that the system trusts: PyMySQL reads the certificates of all for each connection, needed or not."""
+    with patch.dict(os.environ, SSL_CERT_FILE=os.devnull):
+        yield
 
 
 @pytest.fixture(scope="session")

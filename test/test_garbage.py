@@ -29,19 +29,23 @@ ADAPTERS = [name for name in counting_adapters.ADAPTERS if name != "Django"]
 
 
 def left_behind(act: Callable[[], object]) -> list[str]:
-    """Return the types of what is left of the library's objects, once what is made once is made."""
+    """Return the types of what is left of the library's objects, once what is made once is made.
+
+    What is there before is frozen: of all that a run of the tests has imported, looking for garbage takes long.
+    """
     act()
-    while gc.collect():  # of other tests: what one round frees may have held what is left to the next
-        pass
+    gc.freeze()
     gc.disable()
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         act()
+        act()  # takes the place of what is kept until the next one comes
         gc.collect()
         return [type(thing).__qualname__ for thing in gc.garbage if type(thing).__module__.startswith("session2")]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
+        gc.unfreeze()
         gc.enable()
 
 

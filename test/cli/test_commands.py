@@ -1,4 +1,4 @@
-"""The `session2` command and `setup-store.py`, as processes of their own."""
+"""The `session2` command and `setup-store.py`: as processes of their own where that makes a difference."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import pytest
 from servers_durus import DurusServer
@@ -50,8 +52,20 @@ def run(program: list[str], *arguments: str, code: int = 0, **variables: str) ->
     return done
 
 
-def session2(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+def session2_process(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     return run(["-m", "session2"], *arguments, code=code, **variables)
+
+
+def session2(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process: as `session2` does, and faster."""
+    ended = 0
+    with patch.dict(os.environ, variables), redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        try:
+            main(arguments)
+        except SystemExit as end:
+            ended = int(end.code or 0)
+    assert ended == code, out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess(arguments, ended, out.getvalue(), err.getvalue())
 
 
 def setup_store(*arguments: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -120,7 +134,7 @@ def test_every_command_has_help_and_refuses_nonsense(command: str, called: Calle
 def test_the_version_is_that_of_the_package() -> None:
     import session2 as package
 
-    assert session2("--version").stdout == f"session2 {package.__version__}\n"
+    assert session2_process("--version").stdout == f"session2 {package.__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [("list", "bogus:x"), ("list", "volatile:?colour=red"), ("setup", "no url"),
@@ -149,7 +163,7 @@ def test_usage_errors_are_code_2(arguments: tuple[str, ...], called: Called) -> 
     (("list",), "directory:/nowhere"),
 ])
 def test_an_unavailable_store_is_code_3_and_one_line(command: tuple[str, ...], url: str) -> None:
-    done = session2(command[0], url, *command[1:], code=3)
+    done = session2_process(command[0], url, *command[1:], code=3)
     assert done.stderr.startswith("session2: ")
     assert len(done.stderr.splitlines()) == 1
     assert "s3cret" not in done.stdout + done.stderr
@@ -164,8 +178,8 @@ def test_a_password_that_breaks_its_url_is_refused_and_not_shown(password: str) 
 
 
 def test_no_terminal_to_ask_for_a_password_is_one_line() -> None:
-    for done in (session2("list", "mysql://anna@127.0.0.1:1/d", "--password-prompt", code=2),
-                 session2("setup", "mysql", "", "anna", "-", "d", code=2),
+    for done in (session2_process("list", "mysql://anna@127.0.0.1:1/d", "--password-prompt", code=2),
+                 session2_process("setup", "mysql", "", "anna", "-", "d", code=2),
                  setup_store("psycopg", "", "anna", "-", "d", code=2)):
         assert "SESSION2_PASSWORD" in done.stderr
         assert len(done.stderr.splitlines()) == 1

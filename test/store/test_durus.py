@@ -58,6 +58,15 @@ def store(server: DurusServer) -> Iterator[DurusSessionStore]:
     store.close()
 
 
+def clear(server: DurusServer) -> None:
+    """Leave nothing in the database that a connection finds."""
+    storage = ClientStorage(address=server.place)
+    connection = Connection(storage)
+    connection.get_root().clear()
+    connection.commit()
+    storage.close()
+
+
 def python(program: str, *arguments: object) -> str:
     """Run a program in a Python of its own, where a warning is an error; return all it printed."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", program, *map(str, arguments)], text=True,
@@ -69,9 +78,16 @@ def python(program: str, *arguments: object) -> str:
 class TestServer(StoreSuite):
     store_class = DurusSessionStore
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def shared(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DurusServer]:
+        with DurusServer(tmp_path_factory.mktemp("durus")) as server:
+            yield server
+
     @pytest.fixture(autouse=True)
-    def _server(self, server: DurusServer) -> None:
-        self.server = server
+    def _server(self, shared: DurusServer) -> None:
+        self.server = shared
+        clear(shared)
 
     def arguments(self, tmp_path: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return (self.server.address,), {"create": True}

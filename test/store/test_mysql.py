@@ -37,6 +37,8 @@ from session2.testing.store.samples import contents, key_of, record_at
 from session2.testing.store.shop import again, saved
 from session2.urls import from_url
 
+pytestmark = pytest.mark.usefixtures("no_authorities")
+
 CONVERTERS = {**conversions, FIELD_TYPE.DOUBLE: Decimal, FIELD_TYPE.LONGLONG: Decimal,
               FIELD_TYPE.VAR_STRING: lambda text: text.encode() if isinstance(text, str) else text,
               FIELD_TYPE.LONG_BLOB: bytearray, str: lambda text, _: f"upper('{text}')", float: lambda *_: "NULL"}

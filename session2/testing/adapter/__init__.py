@@ -17,6 +17,8 @@ With ``https`` the application must take every request for one over HTTPS, as be
 raises `pages.Redirect` or `pages.NotFound` is a redirection or a 404 as the framework has it; any other exception must
 become the framework's own answer to a crash, with status 500.
 
+The process is a fork of one that has imported the file, which must start no threads when it is imported.
+
 The suite makes the manager (a directory store in an empty folder, `PageSession`, a `CookiePolicy`, a clock that it
 moves), starts as many servers as a test needs, and stops them.  Nothing waits for time to pass: requests that are to
 overlap meet at a `Gate`.  With a ``store_url`` of the class it is another store; what that declares that it cannot do

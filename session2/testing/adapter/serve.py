@@ -7,13 +7,13 @@ is closed, so that it never outlives the test run.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ...cookies import CookiePolicy
@@ -39,10 +39,6 @@ class Setting:
     """Keyword arguments of `CookiePolicy`."""
     https: bool = False
 
-    def to_json(self) -> str:
-        """Return what `main` takes."""
-        return json.dumps(asdict(self))
-
 
 class FileClock:
     """A clock whose time stands in a file, so that a test can move it for several processes at once."""
@@ -62,24 +58,23 @@ class FileClock:
         self.set(self() + seconds)
 
 
-def main(options: str) -> None:
-    """Serve as a `Setting`, given as JSON, says."""
-    setting = Setting(**json.loads(options))
+def main(setting: Setting, module: ModuleType) -> None:
+    """Serve with a function of the module, as a `Setting` says."""
     store = from_url(setting.store_url, clock=FileClock(setting.clock))
     manager = SessionManager(store, PageSession, cookie=CookiePolicy(**setting.cookie), **setting.manager)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _function(setting.server)(manager, _announcer(), setting.https)
+    serve: Serve = getattr(module, setting.server.rpartition(":")[2])
+    serve(manager, _announcer(), setting.https)
 
 
-def _function(reference: str) -> Serve:
-    path, _, name = reference.rpartition(":")
+def load(path: str) -> ModuleType:
+    """Import a file."""
     spec = importlib.util.spec_from_file_location("session2_served", path)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    serve: Serve = getattr(module, name)
-    return serve
+    return module
 
 
 def _announcer() -> Callable[[int], None]:

@@ -5,24 +5,31 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
 from ... import traces
 from ...urls import from_url
 from .browser import Answer, Browser
+from .forking import fork_server_of
 from .gate import PATIENCE, Gate
 from .serve import FileClock, Setting
 
-_COMMAND = "import sys; from session2.testing.adapter.serve import main; main(sys.argv[1])"
-
 STORE_URL = "directory:{}/store?create=true"
+
+
+class Running(NamedTuple):
+    """A server process."""
+
+    pid: int
+    life: BinaryIO
+    """While this is open the process lives."""
+    told: BinaryIO
+    """Here it tells its port."""
 
 
 class Site:
@@ -49,7 +56,8 @@ class Site:
         self.setting = Setting(server, store_url.format(folder), str(self.clock.path), options, cookie, https)
         self.store = from_url(self.setting.store_url, clock=self.clock)
         self.ports: list[int] = []
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[Running] = []
+        self._fork_server = fork_server_of(server.rpartition(":")[0])
 
     def __enter__(self) -> Site:
         try:
@@ -67,25 +75,27 @@ class Site:
         """Start the servers, all at once, and wait until they serve."""
         with (self.folder / "log").open("ab") as log:
             self._running = [self._spawn(log.fileno()) for _ in range(self.processes)]
-        self.ports = [self._port(process) for process in self._running]
+        self.ports = [self._port(server) for server in self._running]
 
     def stop(self) -> None:
         """Kill the servers, as a power failure would."""
-        for process in self._running:
-            process.kill()
-        for process in self._running:
-            process.communicate()
+        for server in self._running:
+            self._fork_server.kill(server.pid)
+            server.life.close()
+            server.told.close()
         self._running = []
 
-    def _spawn(self, log: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", _COMMAND, self.setting.to_json()]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        return subprocess.Popen(command, env=environment, cwd=self.folder, stdin=subprocess.PIPE,  # noqa: S603
-                                stdout=subprocess.PIPE, stderr=log)
+    def _spawn(self, log: int) -> Running:
+        (alive, life), (told, tells) = os.pipe(), os.pipe()
+        try:
+            pid = self._fork_server.fork(self.setting, self.folder, (alive, tells, log))
+        finally:
+            os.close(alive)
+            os.close(tells)
+        return Running(pid, os.fdopen(life, "wb"), os.fdopen(told, "rb"))
 
-    def _port(self, process: subprocess.Popen[bytes]) -> int:
-        assert process.stdout is not None
-        line = process.stdout.readline()
+    def _port(self, server: Running) -> int:
+        line = server.told.readline()
         assert line, f"the server did not start:\n{self.log()}"
         return int(line)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import sys
 import threading
 import traceback
@@ -13,10 +14,13 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...store.base import SessionStore
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 PATIENCE = 120.0
 """Seconds after which a thread or process that does not answer counts as hung."""
@@ -53,13 +57,21 @@ def quick_switches() -> Iterator[None]:
         sys.setswitchinterval(before)
 
 
+def context() -> ForkServerContext | SpawnContext:
+    """Return how processes start: each a fork of one that has imported what all need, and has done nothing else."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload([f"{__package__}.work"])
+    return forking
+
+
 class Worker:
     """A process that does jobs, each with a store it makes itself, and says what they return or yield."""
 
     def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.pipe, theirs = context().Pipe()
+        self.process: BaseProcess = context().Process(target=_work, args=(theirs, dict(os.environ)), daemon=True)
         self.process.start()
         theirs.close()
 
@@ -135,7 +147,9 @@ def _all_of(calls: Iterable[Callable[[], Any]]) -> list[Any]:
     return results
 
 
-def _work(pipe: Connection) -> None:
+def _work(pipe: Connection, environment: dict[str, str]) -> None:
+    os.environ.clear()  # it is that of the time when the first process started
+    os.environ.update(environment)
     while True:
         try:
             recipe, clock, (function, *arguments) = pipe.recv()
