@@ -291,3 +291,14 @@ def test_what_was_torn_is_whole_again(store: DirectorySessionStore) -> None:
     store.touch(key_of(1), NOW + 3, NOW + 100)
     kept, = store._files._files.values()
     assert kept.image == parse(path.read_bytes(), key_of(1))
+
+
+def test_a_larger_file_that_somebody_copied_over_it(store: DirectorySessionStore, tmp_path: Path) -> None:
+    backup = DirectorySessionStore(tmp_path / "backup", create=True, clock=lambda: NOW)
+    for one, data in ((store, b"small"), (backup, b"large" * 50_000)):
+        one.write(key_of(1), record_at(NOW, data), one.write(key_of(1), record_at(NOW, data), None))
+        read(one)
+    shutil.copyfile(backup._folder.path(key_of(1)), store._folder.path(key_of(1)))
+    version = read(backup).version
+    store.write(key_of(1), record_at(NOW, b"new"), version)
+    assert read(store).data == b"new"

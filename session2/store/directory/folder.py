@@ -22,7 +22,7 @@ from ..records import KEY, checked_key
 from . import stamps
 from .openfiles import OpenFile
 from .place import Place, exists, is_folder
-from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, remember, write_all
+from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot, pack_touch, saved, touched
 from .status import end_time, give_to, set_due, set_times
 
@@ -124,7 +124,8 @@ class Folder(Place):
                 write_all(fd, slot, image.spare_slot)
                 if self.fsync:
                     _flush(fd)
-                remember(file, saved(image, slot, record, version, file.key))
+                if file.image is not None:
+                    file.image = saved(image, slot, record, version, file.key)
             else:
                 self._resize(fd, path, slot, record.expires)
             if image.record is not None and image.record.user is not None:
@@ -141,7 +142,8 @@ class Folder(Place):
         self.hasten(file.fd, file.path, live, expires)
         touch = pack_touch(live, accessed, expires)
         write_all(file.fd, touch, image.spare_touch)
-        remember(file, touched(image, touch, accessed, expires, file.key))
+        if file.image is not None:
+            file.image = touched(image, touch, accessed, expires, file.key)
         if live.user is not None:
             self.renew(file.path, live.user, expires)
 

@@ -32,7 +32,7 @@ class OpenFile:
         self.identity: tuple[int, int] | None = None
         """Which file it is, once somebody asked."""
         self.image: Image | None = None
-        """What it held when it was read or written last, if that was little enough to be kept in memory."""
+        """What it held when it was read or written last, unless that is too much to be kept in memory."""
 
     def is_found(self) -> bool:
         """Tell whether its path still leads here; OSError if it leads nowhere."""

@@ -80,14 +80,11 @@ def _image(file: OpenFile) -> Image:
     known = file.image
     data = _fetch(file.fd) if known is None else os.pread(file.fd, _AT_ONCE, 0)
     if known is None or data != known.data:
-        known = parse(_whole(file.fd, data), file.key)
-        remember(file, known)
+        if len(data) == _AT_ONCE:  # somebody copied a larger one over it
+            data = _fetch(file.fd)
+        known = parse(data, file.key)
+        file.image = known if len(known.data) <= _REMEMBERED else None
     return known
-
-
-def remember(file: OpenFile, image: Image) -> None:
-    """Note what a file holds."""
-    file.image = image if len(image.data) <= _REMEMBERED else None
 
 
 def _opened(key: str, path: str) -> OpenFile | None:
@@ -189,11 +186,6 @@ def _fetch(fd: int) -> bytes:
         if error.errno in _NO_FILE:
             raise NoFile from error
         raise
-    return _whole(fd, data)
-
-
-def _whole(fd: int, data: bytes) -> bytes:
-    """Return all bytes of a file that mean anything, given those it begins with."""
     if len(data) < _AT_ONCE:
         return data
     parts = [data]

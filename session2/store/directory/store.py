@@ -88,35 +88,27 @@ class DirectorySessionStore(SessionStore):
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         try:
-            return self._insert(key, record) if expected is None else self._replace(key, record, expected)
+            file, image = self._make(key) if expected is None else hold_kept(key, self._files)
+            try:
+                live = self._live(image)
+                if (None if live is None else live.version) != expected:
+                    raise Conflict(f"the record {key:.8} changed")
+                return self._folder.put(file, image, record, live)
+            finally:
+                if expected is None:
+                    file.release()  # most visitors that begin a session never come back: it is not worth a place
+                else:
+                    give_back(file, self._files)
         except OSError as error:
             if expected is None or not isinstance(error, FileNotFoundError):
                 raise self._folder.unavailable(error) from error
             self._folder.absent()
             raise Conflict(f"the record {key:.8} is gone") from None
 
-    def _insert(self, key: str, record: Record) -> Version:
+    def _make(self, key: str) -> tuple[OpenFile, Image]:
         path = self._folder.path(key)
         fd, image = self._folder.make(path, hold)
-        file = OpenFile(key, path, fd)
-        try:
-            return self._put(file, image, record, None)
-        finally:
-            file.release()
-            self._files.drop(key)
-
-    def _replace(self, key: str, record: Record, expected: Version) -> Version:
-        file, image = hold_kept(key, self._files)
-        try:
-            return self._put(file, image, record, expected)
-        finally:
-            give_back(file, self._files)
-
-    def _put(self, file: OpenFile, image: Image, record: Record, expected: Version | None) -> Version:
-        live = self._live(image)
-        if (None if live is None else live.version) != expected:
-            raise Conflict(f"the record {file.key:.8} changed")
-        return self._folder.put(file, image, record, live)
+        return OpenFile(key, path, fd), image
 
     def close(self) -> None:
         self._files.close()
