@@ -77,14 +77,16 @@ def look_and_keep(key: str, files: OpenFiles) -> Image:
 
 def _image(file: OpenFile) -> Image:
     """Return what a file holds, which is not parsed again where it is what it was when it was read or written last."""
-    known = file.image
-    data = _fetch(file.fd) if known is None else os.pread(file.fd, _AT_ONCE, 0)
-    if known is None or data != known.data:
-        if len(data) == _AT_ONCE:  # somebody copied a larger one over it
-            data = _fetch(file.fd)
-        known = parse(data, file.key)
-        file.image = known if len(known.data) <= _REMEMBERED else None
-    return known
+    known, data = file.image, None
+    if known is not None:
+        data = os.pread(file.fd, len(known.data) + 1, 0)
+        if data == known.data:
+            return known
+        if len(data) > len(known.data):  # somebody copied a larger one over it
+            data = None
+    image = parse(_fetch(file.fd) if data is None else data, file.key)
+    file.image = image if len(image.data) <= _REMEMBERED else None
+    return image
 
 
 def _opened(key: str, path: str) -> OpenFile | None:
