@@ -24,7 +24,7 @@ from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
 from ..forks import PerProcess, pid
-from ..mutex import Place
+from ..mutex import Bell, Place
 from ..patience import attempts
 from .lease import Lease, lost
 
@@ -172,7 +172,7 @@ class _Line:
 
     def __init__(self) -> None:
         self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
-        self.freed = threading.Event()
+        self.freed = Bell()
         self.length = 0
 
 
@@ -240,11 +240,9 @@ class _Here:
         return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
 
     def let_go(self, held: _Held | None, lease: HostLease | None) -> None:
-        """Unlock what a lease has, and wake who waits for it; nobody else may do so meanwhile.
+        """Unlock what a lease has, None if it is no more, and wake who waits for it; nobody else may do so meanwhile.
 
         Who is interrupted here loses the lease; what is left to do is done when that is noticed.
-
-        :param lease: None if it is no more.
         """
         if held is None or held() is not lease:
             return
@@ -258,7 +256,7 @@ class _Here:
             self.given.clear()
         self.given[byte] = time.monotonic()
         if byte in self.lines and (line := self.lines.get(byte)):
-            line.freed.set()
+            line.freed.ring()
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 
@@ -325,11 +323,13 @@ class _Here:
                     return True
             return False
         finally:
-            self._bytes.wait(lease.byte, False)
-            try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
-                line.first.release()
-            except RuntimeError:  # it is somebody else's
-                pass
+            try:
+                self._bytes.wait(lease.byte, False)
+            finally:
+                try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
+                    line.first.release()
+                except RuntimeError:  # it is somebody else's
+                    pass
 
     def _join(self, byte: int, joined: list[_Line]) -> bool:
         line = self.lines.setdefault(byte, _Line())

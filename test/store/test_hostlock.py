@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -381,6 +382,22 @@ def test_of_threads_that_take_over_and_release_at_once_one_has_the_lock(tmp_path
     assert failed == []
     assert site.is_free(site.two)
     assert not site.one._here().held
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
+def test_who_is_interrupted_while_waiting_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def wait() -> None:
+        with suppress(LockTimeout):
+            site.one.acquire(KEY, 0.002, 60, site.clock)
+
+    lease = site.take(site.two)
+    with ThreadPoolExecutor(1) as threads:
+        for _ in interrupted_everywhere(wait):
+            lease.release()
+            assert threads.submit(site.is_free, site.one).result(10)
+            lease = site.two.acquire(KEY, 10, 60, site.clock)  # perhaps it still seems that the other process waits
 
 
 def test_who_asks_the_system_for_a_lock_keeps_no_other_waiting() -> None:
