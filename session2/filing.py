@@ -41,10 +41,10 @@ class Filing:
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
-    def locate(self, session_id: str) -> Found[Any]:
-        """Return where the session is filed that this id stands for."""
+    def locate(self, session_id: str, key: str | None = None) -> Found[Any]:
+        """Return where the session is filed that this id, of this key, stands for."""
         for _ in range(_RENEWALS):
-            key = self.codec.key(session_id)
+            key = key or self.codec.key(session_id)
             record = self.records.read(key)
             if record is None:
                 return Found(session_id, key, absence=self._why_missing(key))
@@ -53,8 +53,8 @@ class Filing:
             new_id = traces.where_moved(record, session_id)
             if new_id is None:
                 return _trace_of(session_id, key, record)
-            session_id = new_id
-        return Found(session_id, key, absence=Absence.UNKNOWN)
+            session_id, key = new_id, None
+        return Found(session_id, self.codec.key(session_id), absence=Absence.UNKNOWN)
 
     def _why_missing(self, key: str) -> Absence:
         """Tell what has expired, and was not purged yet, from what is not there."""

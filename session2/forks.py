@@ -63,8 +63,10 @@ class PerProcess(Generic[_T]):
             _eager.add(self)
 
     def __call__(self) -> _T:
-        value = self._values.get(pid())
-        return self._renewed() if value is None else value
+        try:
+            return self._values[pid()]
+        except KeyError:
+            return self._renewed()
 
     def _renewed(self) -> _T:
         """Of threads that notice a fork at once all get the same value; without a lock, for that may be inherited."""

@@ -92,7 +92,7 @@ class WholeSessions:
     def is_undelivered(self) -> bool:
         return False
 
-    def find(self, session_id: str, session_class: type[Any]) -> Found[Any]:
+    def find(self, session_id: str, session_class: type[Any], key: str | None = None) -> Found[Any]:
         found = self._store.load_session(session_id, None)
         if found is None:
             return Found(session_id, session_id, absence=Absence.UNKNOWN)

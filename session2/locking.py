@@ -38,20 +38,28 @@ class Locking:
         """
         return self.locked(session, partial(self._find_again, session), timeout=timeout, lease=lease)[0]
 
-    def locked(self, session: Session | str, find: Callable[[], Found[_S]], *, timeout: float,
+    def locked(self, session: Session | str, find: Callable[[str | None], Found[_S]], *, timeout: float,
                lease: float) -> tuple[Lease, Found[_S]]:
         """Take the lock of a session, given itself or its id, and then find it; return both.
 
         The lock is called after the id, so that once is enough; only what was found tells if it is called otherwise,
         because the session was renewed by somebody who did not have it.  Then that one is taken instead.
+
+        :param find: called with the key of the id, if that was given.
         """
-        name = self._lock_name(session)
+        key = name = None
+        if isinstance(session, Session):
+            name = lock_name(session)
+        elif type(session) is str and tokens.names_a_session(session):
+            key = name = self.filing.codec.key(session)
+        if name is None:
+            raise ConfigurationError("what was never stored cannot be locked")
         for _ in range(_RENAMINGS):
             lock = self.filing.records.lock(name, timeout=timeout, lease=lease)
             if lock.taken_over:
                 self._fence_off(session, lock)
             try:
-                found = find()
+                found = find(key)
                 lock.check_time()
                 right = name if found.session is None else lock_name(found.session)
             except BaseException:
@@ -82,17 +90,8 @@ class Locking:
             with suppress(StoreUnavailable):
                 records.queues.clear_left(records)
 
-    def _find_again(self, session: Session | str) -> Found[Session]:
+    def _find_again(self, session: Session | str, _: str | None) -> Found[Session]:
         return self.filing.restore(self.filing.locate_again(session), Session)
-
-    def _lock_name(self, session: Session | str) -> str:
-        if isinstance(session, Session):
-            name = lock_name(session)
-        else:
-            name = self.filing.codec.key(session) if type(session) is str and tokens.names_a_session(session) else None
-        if name is None:
-            raise ConfigurationError("what was never stored cannot be locked")
-        return name
 
     def fence(self, session: Session | str) -> None:
         """Give what is stored a new version, so that whoever loaded it before cannot write unmerged any more."""

@@ -173,9 +173,9 @@ class SessionManager(SessionMapping[_S]):
         begin(session, now, self.clocks.end_of(now, now), None if exchange is None else exchange.remote_address)
         return session
 
-    def find(self, session_id: str, sessions: Sessions | None = None) -> Found[_S]:
+    def find(self, session_id: str, sessions: Sessions | None = None, key: str | None = None) -> Found[_S]:
         """Return the session with this id, a private copy, or why there is none (`Found.absence`)."""
-        found = (sessions or self.sessions).find(session_id, self.session_class)
+        found = (sessions or self.sessions).find(session_id, self.session_class, key)
         if found.session is None:
             if found.absence is Absence.UNREADABLE and self.unreadable == "refuse":
                 raise StoreUnavailable(f"the record {found.key:.8} cannot be read by this process and was left alone")

@@ -103,8 +103,8 @@ class Places:
             try:
                 place.lock.release()
                 if hall.is_awaited:
-                    hall.bell.release()
-            except RuntimeError:  # somebody else's; or the bell has rung already
+                    hall.bell.ring()
+            except RuntimeError:  # somebody else's
                 pass
 
     def visit_free(self, action: Callable[[Place], object]) -> None:
@@ -114,12 +114,33 @@ class Places:
             _visit(place, me, action)
 
 
+class Bell:
+    """What somebody waits for.  It is no Event, for that an interruption may leave locked."""
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        """Wake who waits, or who does so next."""
+        try:  # noqa: SIM105 (it calls functions)
+            self._silence.release()
+        except RuntimeError:  # it has rung already
+            pass
+
+    def clear(self) -> None:
+        """Forget that it rang."""
+        self._silence.acquire(False)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings, so long at most."""
+        self._silence.acquire(timeout=seconds)
+
+
 class _Hall:
     def __init__(self, size: int) -> None:
         self.places = [Place() for _ in range(size)]
-        # A lock, not an Event: an interruption may leave the latter locked.
-        self.bell = threading.Lock()
-        self.bell.acquire()
+        self.bell = Bell()
         self.is_awaited = False
         """Whether somebody waits for a place; who comes then stands in line."""
 
@@ -141,7 +162,7 @@ class _Seat:
                 left = end - time.monotonic()
                 if left <= 0:
                     raise StoreUnavailable(busy)
-                hall.bell.acquire(timeout=min(left, _LONGEST_NAP))
+                hall.bell.wait(min(left, _LONGEST_NAP))
         finally:
             hall.is_awaited = False
 

@@ -63,12 +63,14 @@ class Sessions:
 
     # -- finding ---------------------------------------------------------------------------------------------------
 
-    def find(self, session_id: str, session_class: type[_S]) -> Found[_S]:
+    def find(self, session_id: str, session_class: type[_S], key: str | None = None) -> Found[_S]:
         """Return a private copy of the session that this id stands for, or why there is none.
 
         The id of what is returned differs from `session_id` if the session was renewed a moment ago.
+
+        :param key: what `key` returns for the id, if that is known.
         """
-        return self.filing.restore(self.filing.locate(session_id), session_class)
+        return self.filing.restore(self.filing.locate(session_id, key), session_class)
 
     def load(self, session_id: str, session_class: type[_S]) -> _S | None:
         """Return a private copy of the session with this id, None if there is none."""

@@ -149,14 +149,14 @@ class Visit:
         self.unlock()
         self._lock(session, partial(self._catch_up, session))
 
-    def _lock(self, session: Session | str, find: Callable[[], Found[Any]]) -> Found[Any]:
+    def _lock(self, session: Session | str, find: Callable[[str | None], Found[Any]]) -> Found[Any]:
         self.lease, found = self.sessions.locked(session, find, timeout=self.manager.lock_timeout,
                                                  lease=self.manager.lock_lease)
         if self.finished:  # its task was cancelled while this thread waited: nobody else lets go of the lock
             self.close()
         return found
 
-    def _catch_up(self, session: Session) -> Found[Any]:
+    def _catch_up(self, session: Session, _: str | None) -> Found[Any]:
         self.sessions.merge_in(session)
         return Found(session.id, session.key or "", session=session)
 

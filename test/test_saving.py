@@ -28,7 +28,7 @@ def test_who_comes_while_somebody_merges_gets_in_line(monkeypatch: pytest.Monkey
     for number, each in enumerate((first, second, third)):
         each[f"of {number}"] = number
     manager.save(first)
-    filing, line = manager.sessions.filing, manager.sessions.saving.lines._here()[0].lines
+    filing, line = manager.sessions.filing, manager.sessions.saving.lines._here().lines
     locate, write, late = filing.locate_again, manager.store.write, threading.Thread(target=manager.save, args=(third,))
     writers: list[int | None] = []
 

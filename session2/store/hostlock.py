@@ -4,6 +4,10 @@ Such a lock costs one system call to take and one to give back, leaves nothing b
 dies.  It is a lock of one byte of a file: which byte, the key says.  Within a process, whose threads all hold their
 locks through one open file, it is kept in memory who has which; only there can a lock be taken over whose lease has
 run out, for nobody else can tell a holder that hangs from one that works.
+
+No thread waits for another to take a free lock or to give it back: a single step of a dict or list decides between two
+that do so at once.  A lock is held by the lease whose entry is in `_Here.held`.  The entry is put there before the byte
+is locked, and taken away after it is unlocked, by whoever emptied the `token` of the lease.
 """
 
 from __future__ import annotations
@@ -20,12 +24,12 @@ from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
 from ..forks import PerProcess, pid
-from ..mutex import Place
+from ..mutex import Bell, Place
 from ..patience import attempts
 from .lease import Lease, lost
 
 _PATIENCE: Final = 10.0
-"""Seconds to wait for those who are just taking or releasing a lock."""
+"""Seconds to wait for those who are just joining or leaving a line, or taking a lock over."""
 
 _BUSY: Final = "too many wait for locks; try again"
 
@@ -34,10 +38,6 @@ _POLL: Final = 0.002
 
 _AT_ONCE: Final = 0.0005
 """Seconds within which another process would not have noticed that a lock was free."""
-
-_ROOMS: Final = 16
-"""In how many parts the locks of a process are kept, where the system is asked for them: whoever asks keeps the others
-of its part waiting."""
 
 _MANY: Final = 1000
 
@@ -48,8 +48,8 @@ _TURN: Final = 0.004
 class Bytes(Protocol):
     """Where other processes see which locks are taken: `session2.store.lockfile.LockFile` has it."""
 
-    def take(self, byte: int) -> int | None:
-        """Lock a byte and return what `give` needs; None if another process has it."""
+    def take(self, byte: int, now: float) -> int | None:
+        """Lock a byte at this time of `time.monotonic`; return what `give` needs, None if another process has it."""
 
     def give(self, taken: int, byte: int) -> None:
         """Unlock a byte; harmless if it is not locked."""
@@ -70,7 +70,7 @@ class Bytes(Protocol):
 class NoBytes:
     """For a store that only one process uses."""
 
-    def take(self, byte: int) -> int:
+    def take(self, byte: int, now: float) -> int:
         return 0
 
     def give(self, taken: int, byte: int) -> None:
@@ -100,10 +100,12 @@ class HostLease(Lease):
         self.clock = clock
         self.until = 0.0
         self.yields_until = 0.0
+        self.token: list[None] = [None]
+        """Whoever empties it may let the lock go: the holder, or who takes it over."""
         self._here = here
 
     def check_time(self) -> None:
-        if not self._here.has(self):
+        if not self.token:
             raise lost()
 
     def renew(self) -> None:
@@ -112,15 +114,23 @@ class HostLease(Lease):
         self.until = self.clock() + self.seconds
 
     def is_held(self) -> bool:
-        return self._here.is_current() and self._here.has(self)
+        return bool(self.token) and self._here.is_current()
 
     def release(self) -> None:
-        self._here.release(self)
+        here = self._here
+        if here.pid != pid():  # it is not ours to do in a child
+            here.notice_fork()
+            return
+        try:
+            del self.token[0]
+        except IndexError:  # it was released before, or taken over
+            return
+        here.let_go(here.held.get(self.byte), self)
 
     def leave(self) -> None:
         if self._here.is_current():
             self._here.unfenced.add(self.byte)
-            self._here.release(self)
+            self.release()
 
 
 class HostLocks:
@@ -130,27 +140,20 @@ class HostLocks:
     """
 
     def __init__(self, make_bytes: Callable[[], Bytes] = NoBytes) -> None:
-        self._make_bytes = make_bytes
-        self._here: PerProcess[list[_Here]] = PerProcess(self._make_rooms, _abandon)
-
-    def _make_rooms(self) -> list[_Here]:
-        bytes = self._make_bytes()
-        return [_Here(bytes, self._notice_fork) for _ in range(1 if type(bytes) is NoBytes else _ROOMS)]
-
-    def _notice_fork(self) -> None:
-        self._here()
+        self._here: PerProcess[_Here] = PerProcess(lambda: _Here(make_bytes(), lambda: self._here()), _Here.abandon)
 
     def acquire(self, key: str, timeout: float, seconds: float, clock: Callable[[], float]) -> HostLease:
         """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
-        byte, rooms = crc32(key.encode()), self._here()
-        here = rooms[byte % len(rooms)]
-        lease = HostLease(here, key, byte, seconds, clock)
+        here = self._here()
+        lease = HostLease(here, key, crc32(key.encode()), seconds, clock)
         try:
-            if not (here.alone(partial(here.take, lease, in_line=False)) or here.wait(lease, timeout)):
+            if not (here.take(lease) or here.wait(lease, timeout)):
                 raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; "
                                   "try again")
         except BaseException:  # interrupted, perhaps when the lock was taken already
-            here.release(lease)
+            if lease.taken_over:
+                lease.leave()
+            lease.release()
             raise
         return lease
 
@@ -160,7 +163,8 @@ class _Held(weakref.ref[HostLease]):
 
     __slots__ = ("byte", "taken")
     byte: int
-    taken: int
+    taken: int | None
+    """What `Bytes.take` returned, once it has."""
 
 
 class _Line:
@@ -168,17 +172,17 @@ class _Line:
 
     def __init__(self) -> None:
         self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
-        self.freed = threading.Event()
+        self.freed = Bell()
         self.length = 0
 
 
 class _Here:
-    """A room: what one process has and waits for, of some of the bytes; a child that was forked begins anew."""
+    """What one process has and waits for; a child that was forked begins anew."""
 
-    def __init__(self, bytes: Bytes, notice_fork: Callable[[], None]) -> None:
+    def __init__(self, bytes: Bytes, notice_fork: Callable[[], object]) -> None:
         self._bytes = bytes
-        self._pid = pid()
-        self._notice_fork = notice_fork
+        self.pid = pid()
+        self.notice_fork = notice_fork
         self._place = Place()
         self.held: dict[int, _Held] = {}
         self.lines: dict[int, _Line] = {}
@@ -191,87 +195,92 @@ class _Here:
 
     def is_current(self) -> bool:
         """Tell whether this is the process; one that was forked notices it hereby."""
-        if self._pid == pid():
+        if self.pid == pid():
             return True
-        self._notice_fork()
+        self.notice_fork()
         return False
 
     def abandon(self) -> None:
         """Let go of what a child inherited."""
         self._bytes.abandon()
 
-    def has(self, lease: HostLease) -> bool:
-        """Tell whether a lease has not been released, nor taken over."""
-        held = self.held.get(lease.byte)
-        return held is not None and held() is lease
+    # -- taking and giving back; the order of the steps counts -----------------------------------------------------
 
-    def release(self, lease: HostLease) -> None:
-        """Let a lock go, and wake who waits for it; it is not ours to do in a child."""
-        if self.is_current():
-            self.alone(partial(self._give, lease))
-
-    # -- one at a time ---------------------------------------------------------------------------------------------
-
-    def alone(self, action: Callable[[], bool]) -> bool:
-        """Do something that no other thread of the process may come between."""
-        if self._deserted:
-            self._place.run(self._clear_deserted, _PATIENCE, _BUSY)
-        return self._place.run(action, _PATIENCE, _BUSY)
-
-    def take(self, lease: HostLease, in_line: bool) -> bool:
+    def take(self, lease: HostLease, in_line: bool = False) -> bool:
         """Take a lock if it is free, or its lease has run out; not before those who wait for it."""
-        byte = lease.byte
-        if not in_line and byte in self.lines:
+        byte, now = lease.byte, time.monotonic()
+        if self._deserted:
+            self._alone(self._clear_deserted)
+        if byte in self.lines and not in_line:
             return False
-        held = self.held.get(byte)
-        holder = None if held is None else held()
-        taken: int | None
-        if holder is None:
-            given = self.given.get(byte)
-            at_once = given is not None and (lease.yields_until or time.monotonic() - given < _AT_ONCE)
-            taken = None if at_once and self._is_anothers_turn(lease) else self._bytes.take(byte)
-        elif held is not None and holder.until <= holder.clock():
-            taken = held.taken
-            self.unfenced.add(byte)
-        else:
+        if byte not in self.held and (lease.yields_until or now - self.given.get(byte, 0.0) < _AT_ONCE) \
+                and self._is_anothers_turn(lease, now):
             return False
-        if taken is None:
+        lease.until = lease.clock() + lease.seconds
+        entry = _Held(lease, self._desert)
+        entry.byte, entry.taken = byte, None
+        held = self.held.setdefault(byte, entry)
+        if held is not entry:
+            return _is_over(held) and self._alone(partial(self._take_over, lease, entry))
+        entry.taken = self._bytes.take(byte, now)
+        if entry.taken is None:
+            del self.held[byte]
             return False
-        lease.taken_over = byte in self.unfenced
-        self.unfenced.discard(byte)
-        self._note(lease, taken)
+        if byte in self.unfenced:
+            lease.taken_over = True
+            self.unfenced.discard(byte)
         return True
 
-    def _is_anothers_turn(self, lease: HostLease) -> bool:
+    def _is_anothers_turn(self, lease: HostLease, now: float) -> bool:
         """Tell whether a lock that was released here just now is to be left to another process for a moment.
 
         It looks for the lock now and then; if this one took it again at once, that would never find it free.
         """
-        now = time.monotonic()
         lease.yields_until = lease.yields_until or now + _TURN
         return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
 
-    def _note(self, lease: HostLease, taken: int) -> None:
-        lease.until = lease.clock() + lease.seconds
-        held = _Held(lease, self._desert)
-        held.byte, held.taken = lease.byte, taken
-        self.held[lease.byte] = held
+    def let_go(self, held: _Held | None, lease: HostLease | None) -> None:
+        """Unlock what a lease has, None if it is no more, and wake who waits for it; nobody else may do so meanwhile.
 
-    def _give(self, lease: HostLease) -> bool:
-        byte = lease.byte
-        held = self.held.get(byte)
-        if held is None:  # the lease was released before, or interrupted when it was about to be noted
+        Who is interrupted here loses the lease; what is left to do is done when that is noticed.
+        """
+        if held is None or held() is not lease:
+            return
+        byte = held.byte
+        if held.taken is None:  # interrupted when it was about to be noted
             self._bytes.forget(byte)
-            return False
-        if held() is not lease:
-            return False
-        self._bytes.give(held.taken, byte)
+        else:
+            self._bytes.give(held.taken, byte)
         del self.held[byte]
         if len(self.given) > _MANY:
             self.given.clear()
         self.given[byte] = time.monotonic()
-        if byte in self.lines:
-            self.lines[byte].freed.set()
+        if byte in self.lines and (line := self.lines.get(byte)):
+            line.freed.ring()
+
+    # -- one at a time ---------------------------------------------------------------------------------------------
+
+    def _alone(self, action: Callable[[], bool]) -> bool:
+        """Do something that no other thread of the process may come between, but for taking and giving back."""
+        return self._place.run(action, _PATIENCE, _BUSY)
+
+    def _take_over(self, lease: HostLease, entry: _Held) -> bool:
+        """Take a lock whose lease has run out, unless its holder is just releasing it."""
+        held = self.held.get(entry.byte)
+        if held is None or not _is_over(held):
+            return False
+        holder = held()
+        if holder is None:  # perhaps nobody noted that it is lost, for that was interrupted
+            self._deserted.append(held)
+            self._clear_deserted()
+            return False
+        entry.taken = held.taken
+        try:
+            del holder.token[0]
+        except IndexError:
+            return False
+        self.held[entry.byte] = entry
+        lease.taken_over = True
         return True
 
     def _desert(self, held: weakref.ref[HostLease]) -> None:
@@ -280,14 +289,13 @@ class _Here:
         if self.is_current():
             self._deserted.append(held)
             with suppress(StoreUnavailable):
-                self._place.run(self._clear_deserted, _PATIENCE, _BUSY)
+                self._alone(self._clear_deserted)
 
     def _clear_deserted(self) -> bool:
         while self._deserted:
             deserted = self._deserted[0]
             if self.held.get(deserted.byte) is deserted:
-                self._bytes.give(deserted.taken, deserted.byte)
-                del self.held[deserted.byte]
+                self.let_go(deserted, None)
             self._deserted.popleft()
         return True
 
@@ -298,11 +306,11 @@ class _Here:
         end = time.monotonic() + timeout
         line: list[_Line] = []
         try:
-            self.alone(lambda: self._join(lease.byte, line))
+            self._alone(lambda: self._join(lease.byte, line))
             return self._wait_in(line[0], lease, end)
         finally:
             if line:
-                self.alone(lambda: self._leave(lease.byte))
+                self._alone(lambda: self._leave(lease.byte))
 
     def _wait_in(self, line: _Line, lease: HostLease, end: float) -> bool:
         try:
@@ -311,15 +319,17 @@ class _Here:
             self._bytes.wait(lease.byte, True)
             for _ in attempts(end - time.monotonic(), longest=_POLL, sleep=line.freed.wait):
                 line.freed.clear()
-                if self.alone(lambda: self.take(lease, in_line=True)):
+                if self.take(lease, in_line=True):
                     return True
             return False
         finally:
-            self._bytes.wait(lease.byte, False)
-            try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
-                line.first.release()
-            except RuntimeError:  # it is somebody else's
-                pass
+            try:
+                self._bytes.wait(lease.byte, False)
+            finally:
+                try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
+                    line.first.release()
+                except RuntimeError:  # it is somebody else's
+                    pass
 
     def _join(self, byte: int, joined: list[_Line]) -> bool:
         line = self.lines.setdefault(byte, _Line())
@@ -335,5 +345,6 @@ class _Here:
         return True
 
 
-def _abandon(rooms: list[_Here]) -> None:
-    rooms[0].abandon()
+def _is_over(held: _Held) -> bool:
+    holder = held()
+    return holder is None or (held.taken is not None and holder.until <= holder.clock())

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from ..errors import ConfigurationError, Conflict, LockLost, LockTimeout, StoreUnavailable
 from ..forks import Birthplace, PerProcess
-from ..mutex import Mutex
+from ..mutex import Bell, Mutex
 from ..patience import attempts
 from ..record import Record, Version
 from ..traces import lock_key
@@ -139,7 +139,7 @@ class Line:
 
     def __init__(self) -> None:
         self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
-        self.freed = threading.Event()
+        self.freed = Bell()
 
 
 class Queues:
@@ -171,7 +171,7 @@ class Queues:
         """Let the first in line for `key` look again."""
         line = self._lines().get(key)
         if line is not None:
-            line.freed.set()
+            line.freed.ring()
 
 
 def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
@@ -202,7 +202,7 @@ def _take_first(store: Records, key: str, owner: bytes, end: float, seconds: flo
             pass
 
 
-def _take(store: Records, key: str, owner: bytes, end: float, seconds: float, freed: threading.Event) -> Lease | None:
+def _take(store: Records, key: str, owner: bytes, end: float, seconds: float, freed: Bell) -> Lease | None:
     for _ in attempts(end - time.monotonic(), longest=0.03, sleep=freed.wait):
         freed.clear()
         store.queues.clear_left(store)

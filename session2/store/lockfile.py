@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import time
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -57,12 +56,11 @@ class LockFile:
         self._checked = 0.0
         self._opening = Place()
 
-    def take(self, byte: int) -> int | None:
-        """Lock a byte and return what `give` needs; None if another process has it."""
+    def take(self, byte: int, now: float) -> int | None:
+        """Lock a byte at this time of `time.monotonic`; return what `give` needs, None if another process has it."""
         try:
             if _SET_LOCK is None:
                 return self._take_file(byte)
-            now = time.monotonic()
             fd = self._fd if self._fd is not None and now - self._checked < _TRUSTED else self._file(now)
             try:
                 fcntl.fcntl(fd, _SET_LOCK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))

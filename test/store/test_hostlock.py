@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from c_fork import fork_in_c
 from session2 import LockTimeout
 from session2.errors import ConfigurationError, LockLost, StoreUnavailable
 from session2.store import lockfile
-from session2.store.hostlock import HostLocks, NoBytes
+from session2.store.hostlock import HostLocks, NoBytes, _Here
 from session2.store.lockfile import LockFile
 from session2.testing.fakes import Clock
 
@@ -161,6 +162,17 @@ def test_a_lease_that_nobody_has_any_more_is_no_lock(site: Site) -> None:
     assert site.is_free(site.one)
 
 
+def test_nor_is_one_that_was_lost_unnoticed(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when an interruption arrives just when the loss of a lease is noted."""
+    with monkeypatch.context() as patch:
+        patch.setattr(_Here, "_desert", lambda *_: None)
+        lease = site.take(site.one)
+    del lease
+    gc.collect()
+    assert site.is_free(site.one)
+    assert site.is_free(site.two)
+
+
 def test_a_lapsed_lease_is_taken_over_in_its_process_only(site: Site) -> None:
     stale = site.take(site.one)
     site.clock.advance(60)
@@ -200,7 +212,7 @@ def test_who_waits_gets_it_at_once(site: Site) -> None:
     assert got.wait(10)
     waiting.join()
     assert site.is_free(site.one)
-    assert not any(room.lines for room in site.one._here())
+    assert not site.one._here().lines
 
 
 def test_a_file_that_lost_its_name_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +268,7 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     locks = HostLocks(partial(LockFile, str(tmp_path / "gone" / "locks"), str(tmp_path / "gone")))
     with pytest.raises(StoreUnavailable, match=r"lock file .*gone/locks cannot be used"):
         locks.acquire(KEY, 0, 60, Clock())
-    assert not any(room.held for room in locks._here())
+    assert not locks._here().held
 
 
 INTERRUPTED = """
@@ -331,12 +343,69 @@ def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path:
         assert site.is_free(site.two)
 
 
+def test_what_is_just_being_released_is_neither_taken_over_nor_released_again() -> None:
+    clock, met = Clock(), []
+
+    class Meeting(NoBytes):
+        """Lets others come in between the steps of a release."""
+
+        def give(self, taken: int, byte: int) -> None:
+            met.append(byte)
+            lease.release()
+            with pytest.raises(LockTimeout):
+                locks.acquire(KEY, 0, 60, clock)
+
+    locks = HostLocks(Meeting)
+    lease = locks.acquire(KEY, 0, 60, clock)
+    clock.advance(60)
+    lease.release()
+    assert len(met) == 1
+    assert not locks.acquire(KEY, 0, 60, clock).taken_over
+
+
+def test_of_threads_that_take_over_and_release_at_once_one_has_the_lock(tmp_path: Path) -> None:
+    """Each lease runs out at once, so all take over from each other, and none may unlock what another one has."""
+    site, failed = Site(tmp_path), []
+
+    def work() -> None:
+        for _ in range(200):
+            lease = site.one.acquire(KEY, 60, 0.0, site.clock)
+            if lease.is_held() and site.is_free(site.two) and lease.is_held():
+                failed.append(lease)
+            lease.release()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert site.is_free(site.two)
+    assert not site.one._here().held
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
+def test_who_is_interrupted_while_waiting_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def wait() -> None:
+        with suppress(LockTimeout):
+            site.one.acquire(KEY, 0.002, 60, site.clock)
+
+    lease = site.take(site.two)
+    with ThreadPoolExecutor(1) as threads:
+        for _ in interrupted_everywhere(wait):
+            lease.release()
+            assert threads.submit(site.is_free, site.one).result(10)
+            lease = site.two.acquire(KEY, 10, 60, site.clock)  # perhaps it still seems that the other process waits
+
+
 def test_who_asks_the_system_for_a_lock_keeps_no_other_waiting() -> None:
     """The interpreter lock is free meanwhile: threads that all waited for the one in there would gain nothing by it."""
     asked, answered = threading.Event(), threading.Event()
 
     class Slow(NoBytes):
-        def take(self, byte: int) -> int:
+        def take(self, byte: int, now: float) -> int:
             if byte == crc32(KEY.encode()):
                 asked.set()
                 assert answered.wait(10)

@@ -8,10 +8,13 @@ import shutil
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from c_fork import fork_in_c
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from session2 import StoreUnavailable
 from session2.errors import Conflict
@@ -19,6 +22,7 @@ from session2.record import Record
 from session2.store.directory import DirectorySessionStore, sessionfile
 from session2.store.directory import store as directory
 from session2.store.directory.openfiles import OpenFile, OpenFiles
+from session2.store.directory.slots import parse
 from session2.testing.store.samples import key_of, record_at
 
 NOW = 1000.0
@@ -112,11 +116,11 @@ def test_a_child_opens_its_own(store: DirectorySessionStore, fork: Callable[[], 
     version = store.write(key_of(1), record_at(NOW), None)
     for _ in range(2):
         read(store)
-    (path, kept), = store._files._files.items()
+    (key, kept), = store._files._files.items()
     number, child = kept.fd, fork()
     if not child:
         os.dup2(os.open(os.devnull, os.O_RDONLY), number)  # as daemons do, which close all they inherit
-        taken = store._files.take(path)
+        taken = store._files.take(key)
         store.write(key_of(1), record_at(NOW, b"of the child"), version)
         os.fstat(number)
         os._exit(taken is not None)
@@ -126,23 +130,23 @@ def test_a_child_opens_its_own(store: DirectorySessionStore, fork: Callable[[], 
 
 
 def test_of_two_that_read_one_file_each_has_a_file(tmp_path: Path) -> None:
-    files, path = OpenFiles(), tmp_path / "file"
+    files, path = OpenFiles(str), tmp_path / "file"
     path.write_bytes(b"")
-    one, two = (OpenFile(os.open(path, os.O_RDWR)) for _ in range(2))
-    files.keep(str(path), one)
-    files.keep(str(path), two)
+    one, two = (OpenFile("file", str(path), os.open(path, os.O_RDWR)) for _ in range(2))
+    files.keep(one)
+    files.keep(two)
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(one.fd)
-    assert files.take(str(path)) == two
-    assert files.take(str(path)) is None
+    assert files.take("file") == two
+    assert files.take("file") is None
     two.close()
 
 
 def test_of_two_that_are_kept_at_the_same_moment_none_is_left_open(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")
-    one, two = (OpenFile(os.open(path, os.O_RDWR)) for _ in range(2))
-    files = OpenFiles()
+    one, two = (OpenFile("file", str(path), os.open(path, os.O_RDWR)) for _ in range(2))
+    files = OpenFiles(str)
 
     class Meeting(OrderedDict[str, OpenFile]):
         """Lets another thread come in right behind a step of the first."""
@@ -159,11 +163,11 @@ def test_of_two_that_are_kept_at_the_same_moment_none_is_left_open(tmp_path: Pat
 
     def meet() -> None:
         files._files = OrderedDict(files._files)
-        files.keep(str(path), two)
+        files.keep(two)
 
     before = open_files(tmp_path)
     files._files = Meeting()
-    files.keep(str(path), one)
+    files.keep(one)
     assert open_files(tmp_path) == before - 1
     files.close()
     assert open_files(tmp_path) == before - 2
@@ -231,4 +235,70 @@ def test_of_large_files_nothing_is_kept_in_memory(store: DirectorySessionStore) 
     store.write(key_of(2), record_at(NOW), None)
     for number in (1, 2):
         read(store, number)
-    assert sorted(len(file.data) for file in store._files._files.values()) == [0, 4096]
+    images = [file.image for file in store._files._files.values()]
+    assert [len(image.data) for image in images if image is not None] == [4096]
+    assert len(images) == 2
+
+
+STEPS = st.lists(st.tuples(
+    st.sampled_from(["save", "save", "touch", "touch", "others save", "others touch", "damage"]),
+    st.integers(32, 96) | st.integers(2048, 2200) | st.integers(0, 4095),
+    st.sampled_from([None, "anna", "\ud800"])), max_size=12)
+
+
+@given(STEPS)
+@settings(max_examples=60)
+def test_a_file_is_believed_to_hold_what_its_bytes_mean(steps: list[tuple[str, int, str | None]]) -> None:
+    """Whoever wrote them: what this process wrote last is not parsed when it is read again."""
+    with TemporaryDirectory() as folder:
+        store, other = (DirectorySessionStore(folder, clock=lambda: NOW) for _ in range(2))
+        store.write(key_of(1), record_at(NOW, b"first"), None)
+        path = Path(store._folder.path(key_of(1)))
+        for step, number, user in steps:
+            found, who = store.read(key_of(1)), other if step.startswith("others") else store
+            if step == "damage":
+                with path.open("r+b") as file:
+                    os.pwrite(file.fileno(), b"\xa5", number)
+            elif step.endswith("touch"):
+                who.touch(key_of(1), NOW + number, None if user else NOW + 9000)
+            elif found is not None:
+                record = record_at(NOW + number, b"x" * number)._replace(user=user)
+                who.write(key_of(1), record, found.version)
+            for image in [file.image for file in store._files._files.values() if file.image is not None]:
+                assert image == parse(image.data, key_of(1))
+            assert store.read(key_of(1)) == other.read(key_of(1))
+
+
+def test_what_this_process_wrote_last_is_not_parsed_again(store: DirectorySessionStore,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    version = store.write(key_of(1), record_at(NOW, b"one"), None)
+    read(store)
+    monkeypatch.setattr(sessionfile, "parse", None)
+    version = store.write(key_of(1), record_at(NOW, b"two"), version)
+    store.touch(key_of(1), NOW + 1, NOW + 100)
+    assert (read(store).data, read(store).version, read(store).accessed) == (b"two", version, NOW + 1)
+    store.write(key_of(1), record_at(NOW, b"six"), version)
+    assert read(store).data == b"six"
+
+
+def test_what_was_torn_is_whole_again(store: DirectorySessionStore) -> None:
+    store.write(key_of(1), record_at(NOW), None)
+    for later in (1, 2):
+        store.touch(key_of(1), NOW + later, NOW + 100)
+    path = Path(store._folder.path(key_of(1)))
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), b"\xa5", 48)  # in the earlier touch
+    store.touch(key_of(1), NOW + 3, NOW + 100)
+    kept, = store._files._files.values()
+    assert kept.image == parse(path.read_bytes(), key_of(1))
+
+
+def test_a_larger_file_that_somebody_copied_over_it(store: DirectorySessionStore, tmp_path: Path) -> None:
+    backup = DirectorySessionStore(tmp_path / "backup", create=True, clock=lambda: NOW)
+    for one, data in ((store, b"small"), (backup, b"large" * 50_000)):
+        one.write(key_of(1), record_at(NOW, data), one.write(key_of(1), record_at(NOW, data), None))
+        read(one)
+    shutil.copyfile(backup._folder.path(key_of(1)), store._folder.path(key_of(1)))
+    version = read(backup).version
+    store.write(key_of(1), record_at(NOW, b"new"), version)
+    assert read(store).data == b"new"

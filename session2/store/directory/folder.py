@@ -20,9 +20,10 @@ from typing import Final
 from ...record import Record
 from ..records import KEY, checked_key
 from . import stamps
+from .openfiles import OpenFile
 from .place import Place, exists, is_folder
 from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
-from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot
+from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot, pack_touch, saved, touched
 from .status import end_time, give_to, set_due, set_times
 
 _USERS: Final = "users-"
@@ -101,14 +102,16 @@ class Folder(Place):
             os.close(fd)
         return True
 
-    def put(self, fd: int, path: str, image: Image, record: Record, live: Record | None) -> int:
+    def put(self, file: OpenFile, image: Image, record: Record, live: Record | None) -> int:
         """Write a record into a file that is held, and return its version.
 
+        :param image: what the file holds.
         :param live: the record that is in the file, if it has not expired.
         """
         # The sum makes versions grow; the clock keeps one from coming back after the file was removed.
         version = max(time.time_ns(), image.newest + 1)
-        slot = pack_slot(path.rpartition("/")[2], record, version)
+        fd, path = file.fd, file.path
+        slot = pack_slot(file.key, record, version)
         try:
             if record.user is not None:
                 self._enter_first(path, record, record.user, live)
@@ -121,6 +124,8 @@ class Folder(Place):
                 write_all(fd, slot, image.spare_slot)
                 if self.fsync:
                     _flush(fd)
+                if file.image is not None:
+                    file.image = saved(image, slot, record, version, file.key)
             else:
                 self._resize(fd, path, slot, record.expires)
             if image.record is not None and image.record.user is not None:
@@ -132,9 +137,19 @@ class Folder(Place):
             raise
         return version
 
+    def touch(self, file: OpenFile, image: Image, live: Record, accessed: float, expires: float | None) -> None:
+        """Write a touch of the record that is in a file, which is held."""
+        self.hasten(file.fd, file.path, live, expires)
+        touch = pack_touch(live, accessed, expires)
+        write_all(file.fd, touch, image.spare_touch)
+        if file.image is not None:
+            file.image = touched(image, touch, accessed, expires, file.key)
+        if live.user is not None:
+            self.renew(file.path, live.user, expires)
+
     def _begin(self, fd: int, path: str, image: Image, slot: bytes) -> None:
         """Fill a file that is empty, or holds nothing one could lose."""
-        if image.length:
+        if image.data:
             os.ftruncate(fd, 0)
         else:
             self._share(fd)
@@ -291,7 +306,7 @@ class Folder(Place):
             if not is_needed(image):
                 with suppress(FileNotFoundError):
                     os.unlink(entry)
-            if not image.length:
+            if not image.data:
                 os.unlink(path)
         finally:
             release(fd)

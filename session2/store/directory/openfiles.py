@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from fcntl import LOCK_UN, flock
 from typing import Final
@@ -15,9 +16,6 @@ from .slots import Image
 _MOST: Final = 128
 """How many files of a store a process keeps open."""
 
-_REMEMBERED: Final = 16384
-"""Bytes of a file that are remembered with it at most."""
-
 
 class OpenFile:
     """A file that whoever has this may use alone.
@@ -25,24 +23,23 @@ class OpenFile:
     It is closed when nobody has it any more, and so loses its lock: an interruption may come between any two steps.
     """
 
-    __slots__ = ("data", "fd", "identity", "image", "pid")
+    __slots__ = ("fd", "identity", "image", "key", "path", "pid")
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, key: str, path: str, fd: int) -> None:
+        self.key, self.path, self.fd = key, path, fd
         self.pid = forks.pid()
         """Of the process that opened it: a child would share its locks with its parent."""
         self.identity: tuple[int, int] | None = None
         """Which file it is, once somebody asked."""
-        self.data = b""
         self.image: Image | None = None
-        """What `data` means, which was in the file when it was read last."""
+        """What it held when it was read or written last, unless that is too much to be kept in memory."""
 
-    def is_found(self, path: str) -> bool:
-        """Tell whether the path still leads here; OSError if it leads nowhere."""
+    def is_found(self) -> bool:
+        """Tell whether its path still leads here; OSError if it leads nowhere."""
         if self.identity is None:
             own = os.fstat(self.fd)
             self.identity = own.st_ino, own.st_dev
-        found = os.lstat(path)
+        found = os.lstat(self.path)
         return self.identity == (found.st_ino, found.st_dev)
 
     def release(self) -> None:
@@ -62,29 +59,31 @@ class OpenFile:
 
 
 class OpenFiles:
-    """The open files of a store, by their paths; each step is one of the dict's, so that no lock is needed."""
+    """The open files of a store, by their keys; each step is one of the dict's, so that no lock is needed.
 
-    def __init__(self) -> None:
+    :param path_of: returns the path of a key's file; `ConfigurationError` if it is none.
+    """
+
+    def __init__(self, path_of: Callable[[str], str]) -> None:
+        self.path_of = path_of
         self._files: OrderedDict[str, OpenFile] = OrderedDict()
         _all.add(self)
 
-    def take(self, path: str) -> OpenFile | None:
+    def take(self, key: str) -> OpenFile | None:
         """Return the file if it is open, for the caller alone; it is one that was there when it was last read."""
-        file = self._files.pop(path, None)
+        file = self._files.pop(key, None)
         return file if file is not None and file.pid == forks.pid() else None
 
-    def keep(self, path: str, file: OpenFile) -> None:
+    def keep(self, file: OpenFile) -> None:
         """Let others have the file; one is closed when too many are open."""
-        if len(file.data) > _REMEMBERED:
-            file.data, file.image = b"", None
-        while self._files.setdefault(path, file) is not file:  # in one step: what is there must not be lost, open
-            self.drop(path)
+        while self._files.setdefault(file.key, file) is not file:  # in one step: what is there must not be lost, open
+            self.drop(file.key)
         if len(self._files) > _MOST:
             self._drop_oldest()
 
-    def drop(self, path: str) -> None:
+    def drop(self, key: str) -> None:
         """Close the file if it is open: another one takes its place."""
-        file = self._files.pop(path, None)
+        file = self._files.pop(key, None)
         if file is not None:
             file.close()
 

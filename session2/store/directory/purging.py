@@ -130,7 +130,7 @@ def _due_of_entry(path: str) -> int:
 
 def _is_nothing(image: Image, path: str) -> bool:
     """Tell whether a file without a record is a session file that nobody will finish."""
-    return (image.half > 0 or not image.length) and _is_left_behind(path)
+    return (image.half > 0 or not image.data) and _is_left_behind(path)
 
 
 def _is_left_behind(path: str) -> bool:

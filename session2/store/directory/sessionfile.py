@@ -26,6 +26,9 @@ _NO_FILE: Final = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE)
 # One system call reads any file up to this size; the odd byte proves that it has been read to its end.
 _AT_ONCE: Final = 65536 + 1
 
+# So many bytes of a file that stays open are remembered at most.
+_REMEMBERED: Final = 16384
+
 # Seconds to wait for the lock of a file.  It is held for one write; only who is stopped meanwhile holds it longer.
 _PATIENCE: Final = 10.0
 
@@ -56,33 +59,40 @@ def look(path: str) -> Image:
             os.close(fd)
 
 
-def look_and_keep(path: str, files: OpenFiles) -> Image:
-    """Return what a file holds, and leave it open for whoever writes it next."""
-    file = files.take(path)
-    if file is None or not file.is_found(path):
-        file = _opened(path)
-    if file is None:
-        return look(path)
-    image = _image(file, path)
+def look_and_keep(key: str, files: OpenFiles) -> Image:
+    """Return what the file of a key holds, and leave it open for whoever writes it next."""
+    file = files.take(key)
+    if file is None or not file.is_found():
+        path = files.path_of(key)
+        file = _opened(key, path)
+        if file is None:
+            return look(path)
+    image = _image(file)
     if image.torn or image.doubt:
         file.close()
-        return look(path)
-    files.keep(path, file)
+        return look(file.path)
+    files.keep(file)
     return image
 
 
-def _image(file: OpenFile, path: str) -> Image:
-    """Return what a file holds, which is not parsed again where it is what it was when it was read last."""
-    data = _fetch(file.fd)
-    if file.image is None or data != file.data:
-        file.data, file.image = data, parse(data, path.rpartition("/")[2])
-    return file.image
+def _image(file: OpenFile) -> Image:
+    """Return what a file holds, which is not parsed again where it is what it was when it was read or written last."""
+    known, data = file.image, None
+    if known is not None:
+        data = os.pread(file.fd, len(known.data) + 1, 0)
+        if data == known.data:
+            return known
+        if len(data) > len(known.data):  # somebody copied a larger one over it
+            data = None
+    image = parse(_fetch(file.fd) if data is None else data, file.key)
+    file.image = image if len(image.data) <= _REMEMBERED else None
+    return image
 
 
-def _opened(path: str) -> OpenFile | None:
+def _opened(key: str, path: str) -> OpenFile | None:
     """Open a file for reading and writing; None if it may only be read."""
     try:
-        return OpenFile(open_file(path, CHANGE))
+        return OpenFile(key, path, open_file(path, CHANGE))
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS):
             return None
@@ -114,15 +124,16 @@ def hold(path: str, flags: int) -> tuple[int, Image]:
         release(fd)
 
 
-def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
-    """Do what `hold` does with a file that may be open already; then `give_back` it."""
-    kept = files.take(path)
+def hold_kept(key: str, files: OpenFiles) -> tuple[OpenFile, Image]:
+    """Do what `hold` does with the file of a key, which may be open already; then `give_back` it."""
+    kept = files.take(key)
+    path = files.path_of(key) if kept is None else kept.path
     while True:
-        file = kept or OpenFile(open_file(path, CHANGE))
+        file = kept or OpenFile(key, path, open_file(path, CHANGE))
         try:
             _lock(file.fd, LOCK_EX)
-            image = _image(file, path)
-            if (kept is None or file.is_found(path)) and (not image.doubt or os.fstat(file.fd).st_nlink):
+            image = _image(file)
+            if (kept is None or file.is_found()) and (not image.doubt or os.fstat(file.fd).st_nlink):
                 return file, image
         except BaseException:
             file.release()
@@ -131,14 +142,14 @@ def hold_kept(path: str, files: OpenFiles) -> tuple[OpenFile, Image]:
         kept = None
 
 
-def give_back(path: str, file: OpenFile, files: OpenFiles) -> None:
+def give_back(file: OpenFile, files: OpenFiles) -> None:
     """Let go of a file that was held, and leave it open."""
     try:
         flock(file.fd, LOCK_UN)
     except BaseException:
         file.close()
         raise
-    files.keep(path, file)
+    files.keep(file)
 
 
 def _lock(fd: int, kind: int) -> None:

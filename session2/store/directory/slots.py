@@ -53,7 +53,7 @@ class Image(NamedTuple):
 
     record: Record | None
     """The newest whole record, whether it has expired or not."""
-    length: int
+    data: bytes
     half: int
     newest: int
     """No version in the file is higher, not even that of a torn slot."""
@@ -72,15 +72,15 @@ def extent(data: bytes) -> int:
 
 def parse(data: bytes, key: str) -> Image:
     """Return what the bytes of a file mean for this key; anything is accepted, and nothing is longer than the file."""
-    half, length = _half(data[:_FILE.size]), len(data)
-    if not half or length < _FIRST:
-        return Image(None, length, 0, 0, 0, 0, doubt=True, torn=True)
-    return _usual(data, half, length, key) or _unusual(data, half, length, key)
+    half = _half(data[:_FILE.size])
+    if not half or len(data) < _FIRST:
+        return Image(None, data, 0, 0, 0, 0, doubt=True, torn=True)
+    return _usual(data, half, key) or _unusual(data, half, key)
 
 
-def _usual(data: bytes, half: int, length: int, key: str) -> Image | None:
+def _usual(data: bytes, half: int, key: str) -> Image | None:
     """Return what a file holds whose newest slot is whole: the other one is of no interest then."""
-    if length < half + _SLOT.size:
+    if len(data) < half + _SLOT.size:
         return None
     (one,), (two,) = _VERSION.unpack_from(data, _FIRST), _VERSION.unpack_from(data, half)
     slot, spare = (_FIRST, half) if one > two else (half, _FIRST)
@@ -93,10 +93,10 @@ def _usual(data: bytes, half: int, length: int, key: str) -> Image | None:
     version, spare_touch, torn = data[slot:slot + _VERSION.size], _TOUCHES[0], False
     if data.startswith(version, _TOUCHES[0]) or data.startswith(version, _TOUCHES[1]):
         record, spare_touch, torn = _touched(data, slot, record)
-    return Image(record, length, half, header[0], spare, spare_touch, data[DOUBT_AT] != 0, torn)
+    return Image(record, data, half, header[0], spare, spare_touch, data[DOUBT_AT] != 0, torn)
 
 
-def _unusual(data: bytes, half: int, length: int, key: str) -> Image:
+def _unusual(data: bytes, half: int, key: str) -> Image:
     slot, header, spare, other = _FIRST, _header(data, _FIRST), half, _header(data, half)
     if header[0] < other[0]:
         slot, header, spare, other = spare, other, slot, header
@@ -108,9 +108,29 @@ def _unusual(data: bytes, half: int, length: int, key: str) -> Image:
         slot, spare = spare, slot
         record = _record(data, slot, other, key)
     if record is None:
-        return Image(None, length, half, newest, _FIRST, 0, data[DOUBT_AT] != 0, torn=True)
+        return Image(None, data, half, newest, _FIRST, 0, data[DOUBT_AT] != 0, torn=True)
     record, spare_touch, touch_torn = _touched(data, slot, record)
-    return Image(record, length, half, newest, spare, spare_touch, data[DOUBT_AT] != 0, torn or touch_torn)
+    return Image(record, data, half, newest, spare, spare_touch, data[DOUBT_AT] != 0, torn or touch_torn)
+
+
+def saved(image: Image, slot: bytes, record: Record, version: int, key: str) -> Image:
+    """Return what a file holds once this slot was written into it: what `parse` would."""
+    before, at, half = image.data, image.spare_slot, image.half
+    data = before[:at] + slot + before[at + len(slot):]
+    if image.torn:
+        return parse(data, key)
+    stored = Record(*record[:-1], version)
+    return Image(stored, data, half, version, _FIRST + half - at, _TOUCHES[0], image.doubt, torn=False)
+
+
+def touched(image: Image, touch: bytes, accessed: float, expires: float | None, key: str) -> Image:
+    """Return what a file holds once this touch, a later one, was written into it: what `parse` would."""
+    before, at = image.data, image.spare_touch
+    data = before[:at] + touch + before[at + len(touch):]
+    if image.torn or image.record is None:
+        return parse(data, key)
+    record = image.record._replace(accessed=accessed, expires=expires)
+    return image._replace(record=record, data=data, spare_touch=sum(_TOUCHES) - at)
 
 
 def pack_slot(key: str, record: Record, version: int) -> bytes:

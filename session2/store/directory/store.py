@@ -22,10 +22,10 @@ from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..lockfile import LockFile
 from .folder import Folder
-from .openfiles import OpenFiles
+from .openfiles import OpenFile, OpenFiles
 from .purging import Purge
-from .sessionfile import NoFile, give_back, hold, hold_kept, look, look_and_keep, release, write_all
-from .slots import Image, pack_touch
+from .sessionfile import NoFile, give_back, hold, hold_kept, look, look_and_keep
+from .slots import Image
 
 
 class DirectorySessionStore(SessionStore):
@@ -51,7 +51,7 @@ class DirectorySessionStore(SessionStore):
         self.directory = os.path.abspath(os.fsdecode(directory))  # a daemon changes its working directory later
         self.fsync = fsync
         self._folder = Folder(self.directory, fsync, shared)
-        self._files = OpenFiles()
+        self._files = OpenFiles(self._folder.path)
         weakref.finalize(self, self._files.close)
         self._locks = HostLocks(partial(LockFile, os.path.join(self.directory, "locks"), self.directory,
                                         rights.rule_of(shared)))
@@ -72,9 +72,8 @@ class DirectorySessionStore(SessionStore):
     # -- primitives ------------------------------------------------------------------------------------------------
 
     def read(self, key: str) -> Record | None:
-        path = self._folder.path(key)
         try:
-            record = look_and_keep(path, self._files).record
+            record = look_and_keep(key, self._files).record
         except NoFile:
             record = None
         except FileNotFoundError:
@@ -88,53 +87,42 @@ class DirectorySessionStore(SessionStore):
         return record if record.expires is None or record.expires > self.clock() else None
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
-        path = self._folder.path(key)
         try:
-            return self._insert(path, record) if expected is None else self._replace(path, record, expected)
+            file, image = self._make(key) if expected is None else hold_kept(key, self._files)
+            try:
+                live = self._live(image)
+                if (None if live is None else live.version) != expected:
+                    raise Conflict(f"the record {key:.8} changed")
+                return self._folder.put(file, image, record, live)
+            finally:
+                if expected is None:
+                    file.release()  # most visitors that begin a session never come back: it is not worth a place
+                else:
+                    give_back(file, self._files)
         except OSError as error:
             if expected is None or not isinstance(error, FileNotFoundError):
                 raise self._folder.unavailable(error) from error
             self._folder.absent()
             raise Conflict(f"the record {key:.8} is gone") from None
 
-    def _insert(self, path: str, record: Record) -> Version:
+    def _make(self, key: str) -> tuple[OpenFile, Image]:
+        path = self._folder.path(key)
         fd, image = self._folder.make(path, hold)
-        try:
-            return self._put(fd, path, image, record, None)
-        finally:
-            release(fd)
-            self._files.drop(path)
-
-    def _replace(self, path: str, record: Record, expected: Version) -> Version:
-        file, image = hold_kept(path, self._files)
-        try:
-            return self._put(file.fd, path, image, record, expected)
-        finally:
-            give_back(path, file, self._files)
-
-    def _put(self, fd: int, path: str, image: Image, record: Record, expected: Version | None) -> Version:
-        live = self._live(image)
-        if (None if live is None else live.version) != expected:
-            raise Conflict(f"the record {os.path.basename(path):.8} changed")
-        return self._folder.put(fd, path, image, record, live)
+        return OpenFile(key, path, fd), image
 
     def close(self) -> None:
         self._files.close()
 
     def touch(self, key: str, accessed: float, expires: float | None) -> bool:
-        path = self._folder.path(key)
         try:
-            file, image = hold_kept(path, self._files)
+            file, image = hold_kept(key, self._files)
             try:
                 live = self._live(image)
                 if live is not None and accessed > live.accessed:
-                    self._folder.hasten(file.fd, path, live, expires)
-                    write_all(file.fd, pack_touch(live, accessed, expires), image.spare_touch)
-                    if live.user is not None:
-                        self._folder.renew(path, live.user, expires)
+                    self._folder.touch(file, image, live, accessed, expires)
                 return live is not None
             finally:
-                give_back(path, file, self._files)
+                give_back(file, self._files)
         except FileNotFoundError:
             self._folder.absent()
             return False

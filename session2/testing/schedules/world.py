@@ -238,7 +238,7 @@ def seen(op: Op, record: Record | None, now: float) -> str:
 
 
 class _Freed:
-    """Stands for the event that somebody who waits for a lock waits for: other programs run meanwhile."""
+    """Stands for the bell that somebody who waits for a lock waits for: other programs run meanwhile."""
 
     def __init__(self, store: SteppedStore, key: str) -> None:
         self._store, self._key = store, traces.lock_key(key)
@@ -247,11 +247,10 @@ class _Freed:
     def clear(self) -> None:
         self._stamp = self._store.world.stamp(self._key)
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(self, seconds: float) -> None:
         self._store.waits_for = self._key, self._stamp
-        return True
 
-    def set(self) -> None:
+    def ring(self) -> None:
         pass
 
 
