@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any, Final, Literal
 
@@ -73,9 +73,14 @@ class StoreSession(LazySession):
         earlier = getattr(getattr(self._request, "prev", None), "session2_session", None)
         if earlier is not None:
             self._exchange.carry_on(earlier._exchange)
-        self._request.session2_session = self
-        for point, step in _STEPS:
-            self._request.hooks[point].append(step)
+        hooks = self._request.hooks
+        if not hasattr(self._request, "session2_session"):
+            self._request.session2_session = self
+            for point, step in _STEPS:
+                hooks[point].append(step)
+        else:  # beside that of the tool, under a cookie of its own
+            for point, step in _STEPS:
+                hooks.attach(point, partial(step.callback, self), step.failsafe, step.priority)
 
     @cached_property
     def originalid(self) -> str | None:

@@ -701,6 +701,21 @@ def test_what_a_page_changes_when_it_has_saved_is_stored(serve: Serve, manager: 
     assert [session["items"] for session in manager] == [[1, 1]]
 
 
+def test_two_sessions_of_one_request_are_both_stored(serve: Serve, manager: Any, monkeypatch: Any) -> None:
+    def fetch() -> None:
+        cherrypy.request.cart = session2_cherrypy.StoreSession(manager=manager, name="cart", clean_freq=0)
+
+    def page() -> str:
+        cherrypy.session["n"] = cherrypy.request.cart["n"] = 1
+        return "bought"
+
+    monkeypatch.setattr(cherrypy.tools, "cart", cherrypy.Tool("before_handler", fetch), raising=False)
+    site = serve({"page": page, "look": lambda: f"{look()} {cherrypy.request.cart.get('n')}"},
+                 {"tools.cart.on": True}, manager=manager)
+    cookies = [header.partition(";")[0] for header in site.get("/page").all("Set-Cookie")]
+    assert site.get("/look", "; ".join(cookies)).text == "1 1"
+
+
 def test_requests_that_never_reach_the_tool(serve: Serve, manager: Any) -> None:
     def refuse() -> None:
         raise cherrypy.HTTPError(405)
