@@ -256,7 +256,8 @@ class StoreSession(LazySession):
     def _at_the_end(self) -> None:
         """Store what the last hooks changed, and let go of the session."""
         try:
-            if not self._is_done and (
+            is_done = self._is_done and self._settled == self._opened  # a listener or middleware may have opened it
+            if not is_done and (
                     self._exchange.headers_sent or isinstance(sys.exc_info()[1], cherrypy.InternalRedirect)):
                 self._settle()
         except Exception:

@@ -716,6 +716,22 @@ def test_two_sessions_of_one_request_are_both_stored(serve: Serve, manager: Any,
     assert site.get("/look", "; ".join(cookies)).text == "1 1"
 
 
+def test_what_is_first_looked_at_behind_the_answer_is_stored(serve: Serve, manager: Any) -> None:
+    def late() -> None:
+        if cherrypy.request.path_info == "/":
+            visit()
+
+    site = serve({"index": hello, "visit": visit}, manager=manager)
+    cookie = site.cookie("/visit")
+    cherrypy.engine.subscribe("after_request", late)
+    try:
+        site.get("/", cookie)
+        site.server.stop()
+    finally:
+        cherrypy.engine.unsubscribe("after_request", late)
+    assert [session["n"] for session in manager] == [2]
+
+
 def test_requests_that_never_reach_the_tool(serve: Serve, manager: Any) -> None:
     def refuse() -> None:
         raise cherrypy.HTTPError(405)
