@@ -70,9 +70,11 @@ class StoreSession(LazySession):
         self._follow_request()
 
     def _follow_request(self) -> None:
-        earlier = getattr(getattr(self._request, "prev", None), "session2_session", None)
+        earlier = getattr(self._request, "prev", None)
+        while earlier is not None and not hasattr(earlier, "session2_session"):  # its page had the tool off
+            earlier = earlier.prev
         if earlier is not None:
-            self._exchange.carry_on(earlier._exchange)
+            self._exchange.carry_on(earlier.session2_session._exchange)
         hooks = self._request.hooks
         if not hasattr(self._request, "session2_session"):
             self._request.session2_session = self

@@ -758,6 +758,19 @@ def test_internal_redirect_keeps_a_new_session(serve: Serve, manager: Any) -> No
     assert site.get("/begin", site.cookie("/begin")).text == "2"
 
 
+def test_internal_redirect_by_a_page_with_the_tool_off_keeps_a_new_session(serve: Serve, manager: Any) -> None:
+    def begin() -> None:
+        visit()
+        raise cherrypy.InternalRedirect("/between")
+
+    def between() -> None:
+        raise cherrypy.InternalRedirect("/look")
+
+    site = serve({"begin": begin, "between": between, "look": look}, manager=manager)
+    site.app.merge({"/between": {"tools.sessions.on": False}})
+    assert site.get("/look", site.cookie("/begin")).text == "1"
+
+
 def test_headers_survive_an_internal_redirect(serve: Serve, manager: Any) -> None:
     def to_hello(change: Callable[..., Any]) -> Callable[[], None]:
         def page() -> None:
