@@ -6,7 +6,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
 from session2 import CookiePolicy, SessionError, SessionManager, StoreUnavailable
@@ -61,9 +61,6 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
 
     _exchange: FlaskExchange
 
-    manager: SessionManager[Any]
-    """There as soon as the session is opened."""
-
     _lasts = False
     """Whether the cookie that came outlives the browser."""
 
@@ -80,9 +77,13 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
         self._context: Callable[[], Any] = weakref.ref(_context()) if flask.has_request_context() else lambda: None
         """The context that the request began in: copies of it end at any time, and the request goes on."""
 
+    @cached_property
+    def manager(self) -> SessionManager[Any]:
+        """The manager of the request."""
+        return self._interface.manager_for(self._app)
+
     def _begin(self) -> None:
         self.accessed, exchange = True, self._exchange
-        self.manager = self._interface.manager_for(self._app)
         if self.manager.cookie is None:
             exchange.cookie_policy = self._interface.cookie_policy(self._app)
         try:

@@ -312,6 +312,10 @@ def test_response_that_is_used_again_is_no_error_for_ever(site: Site, monkeypatc
     assert site.run(page).text == "shared"
 
 
+def test_a_page_has_the_manager_without_a_look_at_the_session(site: Site) -> None:
+    assert site.run(lambda: str(flask.session.manager is site.manager)).text == "True"
+
+
 def test_live_session_of_a_request(site: Site) -> None:
     def page() -> str:
         live = LiveSession(site.manager, flask.session)
