@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 import os
 import signal
 import sys
@@ -48,6 +49,7 @@ fork_server_of = functools.cache(ForkServer)
 
 
 def _answer(pipe: Connection, path: str) -> None:
+    multiprocessing.current_process().daemon = False  # a server may have processes of its own
     module = load(path)
     with contextlib.suppress(EOFError):
         while True:
