@@ -50,6 +50,7 @@ fork_server_of = functools.cache(ForkServer)
 
 def _answer(pipe: Connection, path: str) -> None:
     multiprocessing.current_process().daemon = False  # a server may have processes of its own
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who interrupts the tests has them end the servers
     module = load(path)
     with contextlib.suppress(EOFError):
         while True:

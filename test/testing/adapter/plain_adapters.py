@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import multiprocessing
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,6 +118,13 @@ def serve(handler: type[Handler], manager: SessionManager[Any], ready: Ready, ht
 
 
 sound = functools.partial(serve, Handler)
+
+
+def beside_a_process(manager: SessionManager[Any], ready: Ready, https: bool) -> None:
+    other = multiprocessing.get_context("fork").Process(target=int)
+    other.start()
+    other.join()
+    sound(manager, ready, https)
 
 
 # -- faults --------------------------------------------------------------------------------------------------------
