@@ -33,15 +33,23 @@ class ForkServer:
 
     def fork(self, setting: Setting, folder: Path, files: tuple[int, int, int]) -> int:
         """Start a server in a folder, with these files as its standard ones; return its process id."""
-        self._pipe.send((setting, folder, dict(os.environ)))
-        for file in files:
-            send_handle(self._pipe, file, self._process.pid)
-        return int(self._pipe.recv())
+        return self._ask((setting, folder, dict(os.environ)), files)
 
     def kill(self, pid: int) -> None:
-        """Kill a server, and wait until it is no more."""
-        self._pipe.send(pid)
-        self._pipe.recv()
+        """Kill a server, and wait until it is no more; without this process it ends as its standard input does."""
+        if not self._pipe.closed:
+            self._ask(pid)
+
+    def _ask(self, what: object, files: tuple[int, ...] = ()) -> int:
+        try:
+            self._pipe.send(what)
+            for file in files:
+                send_handle(self._pipe, file, self._process.pid)
+            return int(self._pipe.recv())
+        except BaseException:  # who asks next would get the answer to this
+            self._pipe.close()
+            fork_server_of.cache_clear()
+            raise
 
 
 fork_server_of = functools.cache(ForkServer)

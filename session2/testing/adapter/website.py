@@ -74,7 +74,8 @@ class Site:
     def start(self) -> None:
         """Start the servers, all at once, and wait until they serve."""
         with (self.folder / "log").open("ab") as log:
-            self._running = [self._spawn(log.fileno()) for _ in range(self.processes)]
+            for _ in range(self.processes):
+                self._running.append(self._spawn(log.fileno()))
         self.ports = [self._port(server) for server in self._running]
 
     def stop(self) -> None:
@@ -87,12 +88,13 @@ class Site:
 
     def _spawn(self, log: int) -> Running:
         (alive, life), (told, tells) = os.pipe(), os.pipe()
+        ours = os.fdopen(life, "wb"), os.fdopen(told, "rb")
         try:
             pid = self._fork_server.fork(self.setting, self.folder, (alive, tells, log))
         finally:
             os.close(alive)
             os.close(tells)
-        return Running(pid, os.fdopen(life, "wb"), os.fdopen(told, "rb"))
+        return Running(pid, *ours)
 
     def _port(self, server: Running) -> int:
         line = server.told.readline()
