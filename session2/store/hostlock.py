@@ -125,7 +125,11 @@ class HostLease(Lease):
             del self.token[0]
         except IndexError:  # it was released before, or taken over
             return
-        here.let_go(here.held.get(self.byte), self)
+        try:
+            here.let_go(here.held.get(self.byte), self)
+        except BaseException:  # interrupted: who keeps the lease, in a traceback perhaps, shall not keep the lock
+            here.let_go(here.held.get(self.byte), self)
+            raise
 
     def leave(self) -> None:
         if self._here.is_current():
@@ -242,7 +246,7 @@ class _Here:
     def let_go(self, held: _Held | None, lease: HostLease | None) -> None:
         """Unlock what a lease has, None if it is no more, and wake who waits for it; nobody else may do so meanwhile.
 
-        Who is interrupted here loses the lease; what is left to do is done when that is noticed.
+        All of it may be done again after an interruption.
         """
         if held is None or held() is not lease:
             return

@@ -343,6 +343,16 @@ def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path:
         assert site.is_free(site.two)
 
 
+def test_who_is_interrupted_while_releasing_and_keeps_the_lease_keeps_no_lock(tmp_path: Path) -> None:
+    """A traceback may keep it for long, and so may its holder, who releases it once more."""
+    site = Site(tmp_path)
+    kept = [site.take(site.one)]
+    for number in interrupted_everywhere(lambda: kept[-1].release()):
+        kept[-1].release()
+        assert site.is_free(site.two), f"interrupted at step {number}"
+        kept.append(site.take(site.one))
+
+
 def test_what_is_just_being_released_is_neither_taken_over_nor_released_again() -> None:
     clock, met = Clock(), []
 
