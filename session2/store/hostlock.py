@@ -177,7 +177,7 @@ class _Line:
     def __init__(self) -> None:
         self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
         self.freed = Bell()
-        self.length = 0
+        self.waiting: weakref.WeakSet[HostLease] = weakref.WeakSet()
 
 
 class _Here:
@@ -310,11 +310,11 @@ class _Here:
         end = time.monotonic() + timeout
         line: list[_Line] = []
         try:
-            self._alone(lambda: self._join(lease.byte, line))
+            self._alone(lambda: self._join(lease, line))
             return self._wait_in(line[0], lease, end)
         finally:
             if line:
-                self._alone(lambda: self._leave(lease.byte))
+                self._alone(lambda: self._leave(lease))
 
     def _wait_in(self, line: _Line, lease: HostLease, end: float) -> bool:
         try:
@@ -335,17 +335,18 @@ class _Here:
                 except RuntimeError:  # it is somebody else's
                     pass
 
-    def _join(self, byte: int, joined: list[_Line]) -> bool:
-        line = self.lines.setdefault(byte, _Line())
+    def _join(self, lease: HostLease, joined: list[_Line]) -> bool:
+        line = self.lines.setdefault(lease.byte, _Line())
         joined.append(line)
-        line.length += 1
+        line.waiting.add(lease)
         return True
 
-    def _leave(self, byte: int) -> bool:
-        line = self.lines[byte]
-        line.length -= 1
-        if not line.length:
-            del self.lines[byte]
+    def _leave(self, lease: HostLease) -> bool:
+        line = self.lines.get(lease.byte)
+        if line is not None:  # who was interrupted while joining is not in it, and the last one may have left it
+            line.waiting.discard(lease)
+            if not line.waiting:
+                del self.lines[lease.byte]
         return True
 
 

@@ -410,6 +410,26 @@ def test_who_is_interrupted_while_waiting_keeps_nobody_from_the_lock(tmp_path: P
             lease = site.two.acquire(KEY, 10, 60, site.clock)  # perhaps it still seems that the other process waits
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
+def test_who_is_interrupted_while_waiting_takes_nobody_out_of_the_line(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def wait() -> None:
+        with suppress(LockTimeout):
+            site.one.acquire(KEY, 0.002, 60, site.clock)
+
+    lease = site.take(site.one)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(lambda: site.one.acquire(KEY, 20, 60, site.clock).release())
+        while _byte() not in site.one._here().lines:
+            pass
+        for number in interrupted_everywhere(wait):
+            assert _byte() in site.one._here().lines, f"interrupted at step {number}"
+        lease.release()
+        waiting.result(10)
+    assert not site.one._here().lines, "and what was interrupted leaves nothing behind"
+
+
 def test_who_asks_the_system_for_a_lock_keeps_no_other_waiting() -> None:
     """The interpreter lock is free meanwhile: threads that all waited for the one in there would gain nothing by it."""
     asked, answered = threading.Event(), threading.Event()
