@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
@@ -48,10 +48,10 @@ _TURN: Final = 0.004
 class Bytes(Protocol):
     """Where other processes see which locks are taken: `session2.store.lockfile.LockFile` has it."""
 
-    def take(self, byte: int, now: float) -> int | None:
+    def take(self, byte: int, now: float) -> Any:
         """Lock a byte at this time of `time.monotonic`; return what `give` needs, None if another process has it."""
 
-    def give(self, taken: int, byte: int) -> None:
+    def give(self, taken: Any, byte: int) -> None:
         """Unlock a byte; harmless if it is not locked."""
 
     def wait(self, byte: int, waits: bool) -> None:
@@ -167,7 +167,7 @@ class _Held(weakref.ref[HostLease]):
 
     __slots__ = ("byte", "taken")
     byte: int
-    taken: int | None
+    taken: Any
     """What `Bytes.take` returned, once it has."""
 
 

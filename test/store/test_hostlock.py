@@ -33,6 +33,9 @@ KEY, OTHER = "0" * 64, "1" * 64
 
 on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 
+# A file that an interruption lost is closed by the collector, which warns of that.
+collected = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
 
 class Site:
     """Two processes' locks, in one process: each has the file open for itself."""
@@ -330,10 +333,9 @@ def test_who_takes_a_lock_again_and_again_leaves_it_to_another_process(tmp_path:
     assert site.is_free(site.two)
 
 
-def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path: Path) -> None:
+@collected
+def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(site: Site) -> None:
     """Also if nobody of the process that was interrupted ever asks for it again."""
-    site = Site(tmp_path)
-
     def take() -> None:
         with site.take(site.one):
             pass
@@ -343,9 +345,9 @@ def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path:
         assert site.is_free(site.two)
 
 
-def test_who_is_interrupted_while_releasing_and_keeps_the_lease_keeps_no_lock(tmp_path: Path) -> None:
+@collected
+def test_who_is_interrupted_while_releasing_and_keeps_the_lease_keeps_no_lock(site: Site) -> None:
     """A traceback may keep it for long, and so may its holder, who releases it once more."""
-    site = Site(tmp_path)
     kept = [site.take(site.one)]
     for number in interrupted_everywhere(lambda: kept[-1].release()):
         kept[-1].release()
