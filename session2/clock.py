@@ -51,7 +51,7 @@ class SteadyClock:
         last, offset, doubted = self._state
         elapsed = self._elapsed()
         if elapsed - last < GLANCE:
-            return elapsed + offset
+            return elapsed + offset - RATE * (elapsed - last)  # the next look may take away so much
         error = self._wall() - elapsed - offset
         if -TOLERANCE < error < TOLERANCE and doubted is None:  # as nearly always
             self._state = elapsed, offset, None

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from zlib import crc32
 
 from ..errors import LockTimeout, StoreUnavailable
@@ -48,10 +48,10 @@ _TURN: Final = 0.004
 class Bytes(Protocol):
     """Where other processes see which locks are taken: `session2.store.lockfile.LockFile` has it."""
 
-    def take(self, byte: int, now: float) -> int | None:
+    def take(self, byte: int, now: float) -> Any:
         """Lock a byte at this time of `time.monotonic`; return what `give` needs, None if another process has it."""
 
-    def give(self, taken: int, byte: int) -> None:
+    def give(self, taken: Any, byte: int) -> None:
         """Unlock a byte; harmless if it is not locked."""
 
     def wait(self, byte: int, waits: bool) -> None:
@@ -125,7 +125,11 @@ class HostLease(Lease):
             del self.token[0]
         except IndexError:  # it was released before, or taken over
             return
-        here.let_go(here.held.get(self.byte), self)
+        try:
+            here.let_go(here.held.get(self.byte), self)
+        except BaseException:  # interrupted: who keeps the lease, in a traceback perhaps, shall not keep the lock
+            here.let_go(here.held.get(self.byte), self)
+            raise
 
     def leave(self) -> None:
         if self._here.is_current():
@@ -163,7 +167,7 @@ class _Held(weakref.ref[HostLease]):
 
     __slots__ = ("byte", "taken")
     byte: int
-    taken: int | None
+    taken: Any
     """What `Bytes.take` returned, once it has."""
 
 
@@ -173,7 +177,7 @@ class _Line:
     def __init__(self) -> None:
         self.first = threading.RLock()  # knows its owner: who was interrupted while taking it may release it
         self.freed = Bell()
-        self.length = 0
+        self.waiting: weakref.WeakSet[HostLease] = weakref.WeakSet()
 
 
 class _Here:
@@ -242,7 +246,7 @@ class _Here:
     def let_go(self, held: _Held | None, lease: HostLease | None) -> None:
         """Unlock what a lease has, None if it is no more, and wake who waits for it; nobody else may do so meanwhile.
 
-        Who is interrupted here loses the lease; what is left to do is done when that is noticed.
+        All of it may be done again after an interruption.
         """
         if held is None or held() is not lease:
             return
@@ -306,11 +310,11 @@ class _Here:
         end = time.monotonic() + timeout
         line: list[_Line] = []
         try:
-            self._alone(lambda: self._join(lease.byte, line))
+            self._alone(lambda: self._join(lease, line))
             return self._wait_in(line[0], lease, end)
         finally:
             if line:
-                self._alone(lambda: self._leave(lease.byte))
+                self._alone(lambda: self._leave(lease))
 
     def _wait_in(self, line: _Line, lease: HostLease, end: float) -> bool:
         try:
@@ -331,17 +335,18 @@ class _Here:
                 except RuntimeError:  # it is somebody else's
                     pass
 
-    def _join(self, byte: int, joined: list[_Line]) -> bool:
-        line = self.lines.setdefault(byte, _Line())
+    def _join(self, lease: HostLease, joined: list[_Line]) -> bool:
+        line = self.lines.setdefault(lease.byte, _Line())
         joined.append(line)
-        line.length += 1
+        line.waiting.add(lease)
         return True
 
-    def _leave(self, byte: int) -> bool:
-        line = self.lines[byte]
-        line.length -= 1
-        if not line.length:
-            del self.lines[byte]
+    def _leave(self, lease: HostLease) -> bool:
+        line = self.lines.get(lease.byte)
+        if line is not None:  # who was interrupted while joining is not in it, and the last one may have left it
+            line.waiting.discard(lease)
+            if not line.waiting:
+                del self.lines[lease.byte]
         return True
 
 

@@ -11,7 +11,8 @@ import os
 import struct
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from io import FileIO
+from typing import Any, Final
 
 from ..errors import StoreUnavailable
 from ..mutex import Place
@@ -56,7 +57,7 @@ class LockFile:
         self._checked = 0.0
         self._opening = Place()
 
-    def take(self, byte: int, now: float) -> int | None:
+    def take(self, byte: int, now: float) -> int | FileIO | None:
         """Lock a byte at this time of `time.monotonic`; return what `give` needs, None if another process has it."""
         try:
             if _SET_LOCK is None:
@@ -70,13 +71,13 @@ class LockFile:
         except OSError as error:
             raise StoreUnavailable(f"the lock file {self._path} cannot be used: {error.strerror}") from error
 
-    def give(self, taken: int, byte: int) -> None:
+    def give(self, taken: Any, byte: int) -> None:
         """Unlock a byte; harmless if it is not locked."""
-        if _SET_LOCK is None:
-            fcntl.flock(taken, fcntl.LOCK_UN)  # a child may have it open too
-            os.close(taken)
-        else:
+        if _SET_LOCK is not None:
             fcntl.fcntl(taken, _SET_LOCK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, byte, 1, 0))
+        elif not taken.closed:
+            fcntl.flock(taken, fcntl.LOCK_UN)  # a child may have it open too
+            taken.close()
 
     def wait(self, byte: int, waits: bool) -> None:
         """Have other processes know that this one waits for a byte, or that it does no more."""
@@ -130,17 +131,18 @@ class LockFile:
         except OSError:
             return False
 
-    def _take_file(self, byte: int) -> int | None:
-        fd = self._open(f"{self._path}-{byte % _FILES:02x}")
+    def _take_file(self, byte: int) -> FileIO | None:
+        """Return the locked file, which is closed when nobody has it any more: an interruption may lose it."""
+        file = FileIO(self._open(f"{self._path}-{byte % _FILES:02x}"), "r+")
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(fd)
+            file.close()
             return None
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
-        return fd
+        return file
 
     def _open(self, path: str) -> int:
         try:

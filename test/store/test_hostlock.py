@@ -33,6 +33,9 @@ KEY, OTHER = "0" * 64, "1" * 64
 
 on_all_forks = pytest.mark.parametrize("fork", [os.fork, fork_in_c], ids=["python", "c"])
 
+# A file that an interruption lost is closed by the collector, which warns of that.
+collected = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
 
 class Site:
     """Two processes' locks, in one process: each has the file open for itself."""
@@ -330,10 +333,9 @@ def test_who_takes_a_lock_again_and_again_leaves_it_to_another_process(tmp_path:
     assert site.is_free(site.two)
 
 
-def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path: Path) -> None:
+@collected
+def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(site: Site) -> None:
     """Also if nobody of the process that was interrupted ever asks for it again."""
-    site = Site(tmp_path)
-
     def take() -> None:
         with site.take(site.one):
             pass
@@ -341,6 +343,16 @@ def test_who_is_interrupted_anywhere_leaves_no_lock_to_other_processes(tmp_path:
     take()
     for _ in interrupted_everywhere(take):
         assert site.is_free(site.two)
+
+
+@collected
+def test_who_is_interrupted_while_releasing_and_keeps_the_lease_keeps_no_lock(site: Site) -> None:
+    """A traceback may keep it for long, and so may its holder, who releases it once more."""
+    kept = [site.take(site.one)]
+    for number in interrupted_everywhere(lambda: kept[-1].release()):
+        kept[-1].release()
+        assert site.is_free(site.two), f"interrupted at step {number}"
+        kept.append(site.take(site.one))
 
 
 def test_what_is_just_being_released_is_neither_taken_over_nor_released_again() -> None:
@@ -398,6 +410,26 @@ def test_who_is_interrupted_while_waiting_keeps_nobody_from_the_lock(tmp_path: P
             lease.release()
             assert threads.submit(site.is_free, site.one).result(10)
             lease = site.two.acquire(KEY, 10, 60, site.clock)  # perhaps it still seems that the other process waits
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
+def test_who_is_interrupted_while_waiting_takes_nobody_out_of_the_line(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+
+    def wait() -> None:
+        with suppress(LockTimeout):
+            site.one.acquire(KEY, 0.002, 60, site.clock)
+
+    lease = site.take(site.one)
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(lambda: site.one.acquire(KEY, 20, 60, site.clock).release())
+        while _byte() not in site.one._here().lines:
+            pass
+        for number in interrupted_everywhere(wait):
+            assert _byte() in site.one._here().lines, f"interrupted at step {number}"
+        lease.release()
+        waiting.result(10)
+    assert not site.one._here().lines, "and what was interrupted leaves nothing behind"
 
 
 def test_who_asks_the_system_for_a_lock_keeps_no_other_waiting() -> None:

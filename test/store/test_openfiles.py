@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +26,9 @@ from session2.store.directory import store as directory
 from session2.store.directory.openfiles import OpenFile, OpenFiles
 from session2.store.directory.slots import parse
 from session2.testing.store.samples import key_of, record_at
+
+sys.path.insert(0, str(Path(__file__).parent))
+from interrupted import interrupted_everywhere
 
 NOW = 1000.0
 
@@ -64,6 +69,24 @@ def test_they_are_closed_with_the_store(tmp_path: Path) -> None:
     assert open_files(tmp_path) == 1
     del store
     assert open_files(tmp_path) == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_whatever_is_interrupted_leaves_no_file_locked(store: DirectorySessionStore, tmp_path: Path) -> None:
+    """Neither the one that is made nor one that is changed or removed; nobody would ever get it again."""
+    def act() -> None:
+        version = store.write(key_of(number), record_at(NOW), None)
+        version = store.write(key_of(number), record_at(NOW, data=b"changed"), version)
+        store.touch(key_of(number), NOW + 1, None)
+        store.remove(key_of(number), version)
+
+    number = 0
+    for step in interrupted_everywhere(act):
+        gc.collect()
+        for path in [*(tmp_path / "sessions").glob(f"??/{key_of(number)}")]:
+            with path.open("rb") as file:
+                flock(file, LOCK_EX | LOCK_NB)
+        number = step + 1
 
 
 def test_what_others_removed_is_not_found(store: DirectorySessionStore, tmp_path: Path) -> None:

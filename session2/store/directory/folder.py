@@ -22,7 +22,7 @@ from ..records import KEY, checked_key
 from . import stamps
 from .openfiles import OpenFile
 from .place import Place, exists, is_folder
-from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, release, write_all
+from .sessionfile import CHANGE, MAKE_ONLY, hold, look, open_file, write_all
 from .slots import DOUBT_AT, Image, fits, pack_file, pack_slot, pack_touch, saved, touched
 from .status import end_time, give_to, set_due, set_times
 
@@ -185,13 +185,13 @@ class Folder(Place):
 
     def unlink(self, path: str, judge: Callable[[Image], bool]) -> bool:
         """Remove the file if `judge` says so of what it holds once it is locked."""
-        fd, image = hold(path, CHANGE)
+        file, image = hold(path, CHANGE)
         try:
             if not judge(image):
                 return False
-            self.erase(fd, path, image.record)
+            self.erase(file.fd, path, image.record)
         finally:
-            release(fd)
+            file.release()
         self._sync_folder(os.path.dirname(path))
         return True
 
@@ -301,7 +301,7 @@ class Folder(Place):
             image = look(path)
             if is_needed(image) and image.record is not None:
                 return set_times(entry, end_time(image.record.expires), end_time(image.record.expires))
-        fd, image = self.make(path, hold)
+        file, image = self.make(path, hold)
         try:
             if not is_needed(image):
                 with suppress(FileNotFoundError):
@@ -309,7 +309,7 @@ class Folder(Place):
             if not image.data:
                 os.unlink(path)
         finally:
-            release(fd)
+            file.release()
 
 
 def _note_of(folder: str) -> str:

@@ -26,9 +26,9 @@ class OpenFile:
     __slots__ = ("fd", "identity", "image", "key", "path", "pid")
 
     def __init__(self, key: str, path: str, fd: int) -> None:
-        self.key, self.path, self.fd = key, path, fd
         self.pid = forks.pid()
         """Of the process that opened it: a child would share its locks with its parent."""
+        self.key, self.path, self.fd = key, path, fd
         self.identity: tuple[int, int] | None = None
         """Which file it is, once somebody asked."""
         self.image: Image | None = None
@@ -51,9 +51,10 @@ class OpenFile:
 
     def close(self) -> None:
         """Close it; what was inherited is left alone, for its number may be another file's by now."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0 and self.pid == forks.pid():
-            os.close(fd)
+        if self.pid == forks.pid():
+            fd, self.fd = self.fd, -1
+            if fd >= 0:
+                os.close(fd)
 
     __del__ = close
 

@@ -13,7 +13,7 @@ from ... import traces
 from ...record import Record
 from . import stamps
 from .folder import Folder
-from .sessionfile import CHANGE, hold, look, release
+from .sessionfile import CHANGE, hold, look
 from .slots import Image
 from .status import FAR, SECOND, due_time, is_due, latest_due
 
@@ -88,18 +88,18 @@ class Purge:
         return _NEVER
 
     def _judge(self, path: str, name: str) -> int:
-        fd, image = hold(path, CHANGE)
+        file, image = hold(path, CHANGE)
         try:
             if image.record is not None and not self._is_over(name, image.record):
-                self._folder.postpone(fd, path, image.record)
+                self._folder.postpone(file.fd, path, image.record)
                 return due_time(image.record.expires) * SECOND
             if image.record is None and not _is_nothing(image, path):
                 return _NOW
-            self._folder.erase(fd, path, image.record)
+            self._folder.erase(file.fd, path, image.record)
             self._purged += image.record is not None
             return _NEVER
         finally:
-            release(fd)
+            file.release()
 
     def _is_over(self, key: str, record: Record | None) -> bool:
         return record is not None and traces.is_over(key, record, self._limit, self._unused_since)

@@ -109,19 +109,19 @@ def _look_again(fd: int, key: str) -> Image | None:
         flock(fd, LOCK_UN)
 
 
-def hold(path: str, flags: int) -> tuple[int, Image]:
-    """Open and lock a file and return it with what it holds, sure that it has not lost its name; then `release` it."""
+def hold(path: str, flags: int) -> tuple[OpenFile, Image]:
+    """Open and lock a file and return it with what it holds, sure that it has not lost its name; then release it."""
     while True:
-        fd = open_file(path, flags)
+        file = OpenFile(key_of(path), path, open_file(path, flags))
         try:
-            _lock(fd, LOCK_EX)
-            image = parse(_fetch(fd), key_of(path))
-            if not image.doubt or os.fstat(fd).st_nlink:
-                return fd, image
+            _lock(file.fd, LOCK_EX)
+            image = parse(_fetch(file.fd), file.key)
+            if not image.doubt or os.fstat(file.fd).st_nlink:
+                return file, image
         except BaseException:
-            release(fd)
+            file.release()
             raise
-        release(fd)
+        file.release()
 
 
 def hold_kept(key: str, files: OpenFiles) -> tuple[OpenFile, Image]:

@@ -22,7 +22,7 @@ from ..base import SessionStore
 from ..hostlock import HostLocks
 from ..lockfile import LockFile
 from .folder import Folder
-from .openfiles import OpenFile, OpenFiles
+from .openfiles import OpenFiles
 from .purging import Purge
 from .sessionfile import NoFile, give_back, hold, hold_kept, look, look_and_keep
 from .slots import Image
@@ -88,7 +88,8 @@ class DirectorySessionStore(SessionStore):
 
     def write(self, key: str, record: Record, expected: Version | None) -> Version:
         try:
-            file, image = self._make(key) if expected is None else hold_kept(key, self._files)
+            file, image = (self._folder.make(self._folder.path(key), hold) if expected is None
+                           else hold_kept(key, self._files))
             try:
                 live = self._live(image)
                 if (None if live is None else live.version) != expected:
@@ -104,11 +105,6 @@ class DirectorySessionStore(SessionStore):
                 raise self._folder.unavailable(error) from error
             self._folder.absent()
             raise Conflict(f"the record {key:.8} is gone") from None
-
-    def _make(self, key: str) -> tuple[OpenFile, Image]:
-        path = self._folder.path(key)
-        fd, image = self._folder.make(path, hold)
-        return OpenFile(key, path, fd), image
 
     def close(self) -> None:
         self._files.close()
