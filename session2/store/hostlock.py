@@ -98,8 +98,7 @@ class HostLease(Lease):
         self.byte = byte
         self.seconds = seconds
         self.clock = clock
-        self.until = 0.0
-        self.yields_until = 0.0
+        self.until = self.yields_until = 0.0
         self.token: list[None] = [None]
         """Whoever empties it may let the lock go: the holder, or who takes it over."""
         self._here = here
@@ -127,7 +126,7 @@ class HostLease(Lease):
             return
         try:
             here.let_go(here.held.get(self.byte), self)
-        except BaseException:  # interrupted: who keeps the lease, in a traceback perhaps, shall not keep the lock
+        except BaseException:  # again, for who keeps the lease, in a traceback perhaps, shall not keep the lock
             here.let_go(here.held.get(self.byte), self)
             raise
 
@@ -244,10 +243,7 @@ class _Here:
         return now < lease.yields_until and self._bytes.is_awaited(lease.byte)
 
     def let_go(self, held: _Held | None, lease: HostLease | None) -> None:
-        """Unlock what a lease has, None if it is no more, and wake who waits for it; nobody else may do so meanwhile.
-
-        All of it may be done again after an interruption.
-        """
+        """Unlock what a lease has, None if it is no more, and wake who waits for it; nobody else may meanwhile."""
         if held is None or held() is not lease:
             return
         byte = held.byte
@@ -342,8 +338,7 @@ class _Here:
         return True
 
     def _leave(self, lease: HostLease) -> bool:
-        line = self.lines.get(lease.byte)
-        if line is not None:  # who was interrupted while joining is not in it, and the last one may have left it
+        if line := self.lines.get(lease.byte):  # gone if the last one left while this one joined, interrupted
             line.waiting.discard(lease)
             if not line.waiting:
                 del self.lines[lease.byte]

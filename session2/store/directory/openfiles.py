@@ -51,10 +51,9 @@ class OpenFile:
 
     def close(self) -> None:
         """Close it; what was inherited is left alone, for its number may be another file's by now."""
-        if self.pid == forks.pid():
+        if self.fd >= 0 and self.pid == forks.pid():
             fd, self.fd = self.fd, -1
-            if fd >= 0:
-                os.close(fd)
+            os.close(fd)
 
     __del__ = close
 
