@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -30,6 +31,7 @@ class ForkServer:
         self._process = context().Process(target=_answer, args=(theirs, path), daemon=True)
         self._process.start()
         theirs.close()
+        self._asking = threading.Lock()
 
     def fork(self, setting: Setting, folder: Path, files: tuple[int, int, int]) -> int:
         """Start a server in a folder, with these files as its standard ones; return its process id."""
@@ -41,15 +43,16 @@ class ForkServer:
             self._ask(pid)
 
     def _ask(self, what: object, files: tuple[int, ...] = ()) -> int:
-        try:
-            self._pipe.send(what)
-            for file in files:
-                send_handle(self._pipe, file, self._process.pid)
-            return int(self._pipe.recv())
-        except BaseException:  # who asks next would get the answer to this
-            self._pipe.close()
-            fork_server_of.cache_clear()
-            raise
+        with self._asking:  # several sites may be started at once
+            try:
+                self._pipe.send(what)
+                for file in files:
+                    send_handle(self._pipe, file, self._process.pid)
+                return int(self._pipe.recv())
+            except BaseException:  # who asks next would get the answer to this
+                self._pipe.close()
+                fork_server_of.cache_clear()
+                raise
 
 
 fork_server_of = functools.cache(ForkServer)
