@@ -236,7 +236,7 @@ class StoreSession(LazySession):
 
     def _before_headers(self) -> None:
         """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
-        self._is_done = self._is_done or self._is_left_alone()
+        self._is_done = self._is_left_alone()
         if not self._is_done:
             self._settle()
         self._emit()

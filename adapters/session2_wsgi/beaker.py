@@ -46,7 +46,7 @@ class BeakerItems(MutableMapping[str, Any]):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse what Beaker's sessions heed and these would not, such as ``timeout`` and ``path``."""
-        if name[0] != "_" and not hasattr(type(self), name):
+        if not name.startswith("_") and not hasattr(type(self), name):
             raise AttributeError(f"{name} cannot be set on a session of session2: it is configured for all")
         super().__setattr__(name, value)
 

@@ -396,17 +396,17 @@ def test_of_threads_that_take_over_and_release_at_once_one_has_the_lock(tmp_path
     assert not site.one._here().held
 
 
+def wait_in_vain(site: Site) -> None:
+    with suppress(LockTimeout):
+        site.one.acquire(KEY, 0.002, 60, site.clock)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
 def test_who_is_interrupted_while_waiting_keeps_nobody_from_the_lock(tmp_path: Path) -> None:
     site = Site(tmp_path)
-
-    def wait() -> None:
-        with suppress(LockTimeout):
-            site.one.acquire(KEY, 0.002, 60, site.clock)
-
     lease = site.take(site.two)
     with ThreadPoolExecutor(1) as threads:
-        for _ in interrupted_everywhere(wait):
+        for _ in interrupted_everywhere(partial(wait_in_vain, site)):
             lease.release()
             assert threads.submit(site.is_free, site.one).result(10)
             lease = site.two.acquire(KEY, 10, 60, site.clock)  # perhaps it still seems that the other process waits
@@ -415,17 +415,12 @@ def test_who_is_interrupted_while_waiting_keeps_nobody_from_the_lock(tmp_path: P
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
 def test_who_is_interrupted_while_waiting_takes_nobody_out_of_the_line(tmp_path: Path) -> None:
     site = Site(tmp_path)
-
-    def wait() -> None:
-        with suppress(LockTimeout):
-            site.one.acquire(KEY, 0.002, 60, site.clock)
-
     lease = site.take(site.one)
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(lambda: site.one.acquire(KEY, 20, 60, site.clock).release())
         while _byte() not in site.one._here().lines:
             pass
-        for number in interrupted_everywhere(wait):
+        for number in interrupted_everywhere(partial(wait_in_vain, site)):
             assert _byte() in site.one._here().lines, f"interrupted at step {number}"
         lease.release()
         waiting.result(10)
