@@ -545,7 +545,7 @@ def test_nobody_waits_behind_those_who_wait_for_the_lock_of_another_session(sess
                 tasks.append(asyncio.create_task(site.ask(count)))
                 await asyncio.sleep(0)  # it begins, with these cookies
         site.cookies = free
-        assert (await site.ask(count)).status == 200
+        assert (await asyncio.wait_for(site.ask(count), 20)).status == 200, "not even as long as a lock is waited for"
         assert not any(task.done() for task in tasks)
         for lease in leases:
             await asyncio.to_thread(lease.release)
