@@ -35,7 +35,7 @@ DRIVERS = {
     "durus": ["Durus>=4.3"],
     "redis": ["redis>=5.1"],  # those before forget the time limit on a Unix socket, or the socket
     "msgpack": ["msgspec>=0.22"],  # earlier ones let a TypeError out of what is damaged
-    "encrypted": ["cryptography>=42"],
+    "encrypted": ["cryptography>=46.0.7"],  # what PyMySQL[rsa] asks for: a floor below is one nothing is tested with
     "cli": ["typer>=0.15.4", "rich>=14.3"],  # earlier ones write an empty line where there is no terminal
 }
 
