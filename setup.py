@@ -73,7 +73,7 @@ DEVELOPMENT = [
     "pymemcache>=4",  # to compare with
     "pyright[nodejs]",
     "pytest-timeout",
-    "pytest-xdist>=3.7",  # begins the files in the order of test/conftest.py
+    "pytest-xdist>=3.8",  # begins the files in the order of test/conftest.py
     "pyramid_beaker",  # to compare with
     "python-memcached",  # Beaker's way to memcached
     "ruff",
