@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import socket
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -69,6 +70,7 @@ def is_installed(framework: str) -> bool:
 
 
 def _served(site: Site, framework: str, listening: socket.socket) -> Serving:
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated")  # by setuptools; Pyramid imports it
     module = import_module(f"demo.on_{framework}")
     if hasattr(module, "serving"):
         served: Serving = module.serving(site, listening)

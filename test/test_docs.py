@@ -82,7 +82,8 @@ def test_the_python_of_a_page_runs(path, tmp_path, request):
         fixture, shown = SERVERS[path.stem]
         program = program.replace(shown, getattr(request.getfixturevalue(fixture), "url" if "//" in shown else "place"))
     (tmp_path / "page.py").write_text(program)
-    run(tmp_path, sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning", "page.py")
+    run(tmp_path, sys.executable, "-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning",
+        "-W", "ignore:pkg_resources is deprecated as an API", "page.py")  # Pyramid imports both
 
 
 @pytest.mark.parametrize("path", pages_with("console"))

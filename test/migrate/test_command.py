@@ -153,7 +153,7 @@ def test_reasons_are_grouped_and_places_are_few(called: Called, url: str, tmp_pa
     ("session3+directory:x?encoding", "cannot be read"),
     ("session3+mysql://u:p@h@ost/db", "cannot be taken apart"),
     ("session3+mysql://host/db?table=a;b", "the name of a table"),
-    ("session3+durus://nowhere", "//HOST:PORT"),
+    pytest.param("session3+durus://nowhere", "//HOST:PORT", marks=pytest.mark.durus),
     ("session3+postgresql://u:geheim@localhost:1/x", "cannot be read"),
     ("session3+directory:/no/such/place", "there is no directory"),
 ])

@@ -40,7 +40,10 @@ for _ in range(3):
     if not eval(fork):
         break
 else:
-    sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(3)))
+    status = max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(3))
+    if isinstance(lent, ConnectionPool):
+        lent.close()  # Python 3.13 cannot stop its threads at the end
+    sys.exit(status)
 
 random.seed(os.getpid())
 for turn in range(100):

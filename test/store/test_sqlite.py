@@ -524,6 +524,8 @@ class Interruption(BaseException):
     pass
 
 
+# From Python 3.13 on there is a warning of a connection that was forgotten.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_interrupted_anywhere_it_goes_on(path: Path) -> None:
     """A signal, a time limit or a greenlet that is killed may strike at any instruction."""
     store = SQLiteSessionStore(path, timeout=20.0, create=True)
