@@ -96,7 +96,7 @@ linkcheck: .venv/with-docs
 
 explore: .venv/with-all,dev
 	@sh test/pouchdb/install.sh .venv
-	SESSION2_SCENARIOS=120 .venv/bin/python -m pytest -n $(JOBS) test/store/test_schedules_on_servers.py
+	SESSION2_SCENARIOS=120 .venv/bin/python -m pytest -n $(JOBS) --timeout 1200 test/store/test_schedules_on_servers.py
 	.venv/bin/python -m session2.testing.schedules --jobs $(JOBS) $(ARGS)
 
 soak: .venv/with-all,dev
