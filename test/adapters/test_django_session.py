@@ -42,6 +42,7 @@ from session2 import (
 )
 from session2.errors import StoreMissing
 from session2_django import SessionMiddleware, SessionStore
+from session2_django.exchange import DjangoExchange
 
 DAY = 86400
 
@@ -189,9 +190,12 @@ def test_what_other_frameworks_keep_stays(site: Site, browser: Browser) -> None:
     session = site.manager.load(browser.id)
     assert session is not None
     session.theme = "dark"  # type: ignore[attr-defined]
-    token = session.create_form_token()
     site.manager.save(session)
     browser.get(logs_in("ada"))
+    session = site.manager.load(browser.id)
+    assert session is not None
+    token = session.create_form_token()
+    site.manager.save(session)
     browser.get(sets(b=2))
     (found,) = site.sessions
     assert found.theme == "dark"  # type: ignore[attr-defined]
@@ -261,6 +265,25 @@ def test_a_login_that_is_over_is_not_revived_by_one_elsewhere(site: Site, browse
     session.set_user("ada")
     site.manager.save(session)
     assert site.browser(session.id).get(user) is None
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("between", ["bob", None])
+def test_a_login_of_django_is_over_when_somebody_logged_in_or_out_elsewhere(site: Site, browser: Browser,
+                                                                           between: str | None) -> None:
+    browser.get(logs_in("ada"))
+    browser.get(sets(a=1))
+    assert browser.get(user) == "ada"
+    session = site.manager.load(browser.id)
+    assert session is not None
+    for name in (between, "ada"):
+        session.set_user(name)
+        site.manager.save(session)
+    again = site.browser(session.id)
+    assert again.get(user) is None
+    again.get(logs_in("ada"))
+    again.get(sets(a=2))
+    assert again.get(user) == "ada"
 
 
 @pytest.mark.usefixtures("either")
@@ -881,3 +904,17 @@ def test_without_django_the_extra_is_named() -> None:
 
 def test_the_engine_is_found_where_django_looks() -> None:
     assert import_module("session2_django").SessionStore is SessionStore
+
+
+@pytest.mark.parametrize("header", ["", "a=1", "\xa0a=1", "a=\xff"])
+def test_a_cookie_that_a_middleware_put_there_counts(header: str) -> None:
+    request = RequestFactory().get("/", headers={"cookie": header})
+    request.COOKIES[NAME] = "put there"
+    assert DjangoExchange(request).get_cookies(NAME) == ["put there"]
+
+
+@pytest.mark.parametrize("make", [RequestFactory, AsyncRequestFactory])
+def test_a_cookie_whose_name_django_trims_does_not_count(make: Any) -> None:
+    request = make().get("/", headers={"cookie": f'a=1; \xe2\x80\x80{NAME}="\\101"; \xa0{NAME}=b'})
+    assert request.COOKIES[NAME].strip(",") in ("A", "b")
+    assert DjangoExchange(request).get_cookies(NAME) == []
