@@ -227,9 +227,10 @@ class Session:
     def remove_form_token(self, token: str) -> None:
         """Strike `token` off; ValueError if it is not outstanding.
 
-        Of two requests that do so at once the second fails with `SessionConflict` when it is stored.
+        Of two requests that do so at once the second fails with `SessionConflict` when it is stored.  The form that
+        logs in may be struck off when the user is set already.
         """
-        tokens = list(self._form_tokens) if self._tokens_of == self._login() else []
+        tokens = list(self._form_tokens) if self._tokens_of in (self._login(), self._logins) else []
         tokens.remove(token)
         self._form_tokens = tokens
         self._spent_tokens = [*self._spent_tokens, token][-self.MAX_FORM_TOKENS:]

@@ -501,6 +501,19 @@ def test_a_form_token_of_before_a_login_cannot_be_used_up_after_it() -> None:
     assert not site.manager.load(site.id).has_form_token(token), "nobody is another nobody after a logout"
 
 
+def test_the_token_of_the_form_that_logs_in_may_be_used_up_behind_the_login() -> None:
+    site = Site()
+    request = site.start(site.cookies)
+    token = request.session.create_form_token()
+    site.finish(request)
+    request = site.start(site.cookies)
+    assert request.session.has_form_token(token)
+    request.session.set_user("joe")
+    request.session.remove_form_token(token)
+    site.finish(request)
+    assert not site.manager.load(site.id).has_form_token(token)
+
+
 def test_of_two_requests_behind_a_login_that_make_a_token_each_no_token_is_lost() -> None:
     for first in (0, 1):
         site = Site()
