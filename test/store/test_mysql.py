@@ -310,6 +310,19 @@ class TestMySQLMore(SQLTests):
         finally:
             self.execute(server, f"SET GLOBAL max_allowed_packet = {usual}")
 
+    def test_a_session_of_several_packets_leaves_its_connection(self, server: MariaServer, make: Any) -> None:
+        [(usual,)] = self.execute(server, "SELECT @@global.max_allowed_packet")
+        self.execute(server, f"SET GLOBAL max_allowed_packet = {2**26}")
+        try:
+            store = make()
+            before, data = store._connections.use(lambda lent: lent), random.randbytes(2**23 + 5)
+            version = store.write(KEY, record_at(store.clock(), data), None)
+            store.write(KEY, record_at(store.clock(), data[::-1]), version)
+            assert store.read(KEY).data == data[::-1]
+            assert store._connections.use(lambda lent: lent) is before
+        finally:
+            self.execute(server, f"SET GLOBAL max_allowed_packet = {usual}")
+
     def test_setup_on_several_nodes_at_once(self, server: MariaServer, make_bare: Any,
                                             monkeypatch: pytest.MonkeyPatch) -> None:
         """The locks of a node of Galera are its own: each node sees the table as it was before the others' changes."""

@@ -263,13 +263,14 @@ def _answer(connection: Any, statement: str) -> Result:
 
 
 def _ask_directly(connection: Any, statement: bytes) -> Answer:
-    wire = connection._sock
+    wire, number = connection._sock, 1
     if len(statement) < packets.LONGEST - 1:
         wire.sendall(packets.framed(_QUERY + statement, 0))
     else:
         connection._execute_command(COMMAND.COM_QUERY, statement)
+        number = connection._next_seq_id
     end = monotonic() + connection.patience
-    return packets.answer(wire.recv(_PIECE), lambda count: _received(wire, count, end))
+    return packets.answer(wire.recv(_PIECE), lambda count: _received(wire, count, end), number)
 
 
 def _received(wire: Any, count: int, end: float) -> bytes:

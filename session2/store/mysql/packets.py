@@ -48,17 +48,18 @@ def framed(content: bytes, number: int) -> bytes:
     return _HEAD.pack(len(content) | number << 24) + content
 
 
-def answer(received: bytes, read: Callable[[int], bytes]) -> Answer:
+def answer(received: bytes, read: Callable[[int], bytes], number: int = 1) -> Answer:
     """Return the answer to a statement.
 
     Raises `Refused`, and `ValueError` or `LookupError` if it is none.
 
     :param received: what is there of it already; all, as a rule.
     :param read: waits for so many bytes more, and returns them; and more, if more is there.
+    :param number: of its first packet: the one behind the last of the statement.
     """
-    packets, rest = _split(received, 1)
+    packets, rest = _split(received, number)
     while not _is_whole(packets):
-        more, rest = _split(rest + read(_missing(rest)), len(packets) + 1)
+        more, rest = _split(rest + read(_missing(rest)), len(packets) + number)
         packets += more
     last = packets[-1]
     if last.startswith(_ERROR):
