@@ -3,7 +3,8 @@
 An exception from outside (of a signal, a time limit, a greenlet that is killed) may arrive at any instruction, also
 between the one that takes a lock and the one that notes it.  So a lock is taken inside the ``try``, and it is one that
 knows its owner: releasing it does nothing for whoever does not have it.  Nothing is called before the release, for an
-exception arrives when a call ends or a function begins.
+exception arrives when a call ends or a function begins; and since Python 3.12 one that arrives where a loop jumps back
+may pass a ``finally`` by, so no loop is in the ``try``.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class Place:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.inside: int | None = None
-        """The thread that is doing something here."""
+        self.is_ours: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]
+        """Tell whether this thread is doing something here."""
         self.holds: Any = None
         """What stands here; it is for whoever is inside."""
 
@@ -40,17 +41,13 @@ class Place:
         `StoreUnavailable` with the message `busy` if others take longer than `seconds`, and at once if this thread is
         inside already: what a signal or the garbage collector calls there must not see what is half done.
         """
-        me = threading.get_ident()
-        if self.inside == me:
+        if self.is_ours():
             raise StoreUnavailable(busy)
         try:
             if not (self.lock.acquire(False) or self.lock.acquire(timeout=_bounded(seconds))):
                 raise StoreUnavailable(busy)
-            self.inside = me
             return action()
         finally:
-            if self.inside == me:
-                self.inside = None
             try:  # noqa: SIM105 (it calls functions)
                 self.lock.release()
             except RuntimeError:  # somebody else's
@@ -82,26 +79,31 @@ class Places:
 
         `StoreUnavailable` with the message `busy` if there is none for so many seconds.
         """
-        hall, me, place, seat = self._hall(), threading.get_ident(), _NOWHERE, None
-        try:
-            for free in () if hall.is_awaited else hall.places:
-                if free.inside != me:
-                    place = free  # beforehand: so who is interrupted can give it back
-                    if place.lock.acquire(False):
-                        break
-            else:
-                end, seat = time.monotonic() + seconds, _Seat()
-                self._door.run(partial(seat.take, hall, end, busy), seconds, busy)
-                place = seat.place
-            place.inside = me
-            return action(place, argument)
-        finally:
-            if seat is not None:
-                place = seat.place
-            if place.inside == me:
-                place.inside = None
+        hall = self._hall()
+        for place in () if hall.is_awaited else hall.places:
+            if place.is_ours():
+                continue
             try:
-                place.lock.release()
+                if place.lock.acquire(False):
+                    return action(place, argument)
+            finally:
+                try:
+                    place.lock.release()
+                    if hall.is_awaited:
+                        hall.bell.ring()
+                except RuntimeError:  # somebody else's
+                    pass
+        return self._run_in_turn(hall, action, argument, seconds, busy)
+
+    def _run_in_turn(self, hall: _Hall, action: Callable[[Place, _A], _T], argument: _A, seconds: float,
+                     busy: str) -> _T:
+        end, seat = time.monotonic() + seconds, _Seat()
+        try:
+            self._door.run(partial(seat.take, hall, end, busy), seconds, busy)
+            return action(seat.place, argument)
+        finally:
+            try:
+                seat.place.lock.release()
                 if hall.is_awaited:
                     hall.bell.ring()
             except RuntimeError:  # somebody else's
@@ -109,9 +111,9 @@ class Places:
 
     def visit_free(self, action: Callable[[Place], object]) -> None:
         """Call `action` with each place that is free now, one after the other."""
-        hall, me = self._hall(), threading.get_ident()
-        for place in hall.places:
-            _visit(place, me, action)
+        for place in self._hall().places:
+            if not place.is_ours():
+                _visit(place, action)
 
 
 class Bell:
@@ -158,34 +160,31 @@ class _Seat:
         """Take the first place that becomes free."""
         hall.is_awaited = True  # before one is looked for: who gives one back after that rings the bell
         try:
-            while not self._take_free(hall):
-                left = end - time.monotonic()
-                if left <= 0:
-                    raise StoreUnavailable(busy)
-                hall.bell.wait(min(left, _LONGEST_NAP))
+            self._wait(hall, end, busy)
         finally:
             hall.is_awaited = False
 
+    def _wait(self, hall: _Hall, end: float, busy: str) -> None:
+        while not self._take_free(hall):
+            left = end - time.monotonic()
+            if left <= 0:
+                raise StoreUnavailable(busy)
+            hall.bell.wait(min(left, _LONGEST_NAP))
+
     def _take_free(self, hall: _Hall) -> bool:
-        me = threading.get_ident()
         for place in hall.places:
-            if place.inside != me:
-                self.place = place  # beforehand, as above
+            if not place.is_ours():
+                self.place = place  # beforehand: so who is interrupted can give it back
                 if place.lock.acquire(False):
                     return True
         return False
 
 
-def _visit(place: Place, me: int, action: Callable[[Place], object]) -> None:
-    if place.inside == me:
-        return
+def _visit(place: Place, action: Callable[[Place], object]) -> None:
     try:
         if place.lock.acquire(False):
-            place.inside = me
             action(place)
     finally:
-        if place.inside == me:
-            place.inside = None
         try:  # noqa: SIM105 (it calls functions)
             place.lock.release()
         except RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import inspect
 import signal
@@ -11,11 +12,16 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from session2 import StoreUnavailable
 from session2.mutex import Mutex, Place, Places
+
+sys.path.insert(0, str(Path(__file__).parent / "store"))
+from interrupted import interrupted_everywhere
 
 
 class Interruption(BaseException):
@@ -143,6 +149,17 @@ def _release_line() -> int:
     return first + next(number for number, line in enumerate(lines) if "finally:" in line)
 
 
+def test_two_signals_at_once_leave_it_free(storm: None) -> None:
+    """The second exception is raised as soon as the interpreter looks again: in Python 3.10 before a handler begins."""
+    mutex, both = Mutex(), (signal.SIGALRM, signal.SIGUSR1)
+    before = signal.signal(signal.SIGUSR1, signal.getsignal(signal.SIGALRM))
+
+    with suppress(Interruption), suppress(Interruption):
+        mutex.run(lambda: list(map(_thread.interrupt_main, both)), 1, "busy")
+    signal.signal(signal.SIGUSR1, before)
+    assert is_free(mutex)
+
+
 def test_threads_that_are_interrupted_while_they_wait() -> None:
     mutex, over, ended = Mutex(), threading.Event(), []
 
@@ -188,11 +205,11 @@ def test_each_place_is_somebodys_alone() -> None:
 
 
 def test_the_wait_for_a_place_is_bounded_and_ends_when_one_is_free() -> None:
-    places, over = Places(2), threading.Event()
+    places, entered, over = Places(2), threading.Barrier(3), threading.Event()
     with ThreadPoolExecutor(2) as threads:
-        busy = [threads.submit(places.run, lambda *_: over.wait(), None, 1, "") for _ in range(2)]
-        while len([place for place in places._hall().places if place.inside]) < 2:
-            time.sleep(0.001)
+        busy = [threads.submit(places.run, lambda *_: entered.wait() >= 0 and over.wait(), None, 1, "")
+                for _ in range(2)]
+        entered.wait()
         with pytest.raises(StoreUnavailable, match="all are busy"):
             places.run(the_place, None, 0.05, "all are busy")
         threading.Timer(0.05, over.set).start()
@@ -230,6 +247,28 @@ def test_a_thread_gets_another_place_when_it_asks_again() -> None:
 
     places.run(outer, None, 1, "busy")
     assert free_places(places) == 2
+
+
+def test_who_is_interrupted_anywhere_gives_his_place_back() -> None:
+    places = Places(2)
+    for number in interrupted_everywhere(lambda: places.run(the_place, None, 1, "busy")):
+        assert free_places(places) == 2, f"interrupted at step {number}"
+
+
+def test_who_is_interrupted_while_waiting_for_a_place_leaves_nobody_waiting() -> None:
+    places, entered, over = Places(1), threading.Event(), threading.Event()
+
+    def wait_in_vain() -> None:
+        with suppress(StoreUnavailable):
+            places.run(the_place, None, 0.002, "busy")
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(places.run, lambda *_: entered.set() or over.wait(), None, 1, "")
+        entered.wait()
+        for number in interrupted_everywhere(wait_in_vain):
+            assert not places._hall().is_awaited, f"interrupted at step {number}"
+        over.set()
+    assert free_places(places) == 1
 
 
 def free_places(places: Places) -> int:

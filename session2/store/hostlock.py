@@ -19,14 +19,16 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from zlib import crc32
 
-from ..errors import LockTimeout, StoreUnavailable
+from ..errors import StoreUnavailable
 from ..forks import PerProcess, pid
 from ..mutex import Bell, Place
 from ..patience import attempts
-from .lease import Lease, lost
+from .lease import Lease, lost, timed_out
+
+_T = TypeVar("_T")
 
 _PATIENCE: Final = 10.0
 """Seconds to wait for those who are just joining or leaving a line, or taking a lock over."""
@@ -151,8 +153,7 @@ class HostLocks:
         lease = HostLease(here, key, crc32(key.encode()), seconds, clock)
         try:
             if not (here.take(lease) or here.wait(lease, timeout)):
-                raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; "
-                                  "try again")
+                raise timed_out(key, timeout)
         except BaseException:  # interrupted, perhaps when the lock was taken already
             if lease.taken_over:
                 lease.leave()
@@ -260,7 +261,7 @@ class _Here:
 
     # -- one at a time ---------------------------------------------------------------------------------------------
 
-    def _alone(self, action: Callable[[], bool]) -> bool:
+    def _alone(self, action: Callable[[], _T]) -> _T:
         """Do something that no other thread of the process may come between, but for taking and giving back."""
         return self._place.run(action, _PATIENCE, _BUSY)
 
@@ -291,58 +292,57 @@ class _Here:
             with suppress(StoreUnavailable):
                 self._alone(self._clear_deserted)
 
-    def _clear_deserted(self) -> bool:
+    def _clear_deserted(self) -> None:
         while self._deserted:
             deserted = self._deserted[0]
             if self.held.get(deserted.byte) is deserted:
                 self.let_go(deserted, None)
             self._deserted.popleft()
-        return True
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     def wait(self, lease: HostLease, timeout: float) -> bool:
         """Take a lock when those who came before had it; tell whether it was free in time."""
         end = time.monotonic() + timeout
-        line: list[_Line] = []
         try:
-            self._alone(lambda: self._join(lease, line))
-            return self._wait_in(line[0], lease, end)
+            line = self._alone(lambda: self._join(lease))
+            return self._wait_in(line, lease, end)
         finally:
-            if line:
-                self._alone(lambda: self._leave(lease))
+            self._alone(lambda: self._leave(lease))
 
     def _wait_in(self, line: _Line, lease: HostLease, end: float) -> bool:
         try:
-            if not line.first.acquire(timeout=max(end - time.monotonic(), 0)):
-                return False
-            self._bytes.wait(lease.byte, True)
-            for _ in attempts(end - time.monotonic(), longest=_POLL, sleep=line.freed.wait):
-                line.freed.clear()
-                if self.take(lease, in_line=True):
-                    return True
-            return False
+            return line.first.acquire(timeout=max(end - time.monotonic(), 0)) and self._wait_first(line, lease, end)
         finally:
-            try:
-                self._bytes.wait(lease.byte, False)
-            finally:
-                try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
-                    line.first.release()
-                except RuntimeError:  # it is somebody else's
-                    pass
+            try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
+                line.first.release()
+            except RuntimeError:  # it is somebody else's
+                pass
 
-    def _join(self, lease: HostLease, joined: list[_Line]) -> bool:
+    def _wait_first(self, line: _Line, lease: HostLease, end: float) -> bool:
+        try:
+            self._bytes.wait(lease.byte, True)
+            return self._look(line, lease, end)
+        finally:
+            self._bytes.wait(lease.byte, False)
+
+    def _look(self, line: _Line, lease: HostLease, end: float) -> bool:
+        for _ in attempts(end - time.monotonic(), longest=_POLL, sleep=line.freed.wait):
+            line.freed.clear()
+            if self.take(lease, in_line=True):
+                return True
+        return False
+
+    def _join(self, lease: HostLease) -> _Line:
         line = self.lines.setdefault(lease.byte, _Line())
-        joined.append(line)
         line.waiting.add(lease)
-        return True
+        return line
 
-    def _leave(self, lease: HostLease) -> bool:
-        if line := self.lines.get(lease.byte):  # gone if the last one left while this one joined, interrupted
+    def _leave(self, lease: HostLease) -> None:
+        if line := self.lines.get(lease.byte):  # none if this one was interrupted before he joined it
             line.waiting.discard(lease)
             if not line.waiting:
                 del self.lines[lease.byte]
-        return True
 
 
 def _is_over(held: _Held) -> bool:

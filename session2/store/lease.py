@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from types import TracebackType
 
-from ..errors import LockLost
+from ..errors import LockLost, LockTimeout
 
 
 class Lease(ABC):
@@ -53,3 +53,8 @@ class Lease(ABC):
 def lost() -> LockLost:
     """Return the error of whoever was too slow."""
     return LockLost("the lock's lease ran out and another request has taken it over")
+
+
+def timed_out(key: str, timeout: float) -> LockTimeout:
+    """Return the error of whoever waited in vain."""
+    return LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")

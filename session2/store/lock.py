@@ -16,13 +16,13 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakValueDictionary
 
-from ..errors import ConfigurationError, Conflict, LockLost, LockTimeout, StoreUnavailable
+from ..errors import ConfigurationError, Conflict, LockLost, StoreUnavailable
 from ..forks import Birthplace, PerProcess
 from ..mutex import Bell, Mutex
 from ..patience import attempts
 from ..record import Record, Version
 from ..traces import lock_key
-from .lease import Lease, lost
+from .lease import Lease, lost, timed_out
 
 log = logging.getLogger("session2")
 
@@ -186,7 +186,7 @@ def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
         store.queues.left.append(Left(lock_key(key), owner))
         raise
     if lease is None:
-        raise LockTimeout(f"another request kept the session {key:.8} locked for more than {timeout:g} s; try again")
+        raise timed_out(key, timeout)
     return lease
 
 

@@ -1,10 +1,13 @@
-"""Exceptions from outside, as signals and time limits raise them: wherever a call begins or ends."""
+"""Exceptions from outside, as signals and time limits raise them: wherever the interpreter looks for them."""
 
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
+from types import CodeType
 from typing import Any
 
 
@@ -15,7 +18,8 @@ class Interrupted(BaseException):
 def interrupted_everywhere(act: Callable[[], object]) -> Iterator[int]:
     """Do something again and again; each time it is interrupted one step later, until it comes to its end.
 
-    The interpreter looks for signals when a function begins and when a call ends, so that is where it happens here.
+    The interpreter looks for signals when a function begins, when a call ends and when a loop jumps back, so that is
+    where it happens here.
     """
     for number in count():
         if not _interrupted(act, number):
@@ -27,19 +31,45 @@ def _interrupted(act: Callable[[], object], number: int) -> bool:
     """Tell whether it was; nobody may have seen that, if it was in the midst of collecting garbage."""
     left = number
 
-    def step(frame: Any, event: str, argument: Any) -> None:
+    def step(event: str, place: object) -> None:
         nonlocal left
-        if event != "c_call":
-            left -= 1
-        if left < 0:
+        left -= 1
+        if left == -1:
             sys.setprofile(None)
-            raise Interrupted(f"{event} in {frame}")
+            raise Interrupted(f"{event} in {place}")
 
-    sys.setprofile(step)
-    try:
-        act()
-    except Interrupted:
-        return True
-    finally:
-        sys.setprofile(None)
+    def at_call(frame: Any, event: str, _: Any) -> None:
+        if event != "c_call":
+            step(event, frame)
+
+    with _at_jumps_back(step):
+        sys.setprofile(at_call)
+        try:
+            act()
+        except Interrupted:
+            return True
+        finally:
+            sys.setprofile(None)
     return left < 0
+
+
+@contextmanager
+def _at_jumps_back(step: Callable[[str, object], None]) -> Iterator[None]:
+    """Before Python 3.12 an exception that arrives there is as one that arrives when the call before it ends."""
+    if sys.version_info < (3, 12):
+        yield
+        return
+    watch, me = sys.monitoring, threading.get_ident()
+
+    def at_jump(code: CodeType, here: int, there: int) -> None:
+        if there < here and threading.get_ident() == me:
+            step("jump", code)
+
+    watch.use_tool_id(watch.PROFILER_ID, __name__)
+    watch.register_callback(watch.PROFILER_ID, watch.events.JUMP, at_jump)
+    watch.set_events(watch.PROFILER_ID, watch.events.JUMP)
+    try:
+        yield
+    finally:
+        watch.set_events(watch.PROFILER_ID, 0)
+        watch.free_tool_id(watch.PROFILER_ID)

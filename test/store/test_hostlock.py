@@ -22,7 +22,7 @@ from c_fork import fork_in_c
 from session2 import LockTimeout
 from session2.errors import ConfigurationError, LockLost, StoreUnavailable
 from session2.store import lockfile
-from session2.store.hostlock import HostLocks, NoBytes, _Here
+from session2.store.hostlock import HostLease, HostLocks, NoBytes, _Here
 from session2.store.lockfile import LockFile
 from session2.testing.fakes import Clock
 
@@ -425,6 +425,35 @@ def test_who_is_interrupted_while_waiting_takes_nobody_out_of_the_line(tmp_path:
         lease.release()
         waiting.result(10)
     assert not site.one._here().lines, "and what was interrupted leaves nothing behind"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a generator may be interrupted too
+def test_who_is_interrupted_while_first_in_line_makes_way_for_who_stands_behind(tmp_path: Path) -> None:
+    """The line is not begun anew while somebody stands in it."""
+    site = Site(tmp_path)
+    here, lease = site.one._here(), site.take(site.two)
+    behind = HostLease(here, KEY, _byte(), 60, site.clock)
+    here._join(behind)
+    with ThreadPoolExecutor(1) as threads:
+        for number in interrupted_everywhere(partial(wait_in_vain, site)):
+            lease.release()
+            assert threads.submit(site.is_free, site.one).result(10), f"interrupted at step {number}"
+            lease = site.two.acquire(KEY, 10, 60, site.clock)
+
+
+def test_who_waited_in_vain_behind_others_does_not_tell_that_nobody_waits(tmp_path: Path) -> None:
+    """Another process would take the lock again and again, and the first in line never get it."""
+    site = Site(tmp_path)
+    lease, told = site.take(site.two), site.two._here()._bytes
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(lambda: site.one.acquire(KEY, 20, 60, site.clock).release())
+        while not told.is_awaited(_byte()):
+            pass
+        wait_in_vain(site)
+        assert told.is_awaited(_byte())
+        lease.release()
+        first.result(10)
+    assert not told.is_awaited(_byte())
 
 
 def test_who_asks_the_system_for_a_lock_keeps_no_other_waiting() -> None:
