@@ -3,8 +3,9 @@
 An exception from outside (of a signal, a time limit, a greenlet that is killed) may arrive at any instruction, also
 between the one that takes a lock and the one that notes it.  So a lock is taken inside the ``try``, and it is one that
 knows its owner: releasing it does nothing for whoever does not have it.  Nothing is called before the release, for an
-exception arrives when a call ends or a function begins; and since Python 3.12 one that arrives where a loop jumps back
-may pass a ``finally`` by, so no loop is in the ``try``.
+exception arrives when a call ends or a function begins; in Python 3.10 also before a handler that does not begin with
+``try``, and at an ``if``.  And since Python 3.12 one that arrives where a loop jumps back may pass a ``finally`` by: no
+loop is in the ``try``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import inspect
 import signal
@@ -21,7 +20,7 @@ from session2 import StoreUnavailable
 from session2.mutex import Mutex, Place, Places
 
 sys.path.insert(0, str(Path(__file__).parent / "store"))
-from interrupted import interrupted_everywhere
+from interrupted import interrupted_everywhere, interrupted_twice
 
 
 class Interruption(BaseException):
@@ -149,15 +148,12 @@ def _release_line() -> int:
     return first + next(number for number, line in enumerate(lines) if "finally:" in line)
 
 
-def test_two_signals_at_once_leave_it_free(storm: None) -> None:
-    """The second exception is raised as soon as the interpreter looks again: in Python 3.10 before a handler begins."""
-    mutex, both = Mutex(), (signal.SIGALRM, signal.SIGUSR1)
-    before = signal.signal(signal.SIGUSR1, signal.getsignal(signal.SIGALRM))
-
-    with suppress(Interruption), suppress(Interruption):
-        mutex.run(lambda: list(map(_thread.interrupt_main, both)), 1, "busy")
-    signal.signal(signal.SIGUSR1, before)
+def test_two_signals_at_once_leave_it_free() -> None:
+    mutex, places = Mutex(), Places(1)
+    interrupted_twice(lambda action: mutex.run(action, 1, "busy"))
     assert is_free(mutex)
+    interrupted_twice(lambda action: places.run(lambda *_: action(), None, 1, "busy"))
+    assert free_places(places) == 1
 
 
 def test_threads_that_are_interrupted_while_they_wait() -> None:

@@ -287,8 +287,8 @@ class _Here:
     def _desert(self, held: weakref.ref[HostLease]) -> None:
         """Note that nobody can release a lock any more; called at any moment, in whatever thread."""
         assert isinstance(held, _Held)
+        self._deserted.append(held)  # first, for this may be interrupted, too
         if self.is_current():
-            self._deserted.append(held)
             with suppress(StoreUnavailable):
                 self._alone(self._clear_deserted)
 

@@ -47,7 +47,7 @@ class Records(Protocol):
 
 
 class Left(NamedTuple):
-    """A lock that nobody holds any more and that may still be there."""
+    """A lock of one owner, which may still be there when he is not."""
 
     key: str
     owner: bytes
@@ -66,15 +66,15 @@ class RecordLease(Lease):
     _version: Version | None = None
     """Of its record; None: it was released, or left for somebody else."""
 
-    def __init__(self, store: Records, key: str, owner: bytes, version: Version, seconds: float,
+    def __init__(self, store: Records, key: str, left: Left, version: Version, seconds: float,
                  until: float, taken_over: bool) -> None:
         super().__init__(key, taken_over)
-        self.owner = owner
         self.seconds = seconds
         self._store = store
-        self._version = version
+        self._left = left
         self._birthplace = Birthplace()
         self._until = until
+        self._version = version
 
     def check_time(self) -> None:
         if self._store.clock() >= self._until:
@@ -83,10 +83,10 @@ class RecordLease(Lease):
     def renew(self) -> None:
         if self._version is None:
             raise LockLost("the lock has been released")
-        record = _record(self._store, self.owner, self.seconds)
+        record = _record(self._store, self._left.owner, self.seconds)
         for version in (self._version, None):
             try:
-                self._version = self._store.write(lock_key(self.key), record, version or self._known_version())
+                self._version = self._store.write(self._left.key, record, version or self._known_version())
                 self._until = record.modified
                 return
             except Conflict:  # perhaps with ourselves: the answer to the last renewal was lost
@@ -98,21 +98,20 @@ class RecordLease(Lease):
 
     def _known_version(self) -> Version | None:
         """Return the version that stands there, if this is the holder."""
-        record = self._store.read(lock_key(self.key))
-        return record.version if record is not None and record.data == _MARK + self.owner else None
+        record = self._store.read(self._left.key)
+        return record.version if record is not None and record.data == _MARK + self._left.owner else None
 
     def release(self) -> None:
         # Where the store is not available this is done at the next use: nobody shall wait for the lease to end.
         if self._version is None or not self._birthplace.is_here():
             return
-        left = Left(lock_key(self.key), self.owner)
         try:
-            self._remove(left, self._version)
+            self._remove(self._left, self._version)
         except StoreUnavailable as error:
-            self._store.queues.left.append(left)
+            self._store.queues.left.append(self._left)
             log.warning("the lock of %.8s is released later: %s", self.key, error)
         except BaseException:  # interrupted: whether it is gone nobody knows
-            self._store.queues.left.append(left)
+            self._store.queues.left.append(self._left)
             raise
         finally:
             self._version = None
@@ -125,7 +124,7 @@ class RecordLease(Lease):
     def __del__(self) -> None:
         """Have it released at the next use: an interruption lost it, and nobody else can."""
         if self._version is not None and self._birthplace.is_here():
-            self._store.queues.left.append(Left(lock_key(self.key), self.owner))
+            self._store.queues.left.append(self._left)
 
     def _remove(self, left: Left, version: Version) -> None:
         try:
@@ -177,24 +176,24 @@ class Queues:
 def acquire(store: Records, key: str, timeout: float, seconds: float) -> Lease:
     """Wait for the lock of `key`, at most `timeout` seconds, and take it for `seconds`."""
     end = time.monotonic() + timeout
-    owner = secrets.token_bytes(16)
+    left = Left(lock_key(key), secrets.token_bytes(16))  # beforehand: who is interrupted twice can note it
     try:
-        lease = _take_first(store, key, owner, end, seconds, store.queues.line(key))
+        lease = _take_first(store, key, left, end, seconds, store.queues.line(key))
     except ConfigurationError:  # no store takes such a key
         raise
     except BaseException:  # the answer was lost, or this was interrupted: it may be there, and nobody knows
-        store.queues.left.append(Left(lock_key(key), owner))
+        store.queues.left.append(left)
         raise
     if lease is None:
         raise timed_out(key, timeout)
     return lease
 
 
-def _take_first(store: Records, key: str, owner: bytes, end: float, seconds: float, line: Line) -> Lease | None:
+def _take_first(store: Records, key: str, left: Left, end: float, seconds: float, line: Line) -> Lease | None:
     try:
         if not line.first.acquire(timeout=max(end - time.monotonic(), 0)):
             return None
-        return _take(store, key, owner, end, seconds, line.freed)
+        return _take(store, key, left, end, seconds, line.freed)
     finally:
         try:  # noqa: SIM105 (it calls functions, at which an exception may arrive)
             line.first.release()
@@ -202,28 +201,28 @@ def _take_first(store: Records, key: str, owner: bytes, end: float, seconds: flo
             pass
 
 
-def _take(store: Records, key: str, owner: bytes, end: float, seconds: float, freed: Bell) -> Lease | None:
+def _take(store: Records, key: str, left: Left, end: float, seconds: float, freed: Bell) -> Lease | None:
     for _ in attempts(end - time.monotonic(), longest=0.03, sleep=freed.wait):
         freed.clear()
         store.queues.clear_left(store)
-        lease = _try(store, key, owner, seconds)
+        lease = _try(store, key, left, seconds)
         if lease is not None:
             return lease
     return None
 
 
-def _try(store: Records, key: str, owner: bytes, seconds: float) -> Lease | None:
-    record = _record(store, owner, seconds)
+def _try(store: Records, key: str, left: Left, seconds: float) -> Lease | None:
+    record = _record(store, left.owner, seconds)
     try:
-        version = store.write(lock_key(key), record, None)
-        return RecordLease(store, key, owner, version, seconds, record.modified, taken_over=False)
+        version = store.write(left.key, record, None)
+        return RecordLease(store, key, left, version, seconds, record.modified, taken_over=False)
     except Conflict:
-        holder = store.read(lock_key(key))
+        holder = store.read(left.key)
     if holder is None or holder.modified > store.clock():
         return None
     try:
-        version = store.write(lock_key(key), record, holder.version)
-        return RecordLease(store, key, owner, version, seconds, record.modified, taken_over=True)
+        version = store.write(left.key, record, holder.version)
+        return RecordLease(store, key, left, version, seconds, record.modified, taken_over=True)
     except Conflict:
         return None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import CodeType
 from typing import Any
@@ -73,3 +75,20 @@ def _at_jumps_back(step: Callable[[str, object], None]) -> Iterator[None]:
     finally:
         watch.set_events(watch.PROFILER_ID, 0)
         watch.free_tool_id(watch.PROFILER_ID)
+
+
+def interrupted_twice(run: Callable[[Callable[[], object]], object]) -> None:
+    """Call `run` with an action in which two signals arrive at once.
+
+    The first exception is raised when the action ends, and the second as soon as the interpreter looks again: in Python
+    3.10 that is before a handler of the first one begins.
+    """
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    numbers = signal.SIGUSR1, signal.SIGUSR2
+    before = [signal.signal(number, interrupt) for number in numbers]
+    with suppress(Interrupted), suppress(Interrupted):
+        run(lambda: list(map(_thread.interrupt_main, numbers)))
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)

@@ -90,6 +90,21 @@ def test_whatever_is_interrupted_leaves_no_file_locked(store: DirectorySessionSt
         number = step + 1
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_loses_no_open_file(store: DirectorySessionStore, tmp_path: Path) -> None:
+    """But while the system has opened it and nobody has its number yet, which are two steps."""
+    store.write(key_of(1), record_at(NOW), None)
+
+    def act() -> None:
+        read(store)
+        store.close()
+
+    gc.freeze()
+    for _ in interrupted_everywhere(act):
+        store.close()
+    assert open_files(tmp_path) <= 2
+
+
 def test_what_others_removed_is_not_found(store: DirectorySessionStore, tmp_path: Path) -> None:
     version = store.write(key_of(1), record_at(NOW), None)
     for _ in range(2):

@@ -25,7 +25,7 @@ from session2.store.shelve import store as module
 from session2.urls import from_url
 
 sys.path.insert(0, str(Path(__file__).parent))
-from interrupted import interrupted_everywhere
+from interrupted import interrupted_everywhere, interrupted_twice
 from limits import memory_limited
 
 KEYS = [f"{number:064x}" for number in range(50)]
@@ -499,6 +499,14 @@ def test_interrupted_anywhere(make: Any, path: Path, journal_size: int) -> None:
     assert len(versions) > 100
     gc.collect()  # a connection of sqlite3 that is forgotten is in a circle
     assert open_files() <= limit + 3
+
+
+def test_two_signals_at_once_end_the_turn(path: Path) -> None:
+    one, two = (journal.Journal(str(path), False) for _ in range(2))
+    interrupted_twice(lambda action: one.turn(action, True, 1.0, time.monotonic()))
+    assert two.turn(lambda: True, True, 0.0, time.monotonic())
+    one.close()
+    two.close()
 
 
 def open_files() -> int:

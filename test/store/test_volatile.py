@@ -3,7 +3,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from c_fork import fork_in_c
@@ -47,6 +49,29 @@ def test_whatever_is_interrupted_leaves_no_lock_behind() -> None:
     for number in interrupted_everywhere(request):
         with manager.lock(str(session.id)):
             pass
+        assert [key for key, _ in store.scan() if is_lock(key)] == [], f"interrupted at step {number}"
+
+
+class InterruptsWhoLocks(LocksAreRecords):
+    """Lets nobody know that he has the lock."""
+
+    def write(self, key: str, record: Any, expected: Any) -> Any:
+        version = super().write(key, record, expected)
+        if is_lock(key):
+            raise KeyboardInterrupt
+        return version
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_lock_of_somebody_who_is_interrupted_twice_is_removed_at_the_next_use() -> None:
+    store = InterruptsWhoLocks(clock=Clock())
+
+    def take() -> None:
+        with suppress(KeyboardInterrupt):
+            store.lock("a" * 64)
+
+    for number in interrupted_everywhere(take):
+        store.queues.clear_left(store)
         assert [key for key, _ in store.scan() if is_lock(key)] == [], f"interrupted at step {number}"
 
 

@@ -25,10 +25,12 @@ class OpenFile:
 
     __slots__ = ("fd", "identity", "image", "key", "path", "pid")
 
-    def __init__(self, key: str, path: str, fd: int) -> None:
+    def __init__(self, key: str, path: str, fd: int = -1) -> None:
+        self.fd = fd
+        """What is there as a rule is opened when this can close it: an interruption would lose the bare number."""
         self.pid = forks.pid()
         """Of the process that opened it: a child would share its locks with its parent."""
-        self.key, self.path, self.fd = key, path, fd
+        self.key, self.path = key, path
         self.identity: tuple[int, int] | None = None
         """Which file it is, once somebody asked."""
         self.image: Image | None = None

@@ -91,12 +91,14 @@ def _image(file: OpenFile) -> Image:
 
 def _opened(key: str, path: str) -> OpenFile | None:
     """Open a file for reading and writing; None if it may only be read."""
+    file = OpenFile(key, path)
     try:
-        return OpenFile(key, path, open_file(path, CHANGE))
+        file.fd = open_file(path, CHANGE)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EROFS):
             return None
         raise
+    return file
 
 
 def _look_again(fd: int, key: str) -> Image | None:
@@ -129,7 +131,9 @@ def hold_kept(key: str, files: OpenFiles) -> tuple[OpenFile, Image]:
     kept = files.take(key)
     path = files.path_of(key) if kept is None else kept.path
     while True:
-        file = kept or OpenFile(key, path, open_file(path, CHANGE))
+        file = kept or OpenFile(key, path)
+        if kept is None:
+            file.fd = open_file(path, CHANGE)
         try:
             _lock(file.fd, LOCK_EX)
             image = _image(file)

@@ -16,7 +16,7 @@ from session2.filing import Filing
 from session2.session import DictSession
 from session2.sessions import Sessions
 from session2.store.base import SessionStore
-from session2.store.lock import RecordLease
+from session2.store.lock import Left, RecordLease
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
 from session2.traces import is_over
@@ -449,7 +449,7 @@ class TestCloseIsFinal(StoreSuite):
 class TestLockNeverExcludes(StoreSuite):
     class store_class(VolatileSessionStore):
         def lock(self, key, *, timeout=30.0, lease=60.0):
-            return RecordLease(self, key, b"", None, lease, 0, taken_over=False)
+            return RecordLease(self, key, Left(key, b""), None, lease, 0, taken_over=False)
 
 
 class TestLockNeverLapses(StoreSuite):
