@@ -16,6 +16,7 @@ SameSite = Literal["Lax", "Strict", "None"]
 
 _TOKEN: Final = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PATH: Final = re.compile(r"/[!$-:=@-\[\]-_a-z|~]*")
+_BLANKS: Final = " \t"
 _LABEL: Final = re.compile("[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 # RFC 6265bis: a browser ignores a longer attribute, and a longer cookie.
@@ -128,12 +129,14 @@ def values_of(header: str | None, name: str) -> list[str]:
     """Return the values of all cookies called `name` in a ``Cookie`` header, the most specific first, as browsers send.
 
     Only a semicolon ends a cookie: what others put into theirs, a quote that is never closed say, hides none of ours.
+    Around a name there may be blanks and tabs, and no other space: to a browser that is part of the name, and such a
+    cookie need not keep what a prefix such as ``__Host-`` demands.
     """
     values = []
     for part in (header or "").split(";"):
         found, equals, value = part.partition("=")
-        if equals and found.strip() == name:
-            value = value.strip()
+        if equals and found.strip(_BLANKS) == name:
+            value = value.strip(_BLANKS)
             values.append(value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value)
     return values
 

@@ -43,6 +43,7 @@ def test_the_path_is_written_as_browsers_do(mounted: str, path: str) -> None:
     (None, []), ("", []), ("a", []), ("a=", [""]), ("a=1", ["1"]), ("b=2; a=1;c", ["1"]), ("a=1; a=2", ["1", "2"]),
     (' a = "1" ', ["1"]), ('a="1', ['"1']), ('a="', ['"']), ('a=""', [""]), ("aa=1; A=2", []), ("b=a=1", []),
     ("a=1=2", ["1=2"]), ("b={'a': 1, a=2}", []), ("b=1, a=2", []), ('b="; a=1', ["1"]), ("a=\xe4", ["\xe4"]),
+    ("\ta=1\t", ["1"]), ("\xa0a=1", []), ("a\xa0=1", []), ("b=2;\x85a=1", []), ("\x1ca=1", []), ("a=\xa01", ["\xa01"]),
 ])
 def test_only_a_semicolon_ends_a_cookie(header: str | None, values: list[str]) -> None:
     assert values_of(header, "a") == values

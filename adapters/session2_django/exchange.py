@@ -5,6 +5,8 @@ from __future__ import annotations
 from http.cookies import SimpleCookie
 from typing import Any
 
+from django.http.cookie import parse_cookie
+
 from session2 import DictSession, Exchange
 from session2.cookies import values_of
 from session2.exchange import joined
@@ -29,10 +31,16 @@ class DjangoExchange(Exchange):
 
     def get_cookies(self, name: str) -> list[str]:
         # The header as it came: of a name that is there twice Django keeps the last.
-        found = values_of(self._cookie_header(), name)
-        if not found and name in self.request.COOKIES:  # put there by a middleware, or by a test
-            return [self.request.COOKIES[name]]
+        found, other = values_of(self._cookie_header(), name), self.request.COOKIES.get(name)
+        if not found and other is not None and other not in self._read_by_django(name):
+            return [other]  # put there by a middleware, or by a test
         return found
+
+    def _read_by_django(self, name: str) -> list[str | None]:
+        """Return what Django may have read from the header, as this cookie or as one with some other space around it."""
+        header = self.request.META.get("HTTP_COOKIE") or ""
+        decoded = header.encode("latin-1", "replace").decode("utf-8", "replace")
+        return [parse_cookie(header).get(name), parse_cookie(decoded).get(name)]
 
     def _cookie_header(self) -> str | None:
         header: str | None = self.request.META.get("HTTP_COOKIE")

@@ -42,6 +42,7 @@ from session2 import (
 )
 from session2.errors import StoreMissing
 from session2_django import SessionMiddleware, SessionStore
+from session2_django.exchange import DjangoExchange
 
 DAY = 86400
 
@@ -881,3 +882,17 @@ def test_without_django_the_extra_is_named() -> None:
 
 def test_the_engine_is_found_where_django_looks() -> None:
     assert import_module("session2_django").SessionStore is SessionStore
+
+
+@pytest.mark.parametrize("header", ["", "a=1", "\xa0a=1", "a=\xff"])
+def test_a_cookie_that_a_middleware_put_there_counts(header: str) -> None:
+    request = RequestFactory().get("/", headers={"cookie": header})
+    request.COOKIES[NAME] = "put there"
+    assert DjangoExchange(request).get_cookies(NAME) == ["put there"]
+
+
+@pytest.mark.parametrize("make", [RequestFactory, AsyncRequestFactory])
+def test_a_cookie_whose_name_django_trims_does_not_count(make: Any) -> None:
+    request = make().get("/", headers={"cookie": f'a=1; \xe2\x80\x80{NAME}="\\101"; \xa0{NAME}=b'})
+    assert request.COOKIES[NAME].strip(",") in ("A", "b")
+    assert DjangoExchange(request).get_cookies(NAME) == []

@@ -331,6 +331,13 @@ class trusts_the_first_cookie(PlainExchange):
 
 
 @with_exchange
+class takes_any_space_for_blanks(PlainExchange):
+    def get_cookies(self, name: str) -> list[str]:
+        pairs = [pair.partition("=") for pair in self.request.headers.get("Cookie", "").split(";")]
+        return [value.strip() for key, _, value in pairs if key.strip() == name]
+
+
+@with_exchange
 class takes_the_order_of_cookies_for_chance(PlainExchange):
     def get_cookies(self, name: str) -> list[str]:
         return super().get_cookies(name)[::-1]
