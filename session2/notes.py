@@ -8,7 +8,7 @@ from . import tokens
 from .session import Session, ties, ties_of
 from .store.lease import Lease
 
-_OF_AN_ID: Final = ("_login_time", "_issued", "_lock_name", "_left")
+_OF_AN_ID: Final = ("_login_time", "_logins", "_issued", "_lock_name", "_left")
 
 
 def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:
@@ -38,6 +38,7 @@ def note_new_id(session: Session, now: float, user_changed: bool, grace: float, 
     state = vars(session)
     before: dict[str, Any] = {name: state[name] for name in _OF_AN_ID if name in state}
     if user_changed:
+        state["_logins"] = state.get("_logins", 0) + 1
         state["_login_time"] = None if session.user is None and session.user_key() is None else now
     key = ties(session).key
     if key is not None:

@@ -53,7 +53,11 @@ class Session:
     _form_tokens: list[str] | tuple[str, ...] = ()
     _spent_tokens: list[str] | tuple[str, ...] = ()
     _csrf_token: str | None = None
+    _tokens_of: int = 0
+    """The login that the tokens were made in."""
     _login_time: float | None = None
+    _logins: int = 0
+    """How often the user has changed."""
 
     _ties: Ties
     key = _Shown("key")
@@ -189,30 +193,50 @@ class Session:
         for name, value in sorted(self.get_state().items()) if deep else ():
             out.write(f"  {name}: {value!r}\n")
 
+    def _login(self) -> int:
+        """Return which login this is, or which time of nobody: what was noted for another one counts no more.
+
+        It is the same before and after the request is stored in which the user changes.
+        """
+        bound, now = self._ties, self.user_key()
+        before = None if bound.origin is None else bound.origin.record.user
+        has_changed = now != before and (bound.visit is None or bound.visit.sessions.user_changed(self))
+        return self._logins + has_changed
+
     # -- tokens for forms ------------------------------------------------------------------------------------------
 
+    def _forget_tokens_of_others(self) -> None:
+        """Begin anew at a login or logout: whoever planted the session that somebody logs in to knows its tokens."""
+        login = self._login()
+        if self._tokens_of != login:
+            for name in ("_form_tokens", "_csrf_token"):
+                self.__dict__.pop(name, None)
+            self._tokens_of = login
+
     def create_form_token(self) -> str:
-        """Return a new token for one form; the newest `MAX_FORM_TOKENS` are remembered."""
+        """Return a new token for one form; the newest `MAX_FORM_TOKENS` are remembered, until the user changes."""
+        self._forget_tokens_of_others()
         token = secrets.token_urlsafe(16)
         self._form_tokens = [*self._form_tokens, token][-self.MAX_FORM_TOKENS:]
         return token
 
     def has_form_token(self, token: str) -> bool:
         """Tell whether `token` is outstanding."""
-        return token in self._form_tokens
+        return token in self._form_tokens and self._tokens_of == self._login()
 
     def remove_form_token(self, token: str) -> None:
         """Strike `token` off; ValueError if it is not outstanding.
 
         Of two requests that do so at once the second fails with `SessionConflict` when it is stored.
         """
-        tokens = list(self._form_tokens)
+        tokens = list(self._form_tokens) if self._tokens_of == self._login() else []
         tokens.remove(token)
         self._form_tokens = tokens
         self._spent_tokens = [*self._spent_tokens, token][-self.MAX_FORM_TOKENS:]
 
     def get_csrf_token(self) -> str:
-        """Return the token that every form of this session carries; made at the first call."""
+        """Return the token that every form of this session carries; made at the first call, and at each login."""
+        self._forget_tokens_of_others()
         if self._csrf_token is None:
             self._csrf_token = secrets.token_urlsafe(16)
         return self._csrf_token
@@ -221,7 +245,7 @@ class Session:
         """Tell whether the current request is a POST whose field `name` (`CSRF_TOKEN_NAME`) holds the CSRF token."""
         request = self._ties.exchange
         value = request.post_value(name or self.CSRF_TOKEN_NAME) if request else None
-        if not isinstance(value, str) or self._csrf_token is None:
+        if not isinstance(value, str) or self._csrf_token is None or self._tokens_of != self._login():
             return False
         return hmac.compare_digest(value.encode(errors="replace"), self._csrf_token.encode())
 

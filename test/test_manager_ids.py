@@ -11,6 +11,7 @@ from session2 import (
     JSONSerializer,
     SessionConflict,
     SessionManager,
+    StoreUnavailable,
     merge,
     sessions,
     tokens,
@@ -407,3 +408,110 @@ def test_a_trace_that_leads_to_itself_leads_nowhere() -> None:
     trace = traces.moved(id, id)
     site.store.write(site.store.sessions.key(id), Record(trace, site.now, site.now, site.now), None)
     assert site.manager.load(id) is None
+
+
+def test_no_form_token_outlives_a_login_or_logout() -> None:
+    """Whoever planted the session that somebody logs in to has seen its pages."""
+    site = Site()
+    site.visit(basket="tea")
+    for user in ("ann", "joe", None):
+        request = site.start(site.cookies)
+        token, csrf = request.session.create_form_token(), request.session.get_csrf_token()
+        site.finish(request)
+        request = site.start(site.cookies)
+        request.session.set_user(user)
+        assert (request.session.has_form_token(token), request.session.get_csrf_token() == csrf) == (False, False)
+        token, csrf = request.session.create_form_token(), request.session.get_csrf_token()
+        site.finish(request)
+        session = site.manager.load(site.id)
+        assert (session.has_form_token(token), session.get_csrf_token()) == (True, csrf), "made behind the login"
+
+
+@pytest.mark.parametrize("user", ["ann", None])
+def test_a_posted_csrf_token_of_before_a_login_or_logout_is_not_valid(user: str | None) -> None:
+    site = Site()
+    site.visit("joe", basket="tea")
+    request = site.start(site.cookies)
+    csrf = request.session.get_csrf_token()
+    site.finish(request)
+    for _ in range(2):
+        posted = FakeExchange(site.cookies, form={"csrf_token": csrf})
+        site.manager.start_request(posted)
+        assert posted.session.valid_csrf_token() is (posted.session.user == "joe")
+        posted.session.set_user(user)
+        assert not posted.session.valid_csrf_token()
+        site.finish(posted)
+
+
+class Person:
+    """A user whose pickle is another one each time."""
+
+    times = 0
+
+    def __init__(self, name: str) -> None:
+        self.name, self.shoes = name, 42
+
+    def __getstate__(self) -> dict[str, Any]:
+        Person.times += 1
+        return dict(sorted(vars(self).items(), reverse=Person.times % 2 == 0))
+
+
+def test_form_tokens_last_as_long_as_a_user_who_is_an_object() -> None:
+    site, made = Site(), set()
+    for user in ("joe", "ann"):
+        site.visit(Person(user))
+        request = site.start(site.cookies)
+        made.add(csrf := request.session.get_csrf_token())
+        site.finish(request)
+        for count in range(2):
+            request = site.start(site.cookies, count=count)
+            assert request.session.get_csrf_token() == csrf
+            site.finish(request)
+    assert len(made) == 2
+
+
+def test_a_login_that_cannot_be_stored_leaves_the_form_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> str:
+        raise StoreUnavailable("it is down")
+
+    site = Site()
+    request = site.start(site.cookies)
+    token, csrf = request.session.create_form_token(), request.session.get_csrf_token()
+    site.finish(request)
+    request = site.start(site.cookies)
+    request.session.set_user("joe")
+    monkeypatch.setattr(site.store, "write", fail)
+    with pytest.raises(StoreUnavailable):
+        site.manager.rotate(request.session)
+    request.session.set_user(None)
+    assert (request.session.has_form_token(token), request.session.get_csrf_token()) == (True, csrf)
+
+
+def test_a_form_token_of_before_a_login_cannot_be_used_up_after_it() -> None:
+    site = Site()
+    request = site.start(site.cookies)
+    token = request.session.create_form_token()
+    site.finish(request)
+    site.visit("joe", basket="tea")
+    request = site.start(site.cookies)
+    with pytest.raises(ValueError, match="not in list"):
+        request.session.remove_form_token(token)
+    request.session.user = None
+    site.finish(request)
+    assert not site.manager.load(site.id).has_form_token(token), "nobody is another nobody after a logout"
+
+
+def test_of_two_requests_behind_a_login_that_make_a_token_each_no_token_is_lost() -> None:
+    for first in (0, 1):
+        site = Site()
+        request = site.start(site.cookies)
+        request.session.get_csrf_token()
+        site.finish(request)
+        site.visit("joe")
+        requests = [site.start(), site.start()]
+        csrf = requests[0].session.get_csrf_token()
+        token = requests[1].session.create_form_token()
+        site.finish(requests[first])
+        site.finish(requests[1 - first])
+        session = site.manager.load(site.id)
+        assert (session.get_csrf_token(), session.has_form_token(token)) == (csrf, True)

@@ -37,7 +37,7 @@ class DjangoExchange(Exchange):
         return found
 
     def _read_by_django(self, name: str) -> list[str | None]:
-        """Return what Django may have read from the header, as this cookie or as one with some other space around it."""
+        """Return what Django may have read from the header: as this cookie, or as one with other space around it."""
         header = self.request.META.get("HTTP_COOKIE") or ""
         decoded = header.encode("latin-1", "replace").decode("utf-8", "replace")
         return [parse_cookie(header).get(name), parse_cookie(decoded).get(name)]

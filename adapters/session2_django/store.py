@@ -22,6 +22,9 @@ _LOGIN = (SESSION_KEY, BACKEND_SESSION_KEY, HASH_SESSION_KEY)
 _NOTES = "_django_login"
 """The attribute of a session with what Django notes of a login: an item for Django alone."""
 
+_NOTED_IN = "_django_login_in"
+"""The attribute that tells which login of the session that was."""
+
 
 class SessionStore(SessionBase):  # type: ignore[misc]
     """A session of Django's, kept by session2.
@@ -44,10 +47,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]
         if self._kept is None:
             self._take(self._find())
         session: Any = self._kept
-        if self.modified:
-            _hand_over(session, data)
         if data.get(SESSION_KEY) != self._user:  # who is logged in
             session.user = self._user = data.get(SESSION_KEY)
+        if self.modified:
+            _hand_over(session, data)
         return session  # type: ignore[no-any-return]
 
     # -- its id --------------------------------------------------------------------------------------------------------
@@ -192,13 +195,14 @@ def _visible(session: DictSession) -> dict[str, Any]:
     notes = session.__dict__.get(_NOTES)
     if not notes or notes.get(SESSION_KEY) != user_key(session.user):
         return session.data
-    return {**session.data, **notes}
+    return session.data if vars(session).get(_NOTED_IN, 0) != session._login() else {**session.data, **notes}
 
 
 def _hand_over(session: DictSession, items: dict[str, Any]) -> None:
     """Let the session have these items, and what Django noted of a login beside them."""
     notes = {key: items[key] for key in _LOGIN if key in items}
     session.data = {key: value for key, value in items.items() if key not in notes} if notes else items
-    vars(session).pop(_NOTES, None)
+    for name in (_NOTES, _NOTED_IN):
+        vars(session).pop(name, None)
     if notes:
-        vars(session)[_NOTES] = notes
+        vars(session).update({_NOTES: notes, _NOTED_IN: session._login()})

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import datetime, timezone
 from functools import cached_property, lru_cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from session2 import CookiePolicy, SessionError, SessionManager, StoreUnavailable
 from session2.environ import EnvironExchange
@@ -22,6 +22,15 @@ with needing("Flask"):
     from werkzeug.http import http_date
 
 __all__ = ["SessionInterface"]
+
+_FRESH: Final = "_fresh"
+"""The item in which Flask-Login keeps whether somebody has just entered his password."""
+
+_FRESH_IN: Final = "_fresh_in"
+"""The attribute that tells in which login of the session that was."""
+
+_FLASHES: Final = "_flashes"
+"""Flask's messages: it makes each a tuple, and JSON, which cookies are written in, has none."""
 
 _policy = lru_cache(maxsize=64)(CookiePolicy)
 
@@ -152,13 +161,20 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
     # -- the mapping -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        return self.session[key] if key != self._user_item or self.user is None else self.user
+        if key == self._user_item and self.user is not None:
+            return self.user
+        value = self.session[key]
+        if key == _FRESH and self._user_item:
+            return value and vars(self.session).get(_FRESH_IN, 0) == self.session._login()
+        return _with(tuple, list, value) if key == _FLASHES else value
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == self._user_item:
             self.user = value
-        else:
-            self.session[key] = value
+            return
+        if key == _FRESH and value and self._user_item:
+            vars(self.session)[_FRESH_IN] = self.session._login()
+        self.session[key] = _with(list, tuple, value) if key == _FLASHES else value
 
     def __delitem__(self, key: str) -> None:
         if key == self._user_item and self.user is not None:
@@ -226,6 +242,13 @@ class SessionInterface(flask.sessions.SessionInterface):
     def regenerate(self, session: Any) -> None:
         """Give a session a new id, as Flask-Session's interface does; the old one is dead when the request succeeds."""
         session.regenerate()
+
+
+def _with(new: type[Any], old: type[Any], values: Any) -> Any:
+    """Return a list with each value of one type as another; the list itself where there is none."""
+    if type(values) is not list or old not in map(type, values):
+        return values
+    return [new(each) if type(each) is old else each for each in values]
 
 
 def refusal(error: SessionError) -> HTTPException:

@@ -190,9 +190,12 @@ def test_what_other_frameworks_keep_stays(site: Site, browser: Browser) -> None:
     session = site.manager.load(browser.id)
     assert session is not None
     session.theme = "dark"  # type: ignore[attr-defined]
-    token = session.create_form_token()
     site.manager.save(session)
     browser.get(logs_in("ada"))
+    session = site.manager.load(browser.id)
+    assert session is not None
+    token = session.create_form_token()
+    site.manager.save(session)
     browser.get(sets(b=2))
     (found,) = site.sessions
     assert found.theme == "dark"  # type: ignore[attr-defined]
@@ -262,6 +265,25 @@ def test_a_login_that_is_over_is_not_revived_by_one_elsewhere(site: Site, browse
     session.set_user("ada")
     site.manager.save(session)
     assert site.browser(session.id).get(user) is None
+
+
+@pytest.mark.usefixtures("either")
+@pytest.mark.parametrize("between", ["bob", None])
+def test_a_login_of_django_is_over_when_somebody_logged_in_or_out_elsewhere(site: Site, browser: Browser,
+                                                                           between: str | None) -> None:
+    browser.get(logs_in("ada"))
+    browser.get(sets(a=1))
+    assert browser.get(user) == "ada"
+    session = site.manager.load(browser.id)
+    assert session is not None
+    for name in (between, "ada"):
+        session.set_user(name)
+        site.manager.save(session)
+    again = site.browser(session.id)
+    assert again.get(user) is None
+    again.get(logs_in("ada"))
+    again.get(sets(a=2))
+    assert again.get(user) == "ada"
 
 
 @pytest.mark.usefixtures("either")

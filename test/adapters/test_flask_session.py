@@ -22,6 +22,7 @@ from werkzeug.test import TestResponse
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, merge
 from session2.live import LiveSession
+from session2.serializers import JSONSerializer, MsgpackSerializer, PickleSerializer, Serializer
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.browser import SetCookie
 from session2.testing.fakes import Clock
@@ -343,14 +344,19 @@ def test_modified_tells_whether_there_is_something_to_store(site: Site) -> None:
     assert seen == [False, True, False, False]
 
 
-def test_flash_over_a_redirection(site: Site) -> None:
+@pytest.mark.parametrize("serializer", [PickleSerializer(), JSONSerializer(), MsgpackSerializer()],
+                         ids=["pickle", "JSON", "MessagePack"])
+def test_flash_over_a_redirection(site: Site, serializer: Serializer) -> None:
+    site.store.serializer = serializer
+
     def page() -> flask.Response:
         flask.flash("Hello", "greeting")
+        flask.flash("World")
         return flask.redirect("/")  # type: ignore[return-value]
     site.run(page, 302)
     seen: list[Any] = []
     site.run(lambda: seen.extend(flask.get_flashed_messages(with_categories=True)) or "")
-    assert seen == [("greeting", "Hello")]
+    assert seen == [("greeting", "Hello"), ("message", "World")]
     assert list(site.manager) == [], "nothing is left in it"
 
 
@@ -678,6 +684,29 @@ def test_login_by_another_framework_is_one_of_flask_login() -> None:
     site.manager.save(session)
     site.client.set_cookie("session", session.id)
     assert site.user() == "bob"
+
+
+@pytest.mark.parametrize("protection", ["basic", "strong", None])
+@pytest.mark.parametrize("between", ["bob", None])
+def test_nobody_is_fresh_who_logged_in_elsewhere(protection: str | None, between: str | None) -> None:
+    site = Members()
+    site.app.config["SESSION_PROTECTION"] = protection
+    site.run(put(a=1))
+    site.login()
+
+    def page() -> str:
+        return f"{current_user.get_id()} {flask.session.get('_fresh')}"
+    assert site.run(page).text == "ada True"
+    (session,) = site.manager
+    for user in (between, "ada"):
+        session.set_user(user)
+        site.manager.rotate(session)
+        site.client.set_cookie("session", str(session.id))
+        if user is not None:
+            assert site.run(page).text == f"{user} False"
+            session = site.manager.load(session.id)
+    site.login()
+    assert site.run(page).text == "ada True"
 
 
 @pytest.mark.parametrize("protection", ["basic", "strong", None])

@@ -20,7 +20,7 @@ is_id: Final = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII).fullmatch
 """Ids are random bytes, 8 or 16, in hex or in base64 as for URLs."""
 
 _OWN: Final = frozenset({"id", "_creation_time", "_access_time",
-                         "_issued", "_left", "_lock_name", "_login_time", "_spent_tokens"})
+                         "_issued", "_left", "_lock_name", "_login_time", "_logins", "_spent_tokens", "_tokens_of"})
 """What is kept beside the state by now, and what a session notes about itself now and did not then."""
 
 _TOKENS: Final = 16
