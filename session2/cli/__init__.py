@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .places import is_original, made_from, open_original, reporting, shown
+from .places import is_original, made_from, open_original, reporting, shown, streams
 
 _USAGE = """\
 Usage:
@@ -33,11 +33,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"session2: {error.name} is missing; the command needs: pip install 'session2[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
-    app(args=None if arguments is None else list(arguments), prog_name="session2")
+    with streams():
+        app(args=None if arguments is None else list(arguments), prog_name="session2")
 
 
 def setup_store(arguments: Sequence[str]) -> None:
     """Do what the arguments of ``setup-store.py`` say and exit; needs no command-line library."""
+    with streams():
+        _setup_store(arguments)
+
+
+def _setup_store(arguments: Sequence[str]) -> None:
     if list(arguments) in (["help"], ["--help"], ["-h"]):
         print(_USAGE, end="")
         return

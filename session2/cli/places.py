@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -135,7 +136,33 @@ def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-# -- errors -----------------------------------------------------------------------------------------------------------
+# -- what is printed, and errors ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def streams() -> Iterator[None]:
+    """Have what is printed arrive, or say that it did not: behind cron, say, into a log on a full disk.
+
+    A stream that was closed is one to nowhere; letters that the encoding of the terminal lacks are written as escapes.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115 (for the process)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        _print_nowhere()
+        _end(f"what was to be printed could not be written: {error.strerror}", 1)
+
+
+def _print_nowhere() -> None:
+    """Leave what was not written by now: at its end Python would try that once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -144,7 +171,7 @@ def reporting() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nowhere()
         raise SystemExit(0) from None
     except KeyboardInterrupt:
         _end("interrupted", 130)
@@ -153,6 +180,7 @@ def reporting() -> Iterator[None]:
     except StoreMissing as error:
         _end(f"{error.what}; set it up with: session2 setup URL", 3)
     except (StoreUnavailable, OSError) as error:
+        sys.stdout.flush()  # what cannot be printed is no fault of the store's
         _end(error, 3)
     except SessionError as error:
         _end(error, 1)

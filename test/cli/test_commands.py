@@ -820,3 +820,26 @@ def test_completion_is_installed_for_the_shell_that_asks(tmp_path: Path) -> None
     script = next(Path(word.strip("'\"")) for word in lines if "session2" in word)
     shown = subprocess.run(["bash", "-c", f". '{script}'; complete -p session2"], capture_output=True, text=True)
     assert "_session2_completion" in shown.stdout, done.stdout + done.stderr + shown.stderr
+
+
+@pytest.mark.parametrize(("command", "code", "told"), [
+    ("stats {} > /dev/full", 1, "session2: what was to be printed could not be written: No space left on device\n"),
+    ("list {} > /dev/full", 1, "session2: what was to be printed could not be written: No space left on device\n"),
+    ("list {} >&-", 0, ""),
+    ("revoke {} --all >&- <&-", 2, "Invalid value: --all needs --yes where nobody can be asked\n"),
+])
+def test_what_becomes_of_the_output_is_told_in_a_sentence(url: str, store: SessionStore, command: str, code: int,
+                                                         told: str) -> None:
+    store.save_session(DictSession(new_id()))
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m session2 {command.format(url)}"], text=True,
+                          capture_output=True, timeout=120, check=False,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""})
+    assert (done.returncode, done.stdout) == (code, "")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.endswith(told)
+
+
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
+    done = setup_store(f"sqlite:{tmp_path}/łódź", PYTHONIOENCODING="ascii")
+    assert done.stdout == f"Setting up sqlite:{tmp_path}/\\u0142\\xf3d\\u017a\n"
+    assert Path(f"{tmp_path}/łódź").exists()
