@@ -11,7 +11,7 @@ anything else the later write of that one value wins, unless a rule is declared 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .equality import same
@@ -138,10 +138,43 @@ def union(base: Any, mine: Any, theirs: Any) -> Any:
     """Apply the insertions and removals of both sides to a list or set without duplicates."""
     kind = next(type(value) for value in (mine, theirs) if value is not MISSING)
     base, mine, theirs = (() if value is MISSING else value for value in (base, mine, theirs))
-    kept = [value for value in theirs if _holds(mine, value) or not _holds(base, value)]
-    return kind([*kept, *(value for value in mine if not _holds(base, value) and not _holds(kept, value))])
+    was, is_mine = _Values(base), _Values(mine)
+    kept = [value for value in theirs if value in is_mine or value not in was]
+    known = _Values(kept)
+    return kind([*kept, *(value for value in mine if value not in was and value not in known)])
 
 
-def _holds(values: Any, value: Any) -> bool:
-    """Tell whether a value is among others; True is not 1 here."""
-    return any(type(other) is type(value) and other == value for other in values)
+class _Values:
+    """Tells which values there are, True apart from 1, in a time that does not grow with their number.
+
+    A visitor decides how many there are, and others wait for who merges them.
+    """
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self._all = list(values)
+        self._hashed: set[tuple[type, Any]] = set()
+        self._others: list[Any] = []
+        for value in self._all:
+            try:
+                self._hashed.add((type(value), _frozen(value)))
+            except (TypeError, RecursionError):
+                self._others.append(value)
+
+    def __contains__(self, value: Any) -> bool:
+        try:
+            if (type(value), _frozen(value)) in self._hashed:
+                return True
+            among = self._others
+        except (TypeError, RecursionError):
+            among = self._all
+        return any(type(other) is type(value) and other == value for other in among)
+
+
+def _frozen(value: Any) -> Any:
+    """Return what hashes in the place of a list or dict, equal for equal ones."""
+    kind = type(value)
+    if kind is list or kind is tuple:
+        return (kind, *map(_frozen, value))
+    if kind is dict:
+        return dict, frozenset((name, _frozen(item)) for name, item in value.items())
+    return frozenset(value) if kind is set else value

@@ -127,11 +127,44 @@ def test_theirs_and_mine_are_left_alone() -> None:
     (merge.union, [1, 2], [1, 2, 3], [2, 4], [2, 4, 3]),
     (merge.union, merge.MISSING, [1], [2], [2, 1]),
     (merge.union, {1, 2}, {2, 3}, {1, 2, 4}, {2, 3, 4}),
+    (merge.union, [1], [1, True], [1, 1.0], [1, 1.0, True]),
+    (merge.union, [{"a": [1]}, {"b": 2}], [{"a": [1]}, ["c"]], [{"b": 2}, {"a": [1]}, {1, 2}],
+     [{"a": [1]}, {1, 2}, ["c"]]),
+    (merge.union, [bytearray(b"a"), {"o": bytearray(b"b")}], [bytearray(b"c")],
+     [bytearray(b"a"), {"o": bytearray(b"b")}], [bytearray(b"c")]),
+    (merge.union, [({1},)], [], [(frozenset({1}),), ({2},)], [({2},)]),
+    (merge.union, [[1]], [[1], (1,)], [[1]], [[1], (1,)]),
 ])
 def test_rules(rule: merge.Rule, base: Any, mine: Any, theirs: Any, merged: Any) -> None:
     state = {} if base is merge.MISSING else {"v": base}
     other = {} if theirs is merge.MISSING else {"v": theirs}
     assert merge.merge(state, {"v": mine}, other, {"v": rule}) == {"v": merged}
+
+
+def test_a_union_asks_each_value_about_a_few_others_only() -> None:
+    """A visitor may put thousands of things into a basket, and others wait while two requests of his are merged."""
+    class Compared:
+        times = 0
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __hash__(self) -> int:
+            return self.number
+
+        def __eq__(self, other: object) -> bool:
+            Compared.times += 1
+            return isinstance(other, Compared) and self.number == other.number
+
+    values = [[{"what": Compared(number)} for number in range(1000 + more)] for more in (0, 1, 2)]
+    assert merge.union(*values) == values[2]
+    assert Compared.times < 20_000
+
+
+def test_a_list_that_contains_itself_is_one_value_of_a_union() -> None:
+    mine: list[Any] = [1]
+    mine.append(mine)
+    assert merge.union([], mine, [2]) == [2, 1, mine]
 
 
 def test_rules_of_inner_dicts() -> None:
