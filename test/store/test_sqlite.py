@@ -517,6 +517,15 @@ def test_a_folder_without_hard_links_is_left_clean(tmp_path: Path, monkeypatch: 
     assert not list(tmp_path.iterdir())
 
 
+def test_where_the_files_beside_the_database_cannot_be_made_the_folder_is_named(tmp_path: Path) -> None:
+    store = SQLiteSessionStore(tmp_path / "sessions.db", create=True)
+    store.setup()
+    store.close()
+    (tmp_path / "sessions.db-wal").mkdir()  # as if only the file could be written: nothing else holds for root too
+    with pytest.raises(StoreUnavailable, match=r"unable to open.*; its folder has to be writable too"):
+        store.read(KEYS[0])
+
+
 # -- interruptions, and forks nobody tells of --------------------------------------------------------------------------
 
 

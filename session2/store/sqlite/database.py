@@ -26,6 +26,12 @@ Values: TypeAlias = "tuple[Any, ...] | dict[str, Any]"
 
 _T = TypeVar("_T")
 
+_NEEDS_FOLDER: Final = "; its folder has to be writable too, for the files that SQLite makes beside it"
+
+_HINTS: Final = {"not a database": "; it was left as it is, choose another path", "unable to open": _NEEDS_FOLDER,
+                 "readonly database": _NEEDS_FOLDER}
+"""What to do about an error of SQLite's, by its words."""
+
 _LONGEST_PAUSE: Final = 0.004
 """Seconds: what others keep the database busy with takes no longer as a rule."""
 
@@ -122,7 +128,7 @@ class Database:
         raise busy
 
     def _unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
-        hint = "; it was left as it is, choose another path" if "not a database" in str(error) else ""
+        hint = next((hint for what, hint in _HINTS.items() if what in str(error)), "")
         return StoreUnavailable(f"the SQLite database {self._place.path} cannot be used: {error}{hint}")
 
     # -- connections -----------------------------------------------------------------------------------------------
