@@ -61,7 +61,8 @@ class Durus(Objects):
         try:
             return self._opened_file() if "://" not in self._place else _Closing(self._opened_client())
         except failures as error:
-            raise StoreUnavailable(f"the Durus database cannot be opened: {type(error).__name__}") from error
+            raise StoreUnavailable("the Durus database cannot be opened: "
+                                   f"{str(error) or 'it is none, or damaged'}") from error
 
     def _opened_file(self) -> Any:
         if not os.path.isfile(self._place):
