@@ -117,8 +117,9 @@ class CookiePolicy:
             return "/"
         from urllib.parse import quote  # takes a while, and most are mounted at the root
 
-        # As browsers write it, or they would not find it in the URL; and nothing in it can end the attribute.
-        return quote(script_name.rstrip("/") + "/", "/!$&'()*+,=:@[]|", "latin-1", "replace")
+        # As browsers write it, or they would not find it in the URL; and nothing in it can end the attribute.  With a
+        # slash behind it the cookie would not be sent to the page at this very path.
+        return quote(script_name, "/!$&'()*+,=:@[]|", "latin-1", "replace")
 
     def _max_age(self) -> int | None:
         seconds = self.max_age.total_seconds() if isinstance(self.max_age, timedelta) else self.max_age

@@ -25,15 +25,24 @@ def test_secure_follows_the_request_unless_it_is_fixed() -> None:
 
 
 def test_the_path_is_where_the_application_is_mounted() -> None:
-    assert CookiePolicy().attributes(FakeExchange(script_name="/shop"))["path"] == "/shop/"
+    assert CookiePolicy().attributes(FakeExchange(script_name="/shop"))["path"] == "/shop"
     assert CookiePolicy(path="/x").attributes(FakeExchange(script_name="/shop"))["path"] == "/x"
     assert CookiePolicy("__Host-s", secure=True).attributes(FakeExchange(script_name="/shop"))["path"] == "/"
 
 
+@pytest.mark.parametrize(("path", "is_sent"), [
+    ("/shop", True), ("/shop/", True), ("/shop/buy", True), ("/shopping", False), ("/", False),
+])
+def test_the_cookie_is_sent_to_every_page_of_the_application_and_to_no_other(path: str, is_sent: bool) -> None:
+    """By section 5.1.4 of RFC 6265."""
+    ours = CookiePolicy().attributes(FakeExchange(script_name="/shop"))["path"]
+    assert (path == ours or path.startswith(ours if ours.endswith("/") else ours + "/")) is is_sent
+
+
 @pytest.mark.parametrize(("mounted", "path"), [
-    ("/my shop", "/my%20shop/"), ("/b\xc3\xb6rse", "/b%C3%B6rse/"), ("/100%", "/100%25/"),
-    ("/~joe/(a+b)", "/~joe/(a+b)/"), ("/\u20ac", "/%3F/"),
-    ("/x; Domain=example.org", "/x%3B%20Domain=example.org/"), ("/x\r\nSet-Cookie: a=b", "/x%0D%0ASet-Cookie:%20a=b/"),
+    ("/my shop", "/my%20shop"), ("/b\xc3\xb6rse", "/b%C3%B6rse"), ("/100%", "/100%25"),
+    ("/~joe/(a+b)", "/~joe/(a+b)"), ("/\u20ac", "/%3F"),
+    ("/x; Domain=example.org", "/x%3B%20Domain=example.org"), ("/x\r\nSet-Cookie: a=b", "/x%0D%0ASet-Cookie:%20a=b"),
 ])
 def test_the_path_is_written_as_browsers_do(mounted: str, path: str) -> None:
     assert CookiePolicy().attributes(FakeExchange(script_name=mounted))["path"] == path

@@ -91,7 +91,8 @@ class QuixoteExchange(Exchange):
 
     @property
     def script_name(self) -> str:
-        return self.request.get_environ("SCRIPT_NAME") or ""
+        path: str = self.request.get_environ("SCRIPT_NAME") or ""
+        return path if path.endswith("/") else path + "/"  # as Quixote has it, whose cookie this one takes the place of
 
     def post_value(self, name: str) -> str | None:
         request = self._request()

@@ -171,7 +171,7 @@ def test_the_environment_is_taken_as_it_came(serve):
         return simple(count)(environ, start)
 
     assert "Path=/;" in serve(app).get().all("Set-Cookie")[0]
-    assert "Path=/shop/;" in serve(app).get(SCRIPT_NAME="/shop").all("Set-Cookie")[0]
+    assert "Path=/shop;" in serve(app).get(SCRIPT_NAME="/shop").all("Set-Cookie")[0]
 
 
 def test_a_request_leaves_nothing_behind(serve):
