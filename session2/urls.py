@@ -99,6 +99,7 @@ def from_url(url: str, **options: Any) -> SessionStore:
     check_login(url)
     location, _, query = url.partition("?")
     store = class_of(url)
+    check_path(location.partition(":")[2])
     given = _given(query)
     passed = {name: given.pop(name) for name in list(given) if name in getattr(store, "URL_OPTIONS", ())}
     arguments = _arguments(store, given)
@@ -137,6 +138,13 @@ def check_login(url: str) -> None:
     if store and not store.takes_login and any(map(_NO_PLACE.match, _places(store, url.partition("?")[0]))):
         raise ConfigurationError(f"the URL of this store has no user and no password; write for example "
                                  f"{store.example.format('/var/lib')!r}, and ./ before a path with : and @")
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that means the home directory: a folder called ~ would be made, which is dangerous to remove."""
+    if path.startswith("~"):
+        raise ConfigurationError("no shell replaces a ~ behind a colon: write the path in full, or ./~ for a folder "
+                                 "that is called so")
 
 
 def parts_of(url: str) -> SplitResult:

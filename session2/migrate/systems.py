@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..errors import ConfigurationError
-from ..urls import check_login
+from ..urls import check_login, check_path
 from .source import Source
 from .unpickle import Unpickler
 
@@ -98,6 +98,7 @@ def open_source(url: str, allow: Iterable[str] = (), user_key: str | None = None
     place = location.partition("+")[2] if path.startswith("//") else path
     if not place:
         raise ConfigurationError(f"the source names no place; write for example {SYSTEMS[scheme].example!r}")
+    check_path(place)
     found: Source = source(place, Unpickler(map(_class_name, allow), _checked(encoding)), **arguments)
     return found
 

@@ -147,7 +147,7 @@ def test_reasons_are_grouped_and_places_are_few(called: Called, url: str, tmp_pa
 @pytest.mark.parametrize(("source", "said"), [
     ("sesion3+directory:x", "did you mean 'session3+directory'?"),
     ("directory:x", "There are: session2-0.6+directory"),
-    ("cherrypy+file:", "names no place"),
+    ("cherrypy+file:", "names no place"), ("session2-0.6+directory:~/old", "no shell replaces a ~ behind a colon"),
     ("cherrypy+file:x?user=1", "has no argument 'user'; it has: user_key, encoding"),
     ("cherrypy+file:x?encoding=klingon", "knows no encoding"),
     ("session3+directory:x?encoding", "cannot be read"),
