@@ -166,11 +166,12 @@ def slow(site: Site, asked: Asked) -> Answer:
 
 def login(site: Site, asked: Asked) -> Answer:
     """Log in; with another one at the same moment, if there is to be one."""
+    before = asked.session.get_csrf_token()
     asked.session.set_user(asked.form.get("user", "")[:20] or "somebody")
     asked.session.device = named(asked.header("User-Agent"))
     if "meet" in asked.form:
-        meet(asked.session.get_csrf_token())
-    return as_json({"by": asked.framework})
+        meet(before)
+    return as_json({"by": asked.framework, "csrf": asked.session.get_csrf_token()})
 
 
 def logout(site: Site, asked: Asked) -> Answer:
