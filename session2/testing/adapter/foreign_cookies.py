@@ -58,12 +58,7 @@ NEIGHBOURS = {
 """What else a site may find in its Cookie header; ``%s`` stands for the name of the session cookie."""
 
 
-SPACES = {
-    "no-break space": b"\xa0",
-    "no-break space, in UTF-8": "\xa0".encode(),
-    "next line": b"\x85",
-    "en quad, in UTF-8": "\u2000".encode(),
-}
+SPACES = b"\xa0", "\xa0".encode(), b"\x85", "\u2000".encode()
 """What many languages, Python among them, take for space around the name of a cookie, and no browser does."""
 
 
@@ -127,15 +122,15 @@ class ForeignCookieTests(ServedTests):
         assert ended.is_deletion
         assert site.request("/user", cookie=header).text == NOTHING
 
-    @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
-    def test_space_makes_another_name_of_ours(self, site: Site, space: bytes) -> None:
+    def test_space_makes_another_name_of_ours(self, site: Site) -> None:
         """From a sub-domain a browser takes a cookie of such a name, also where ours begins with ``__Host-``."""
         attacker = site.browser()
         attacker.get("/login", user="mallory")
         pair = attacker.header().encode()
-        for header in (space + pair, pair.replace(b"=", space + b"=", 1), b"a=1;" + space + pair):
-            answer = site.request("/user", cookie=header)
-            assert (answer.status, answer.text, answer.cookies(site.cookie_name)) == (200, NOTHING, []), header
+        for space in SPACES:
+            for header in (space + pair, pair.replace(b"=", space + b"=", 1), b"a=1;" + space + pair):
+                answer = site.request("/user", cookie=header)
+                assert (answer.status, answer.text, answer.cookies(site.cookie_name)) == (200, NOTHING, []), header
 
     def test_unknown_id_is_not_adopted(self, site: Site) -> None:
         planted = tokens.new_id()
