@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from . import tokens
 from .adopted import adopted_id, note_adopted
-from .cookies import CANDIDATES
+from .cookies import CANDIDATES, CookiePolicy
 from .errors import ConfigurationError, SessionConflict, StoreUnavailable
 from .found import Found, tell_absence
 from .session import Session
@@ -48,6 +48,10 @@ class FormerCookie:
     path: str = "/"
     domain: str | None = None
     keep: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `ConfigurationError` for a cookie that no browser can have, and none would delete."""
+        CookiePolicy(self.name, self.path, self.domain, secure=True)
 
 
 def checked(former: Sequence[FormerCookie], store: Any) -> tuple[FormerCookie, ...]:

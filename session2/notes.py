@@ -48,10 +48,12 @@ def note_new_id(session: Session, now: float, user_changed: bool, grace: float, 
 
 
 def unnote(session: Session, before: dict[str, Any]) -> None:
-    """Take back what `note_new_id` noted."""
+    """Take back what `note_new_id` noted; all keeps its order, or the session would look like one that was changed."""
+    state = vars(session)
     for name in _OF_AN_ID:
-        vars(session).pop(name, None)
-    vars(session).update(before)
+        if name not in before:
+            state.pop(name, None)
+    state.update(before)
 
 
 def issued_at(session: Session) -> float:

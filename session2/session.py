@@ -193,7 +193,7 @@ class Session:
         for name, value in sorted(self.get_state().items()) if deep else ():
             out.write(f"  {name}: {value!r}\n")
 
-    def _login(self) -> int:
+    def _login_number(self) -> int:
         """Return which login this is, or which time of nobody: what was noted for another one counts no more.
 
         It is the same before and after the request is stored in which the user changes.
@@ -207,7 +207,7 @@ class Session:
 
     def _forget_tokens_of_others(self) -> None:
         """Begin anew at a login or logout: whoever planted the session that somebody logs in to knows its tokens."""
-        login = self._login()
+        login = self._login_number()
         if self._tokens_of != login:
             for name in ("_form_tokens", "_csrf_token"):
                 self.__dict__.pop(name, None)
@@ -222,7 +222,7 @@ class Session:
 
     def has_form_token(self, token: str) -> bool:
         """Tell whether `token` is outstanding."""
-        return token in self._form_tokens and self._tokens_of == self._login()
+        return token in self._form_tokens and self._tokens_of == self._login_number()
 
     def remove_form_token(self, token: str) -> None:
         """Strike `token` off; ValueError if it is not outstanding.
@@ -230,7 +230,7 @@ class Session:
         Of two requests that do so at once the second fails with `SessionConflict` when it is stored.  The form that
         logs in may be struck off when the user is set already.
         """
-        tokens = list(self._form_tokens) if self._tokens_of in (self._login(), self._logins) else []
+        tokens = list(self._form_tokens) if self._tokens_of in (self._login_number(), self._logins) else []
         tokens.remove(token)
         self._form_tokens = tokens
         self._spent_tokens = [*self._spent_tokens, token][-self.MAX_FORM_TOKENS:]
@@ -246,7 +246,7 @@ class Session:
         """Tell whether the current request is a POST whose field `name` (`CSRF_TOKEN_NAME`) holds the CSRF token."""
         request = self._ties.exchange
         value = request.post_value(name or self.CSRF_TOKEN_NAME) if request else None
-        if not isinstance(value, str) or self._csrf_token is None or self._tokens_of != self._login():
+        if not isinstance(value, str) or self._csrf_token is None or self._tokens_of != self._login_number():
             return False
         return hmac.compare_digest(value.encode(errors="replace"), self._csrf_token.encode())
 

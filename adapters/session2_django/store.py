@@ -195,7 +195,7 @@ def _visible(session: DictSession) -> dict[str, Any]:
     notes = session.__dict__.get(_NOTES)
     if not notes or notes.get(SESSION_KEY) != user_key(session.user):
         return session.data
-    return session.data if vars(session).get(_NOTED_IN, 0) != session._login() else {**session.data, **notes}
+    return session.data if vars(session).get(_NOTED_IN, 0) != session._login_number() else {**session.data, **notes}
 
 
 def _hand_over(session: DictSession, items: dict[str, Any]) -> None:
@@ -205,4 +205,4 @@ def _hand_over(session: DictSession, items: dict[str, Any]) -> None:
     for name in (_NOTES, _NOTED_IN):
         vars(session).pop(name, None)
     if notes:
-        vars(session).update({_NOTES: notes, _NOTED_IN: session._login()})
+        vars(session).update({_NOTES: notes, _NOTED_IN: session._login_number()})

@@ -165,7 +165,7 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
             return self.user
         value = self.session[key]
         if key == _FRESH and self._user_item:
-            return value and vars(self.session).get(_FRESH_IN, 0) == self.session._login()
+            return value and vars(self.session).get(_FRESH_IN, 0) == self.session._login_number()
         return _with(tuple, list, value) if key == _FLASHES else value
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -173,7 +173,7 @@ class StoreSession(LazySession, flask.sessions.SessionMixin):
             self.user = value
             return
         if key == _FRESH and value and self._user_item:
-            vars(self.session)[_FRESH_IN] = self.session._login()
+            vars(self.session)[_FRESH_IN] = self.session._login_number()
         self.session[key] = _with(list, tuple, value) if key == _FLASHES else value
 
     def __delitem__(self, key: str) -> None:

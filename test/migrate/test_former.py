@@ -252,6 +252,16 @@ def test_it_is_deleted_where_it_was_set(store: SessionStore, source: Dict) -> No
     assert exchange.sent["old"] == ("", {"path": "/shop", "domain": "example.com", "max_age": 0, "secure": True})
 
 
+@pytest.mark.parametrize(("options", "said"), [
+    ({"path": "shop"}, "path of a cookie"), ({"path": "/\r\nSet-Cookie: a=b"}, "path of a cookie"),
+    ({"domain": "https://example.com"}, "domain of a cookie"), ({"name": "a b"}, "name of a cookie"),
+    ({"name": "__Host-old", "path": "/shop"}, "__Host- cookie"),
+])
+def test_a_cookie_that_no_browser_can_have_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        FormerCookie(**{"name": "old", "read": str, **options})
+
+
 # -- who gets nothing by it --------------------------------------------------------------------------------------------
 
 
