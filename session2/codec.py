@@ -39,7 +39,7 @@ class Codec:
         record = found.record
         assert record is not None
         accessed, seen = record.accessed, None
-        if found.absence is not None and traces.is_emptied(record):
+        if found.absence is not None:  # it was emptied
             session, accessed = self._emptied(session_class, record), record.modified
             payload = self.payload(session)
         else:

@@ -3,6 +3,7 @@
 import pickle
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from session2.serializers import Serializer
 from session2.store.lock import Left
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
+from session2.testing.store.visitor import is_locked
 
 Cookies = dict[str, str]
 
@@ -137,6 +139,13 @@ def test_logout_twice_and_logout_then_login_in_one_request(site: Site) -> None:
     assert site.manager.load(site.id).user == "ann"
 
 
+def test_what_begins_at_a_logout_knows_where_it_came_from(site: Site) -> None:
+    site.visit(put("a"))
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    assert request.session.get_remote_address() == request.remote_address
+
+
 def test_a_logout_of_nobody_leaves_no_record(site: Site) -> None:
     request = site.start(site.cookies)
     site.manager.expire_session(request)
@@ -169,6 +178,20 @@ def test_a_change_of_user_rotates_too(site: Site) -> None:
         ids.append(site.id)
     assert len(set(ids)) == 3
     assert [site.manager.load(id) is None for id in ids] == [True, True, False]
+
+
+def test_a_user_known_by_something_else_than_user_gets_a_new_id_too() -> None:
+    class Named(DictSession):
+        def user_key(self) -> str | None:
+            return self.get("name")
+
+    site = Site()
+    site.manager.session_class = Named
+    site.visit(put("a"))
+    old = site.id
+    site.visit(put("name", "joe"))
+    assert site.id != old
+    assert site.manager.load(old) is None
 
 
 def test_an_application_may_ask_for_a_new_id(site: Site) -> None:
@@ -329,6 +352,16 @@ def test_read_only_reads_and_refuses_changes(site: Site) -> None:
     with pytest.raises(ReadOnlySession):
         site.visit(put("a", 2), concurrency="read-only")
     assert site.manager.load(site.id)["a"] == 1
+    site.cookies = {}
+    with pytest.raises(ReadOnlySession):
+        site.visit(put("a"), concurrency="read-only")
+    assert len(list(site.store.scan())) == 1
+
+
+def test_a_read_only_request_may_log_out_nobody(site: Site) -> None:
+    request = site.start(concurrency="read-only")
+    site.manager.expire_session(request)
+    assert not site.finish(request).sent
 
 
 def test_the_mode_may_be_chosen_per_request() -> None:
@@ -350,6 +383,46 @@ def test_unbalanced_and_repeated_calls_are_harmless(calls: str) -> None:
     site.manager.finish_failed_request(request)
     with site.manager.lock(site.id):
         assert site.manager.load(site.id)["a"] == 1
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_each_call_is_about_the_request_given_or_else_about_that_which_quixote_serves(
+        site: Site, is_given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.visit(put("a"))
+    old, request = site.id, FakeExchange(site.cookies)
+    if not is_given:
+        monkeypatch.setattr("session2_quixote.current_exchange", lambda: request)
+    the = {"exchange": request} if is_given else {}
+    manager = site.manager
+    assert manager.has_session_cookie(**the)
+    assert manager.has_session_cookie(must_exist=True, **the)
+    manager.start_request(**the)
+    manager.lock_request(**the)
+    assert is_locked(site.store, request.session.key)
+    manager.renew_lock(**the)
+    manager.unlock_request(**the)
+    assert not is_locked(site.store, request.session.key)
+    manager.expire_session(**the)
+    assert manager.get_session(**the) is request.session
+    manager.settle_request(**the)
+    assert manager.load(old) is None
+    request.session["a"] = 1
+    manager.maintain_session(request.session, **the)
+    assert request.cookie_sent == request.session.id
+    manager.revoke_session_cookie(**the)
+    assert request.cookie_sent == ""
+    manager.set_session_cookie(old, **the)
+    assert manager.has_session_cookie(**the)
+    assert not manager.has_session_cookie(must_exist=True, **the)
+    request.session["a"] = 2
+    manager.finish_successful_request(**the)
+    assert manager.load(request.session.id)["a"] == 2
+
+
+def test_to_ask_for_a_cookie_of_a_session_that_exists_asks_no_store_for_what_is_no_id(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.store, "read", unavailable)
+    assert not site.manager.has_session_cookie(must_exist=True, exchange=FakeExchange({"session2": "../../etc"}))
 
 
 def test_two_managers_with_two_cookies_do_not_meet() -> None:
@@ -800,15 +873,15 @@ def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store
         pass
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe", b"../../etc", b"a" * 200])
-@pytest.mark.parametrize("emptied", [True, False])
+@pytest.mark.parametrize(("name", "emptied"), [
+    *product([b"\xff\xfe", b"../../etc", b"a" * 200], [True, False]), (None, False), (5, False)])
 def test_a_lock_name_that_is_none_spoils_neither_the_session_nor_the_locks_of_others(
-        site: Site, name: bytes, emptied: bool) -> None:
+        site: Site, name: Any, emptied: bool) -> None:
     site.visit(put("a"))
     key = tokens.hash_id(site.id)
     record = site.store.read(key)
     assert record is not None
-    state = {"_lock_name": name.decode("latin-1"), "data": {"a": 1}}
+    state = {"_lock_name": name.decode("latin-1") if isinstance(name, bytes) else name, "data": {"a": 1}}
     data = b"s2 trace emptied\n" + name if emptied else site.store.serializer.seal(pickle.dumps(state), key)
     site.store.write(key, record._replace(data=data), record.version)
     site.visit(put("a"), concurrency="lock")

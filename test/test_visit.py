@@ -19,13 +19,15 @@ from session2 import (
     CookiePolicy,
     DictSession,
     JSONSerializer,
+    LockTimeout,
     PickleSerializer,
     SessionConflict,
     SessionManager,
     StoreUnavailable,
     merge,
+    tokens,
 )
-from session2.errors import ReadOnlySession
+from session2.errors import LockLost, ReadOnlySession
 from session2.events import Event
 from session2.found import Absence
 from session2.record import Record
@@ -34,7 +36,7 @@ from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 from session2.testing.store.visitor import is_locked
-from session2.traces import is_session
+from session2.traces import is_lock, is_session
 
 Cookies = dict[str, str]
 Page = Callable[[Any], object]
@@ -122,6 +124,31 @@ def test_a_late_change_goes_on_from_what_was_emptied() -> None:
     assert site.content == {"c": 1}
 
 
+def test_the_application_may_store_a_late_change_itself() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    id, late, of_nobody = site.id, site.start(put(b=1)), site.manager.load(site.id)
+    site.visit(lambda session: session.clear())
+    site.manager.save(late.session)
+    assert site.finish(late).sent["session2"][0] == id, "the browser was told to forget it"
+    of_nobody["c"] = 1
+    site.manager.save(of_nobody)
+    assert site.content == {"b": 1, "c": 1}
+
+
+def test_what_was_emptied_keeps_its_lock() -> None:
+    site = Site(renew_after=1000, lock_timeout=0)
+    site.visit(put(a=1))
+    site.now += 1001
+    site.visit()
+    cookies = dict(site.cookies)
+    holder = site.start(concurrency="lock")
+    site.visit(lambda session: session.clear())
+    with pytest.raises(LockTimeout):
+        site.start(cookies=cookies, concurrency="lock")
+    site.finish(holder)
+
+
 def test_a_late_look_brings_nothing_back() -> None:
     site = Site()
     site.visit(put(a=1))
@@ -173,6 +200,53 @@ def test_a_late_answer_leaves_the_cookie_of_a_newer_login_alone() -> None:
     site.visit(login("ann"))
     assert not site.finish(slow).sent
     assert site.manager.load(site.id).user == "ann"
+
+
+def test_a_session_stored_in_mid_request_leaves_the_cookie_of_a_newer_login_alone() -> None:
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    renewed_meanwhile = site.start(put(b=1))
+    site.visit()
+    site.finish(site.start(cookies=dict(renewed_meanwhile.cookies)))
+    site.manager.maintain_session(renewed_meanwhile.session, renewed_meanwhile)
+    site.visit(login("joe"))
+    assert not site.finish(renewed_meanwhile).sent
+
+
+def test_a_late_change_after_a_renewal_and_a_logout_sends_no_dead_cookie() -> None:
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    old = dict(site.cookies)
+    site.visit()
+    late = site.start(put(b=1), cookies=old)
+    site.log_out()
+    assert not site.finish(late).sent
+
+
+def test_what_was_over_for_one_manager_leaves_the_cookie_of_a_login_by_another_alone() -> None:
+    site = Site(idle_timeout=1000)
+    site.visit(put(a=1))
+    hasty: SessionManager[Any] = SessionManager(site.store, Visits, idle_timeout=100)
+    site.now += 500
+    late = FakeExchange(dict(site.cookies))
+    hasty.start_request(late)
+    site.visit(login("joe"))
+    late.session["b"] = 1
+    hasty.finish_successful_request(late)
+    assert not late.sent
+
+
+def test_in_the_grace_of_a_renewal_a_store_that_fails_leaves_the_cookie_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    old = dict(site.cookies)
+    site.visit()
+    late = site.start(cookies=old)
+    site.fail(monkeypatch, "read", lambda *_: True)
+    assert not site.finish(late).sent
 
 
 def test_an_anonymous_request_that_outlasts_the_trace_of_a_login_begins_nothing() -> None:
@@ -300,6 +374,7 @@ def test_a_user_known_by_something_else_than_user_is_limited_too() -> None:
 
 def test_a_lock_holds_after_a_renewal() -> None:
     site = Site(concurrency="lock", renew_after=1000, lock_timeout=0)
+    site.store._locks = None
     site.visit(put(a=1))
     site.now += 1001
     holder = site.start(put(b=1))
@@ -308,12 +383,80 @@ def test_a_lock_holds_after_a_renewal() -> None:
     for cookies in (renewed, dict(site.cookies)):
         with pytest.raises(Exception, match="locked"):
             site.start(cookies=cookies)
+    old = dict(site.cookies)
     site.finish(holder)
-    site.start(cookies=renewed)
+    for cookies in (renewed, old):
+        site.finish(site.start(cookies=cookies))
 
 
-def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session() -> None:
+def test_after_a_login_one_lock_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.visit(put(a=1))
+    site.visit(login("joe"))
+    taken, take = [], site.store.lock
+    monkeypatch.setattr(site.store, "lock", lambda key, **options: taken.append(key) or take(key, **options))
+    site.visit(put(b=1))
+    assert taken == [site.manager.sessions.key(site.id)]
+
+
+@pytest.mark.parametrize("rotations", [1, 2])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_change_of_ids_leaves_no_lock_behind(rotations: int, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.store._locks = None
+    site.visit(put(a=1))
+    request = site.start()
+    for _ in range(rotations):
+        site.manager.rotate(request.session)
+    if fails:
+        site.fail(monkeypatch, "write", lambda *_: True)
+        with pytest.raises(StoreUnavailable):
+            site.manager.rotate(request.session)
+    site.finish(request)
+    assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+def test_cookies_that_lead_nowhere_leave_no_lock_behind() -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.store._locks = None
+    site.visit(put(a=1))
+    emptied = site.id
+    site.visit(lambda session: session.clear())
+    site.visit(put(b=1))
+    request = FakeExchange()
+    request.get_cookies = lambda name: [tokens.new_id(), emptied, site.id]  # type: ignore[method-assign]
+    site.manager.start_request(request)
+    assert dict(request.session) == {"b": 1}
+    assert not site.finish(request).sent
+    assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+def test_a_request_that_could_not_begin_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.visit(put(a=1))
+    request = FakeExchange(dict(site.cookies))
+    with monkeypatch.context() as closed, pytest.raises(ZeroDivisionError):
+        closed.setattr(Visits, "start_request", lambda session: 1 / 0)
+        site.manager.start_request(request)
+    site.visit()
+
+
+def test_who_lost_a_lock_taken_in_mid_request_cannot_write() -> None:
+    site = Site(lock_lease=10, lock_timeout=0)
+    site.visit(put(n=0))
+    slow = site.start()
+    site.manager.lock_request(slow)
+    site.now += 11
+    site.manager.lock_request(site.start())
+    slow.session["n"] = "slow"
+    with pytest.raises(LockLost):
+        site.finish(slow)
+
+
+@pytest.mark.parametrize("hash_ids", [True, False])
+def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session(hash_ids: bool) -> None:
     site = Site(renew_after=1000, lock_timeout=0)
+    site.store.hash_ids = hash_ids
     site.visit(put(a=1))
     old = site.id
     site.now += 1001
@@ -355,15 +498,17 @@ def test_a_lock_taken_ahead_when_the_request_is_over_is_released(monkeypatch: py
         site.manager.lock(each).release()
 
 
-def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["lock", "merge"])
+def test_a_lock_whose_release_failed_is_released_at_the_next_use(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_timeout=0)
     site.store._locks = None
     site.visit(put(a=1))
     holder = site.start()
     site.fail(monkeypatch, "remove", lambda *_: True)
     site.finish(holder)
-    site.visit(put(b=1))
+    site.visit(put(b=1), concurrency=mode)
     assert site.content == {"a": 1, "b": 1}
+    assert not [key for key, _ in site.store.scan() if is_lock(key)]
 
 
 @pytest.mark.parametrize("kind", ["record", "host"])
@@ -600,6 +745,7 @@ def test_a_class_this_process_does_not_know_may_be_waited_for(monkeypatch: pytes
     monkeypatch.delattr("test.test_visit.Thing" if __name__.startswith("test.") else f"{__name__}.Thing")
     with pytest.raises(StoreUnavailable, match="left alone"):
         site.start()
+    assert site.manager.load(tokens.new_id()) is None
     monkeypatch.undo()
     assert site.content["thing"].number == 1
 
@@ -725,11 +871,12 @@ def test_what_ends_when_the_headers_are_out_sends_no_cookie(end: str) -> None:
     site.visit(put(a=1))
     request = site.start()
     if end == "logout":
-        site.manager.expire_session(request)
+        site.manager.expire_session(request, clear_site_data=True)
     else:
         request.session.clear()  # type: ignore[union-attr]
     site.manager.settle_request(request, headers_sent=True)
     assert not request.sent
+    assert request.headers == [("Vary", "Cookie")]
     assert not site.sessions()
 
 
@@ -749,6 +896,13 @@ def test_what_comes_too_late_after_a_login_is_no_error(caplog: pytest.LogCapture
 # -- a cookie that lasts ----------------------------------------------------------------------------------------------
 
 
+def test_a_cookie_of_the_browsers_session_is_not_sent_again() -> None:
+    site = Site(touch_interval=60)
+    site.visit(put(a=1))
+    site.now += 61
+    assert not site.visit(put(a=2)).sent
+
+
 def test_a_lasting_cookie_is_sent_again_once_in_each_touch_interval() -> None:
     site = Site(cookie=CookiePolicy(max_age=14 * 86400), touch_interval=300)
     site.now = 1.8e9 - 1.8e9 % 300
@@ -757,6 +911,15 @@ def test_a_lasting_cookie_is_sent_again_once_in_each_touch_interval() -> None:
         site.now += 60
         sent.append(site.visit(lambda session: session.update(now=site.now)).cookie_sent is not None)
     assert sent == [True, *[False] * 3, *[True, *[False] * 4] * 5, True]
+
+
+def test_a_lasting_cookie_is_sent_again_also_if_the_session_was_stored_in_mid_request() -> None:
+    site = Site(cookie=CookiePolicy(max_age=3600), touch_interval=60)
+    site.visit(put(a=1))
+    site.now += 61
+    request = site.start(put(a=2))
+    site.manager.maintain_session(request.session, request)
+    assert site.finish(request).sent
 
 
 def test_without_an_interval_a_lasting_cookie_is_sent_with_each_use() -> None:
