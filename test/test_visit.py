@@ -335,16 +335,97 @@ def test_what_an_interrupted_login_leaves_is_gone_soon(monkeypatch: pytest.Monke
     assert not list(site.manager.sessions_of("joe"))
 
 
+def confirms(key: str, record: Record, expected: object) -> bool:
+    """Tell of a write whether it is the last of a login or a renewal: the record under the new id is to live on."""
+    return expected is not None and not is_trace(key, record, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"idle_timeout": None, "lifetime": None}, {"renew_after": 100}])
 def test_a_login_whose_record_was_not_confirmed_lives_on_with_the_next_request(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site()
+        options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site(**options)
     site.visit(put(a=1))
-    site.fail(monkeypatch, "touch", lambda *_: True)
-    site.visit(login("joe"))
+    site.now += 101
+    site.fail(monkeypatch, "write", confirms)
+    assert site.visit(login("joe") if not options.get("renew_after") else put(b=1)).sent
+    assert "until it is used again" in caplog.text
     site.now += PROVISIONAL / 2
     site.visit()
     site.now += PROVISIONAL
-    assert site.manager.load(site.id).user == "joe"
+    assert site.manager.load(site.id)["a"] == 1
+
+
+def test_what_nobody_used_of_a_login_that_was_not_confirmed_is_gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    site.fail(monkeypatch, "write", confirms)
+    site.visit(login("joe"))
+    site.now += PROVISIONAL
+    assert site.manager.load(site.id) is None
+
+
+def test_a_renewal_that_was_not_confirmed_and_overtaken_by_a_login_sends_no_dead_cookie(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    renewing, other, write = site.start(put(b=1)), site.start(login("joe")), site.store.write
+
+    def overtaken(key: str, record: Record, expected: Any) -> Any:
+        if not confirms(key, record, expected):
+            return write(key, record, expected)
+        monkeypatch.undo()
+        site.finish(other)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(site.store, "write", overtaken)
+    assert not site.finish(renewing).sent
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable, SessionConflict])
+@pytest.mark.parametrize("mode", ["lock", "strict"])
+def test_a_renewal_that_fails_loses_no_change_of_a_request_that_merges_nothing(
+        mode: str, failure: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site(concurrency=mode, renew_after=100)
+    site.visit(put(a=1))
+    before = dict(site.cookies)
+    site.now += 101
+    request, write = site.start(put(b=1)), site.store.write
+
+    def inserts_nothing(key: str, record: Record, expected: Any) -> Any:
+        if expected is None and not is_lock(key):
+            raise failure("not now")
+        return write(key, record, expected)
+
+    monkeypatch.setattr(site.store, "write", inserts_nothing)
+    assert not site.finish(request).sent
+    assert "keeps its id until the next request" in caplog.text
+    monkeypatch.undo()
+    assert site.content == {"a": 1, "b": 1}
+    assert site.manager.load(site.id).get_access_time() == site.now
+    site.visit()
+    assert site.cookies != before
+
+
+def test_a_renewal_that_fails_where_changes_are_merged_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    request = site.start(put(b=1))
+    site.fail(monkeypatch, "write", lambda key, record, expected: expected is None)
+    with pytest.raises(StoreUnavailable):
+        site.finish(request)
+    assert site.content == {"a": 1}
+
+
+def test_what_ended_under_a_lock_is_not_renewed() -> None:
+    site = Site(concurrency="lock", renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    request = site.start(put(b=1))
+    site.manager.delete(site.id)
+    assert not site.finish(request).sent
+    assert not site.sessions()
 
 
 def test_what_fails_after_a_login_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,9 +516,10 @@ def test_a_request_that_could_not_begin_leaves_no_lock(monkeypatch: pytest.Monke
     site = Site(concurrency="lock", lock_timeout=0)
     site.visit(put(a=1))
     request = FakeExchange(dict(site.cookies))
-    with monkeypatch.context() as closed, pytest.raises(ZeroDivisionError):
-        closed.setattr(Visits, "start_request", lambda session: 1 / 0)
+    monkeypatch.setattr(Visits, "start_request", lambda session: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
         site.manager.start_request(request)
+    monkeypatch.undo()
     site.visit()
 
 
