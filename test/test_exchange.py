@@ -48,6 +48,14 @@ def test_only_a_semicolon_ends_a_cookie(header: str | None, values: list[str]) -
     assert values_of(header, "a") == values
 
 
+def test_an_environ_tells_what_a_session_asks_for() -> None:
+    exchange = EnvironExchange({"REMOTE_ADDR": "192.0.2.7", "wsgi.url_scheme": "https", "SCRIPT_NAME": "/shop",
+                                "HTTP_COOKIE": "a=1; b=2; a=3"})
+    assert (exchange.remote_address, exchange.is_secure, exchange.script_name) == ("192.0.2.7", True, "/shop")
+    assert (exchange.get_cookie("a"), exchange.get_cookie("c")) == ("1", None)
+    assert exchange.get_cookies("a") == ["1", "3"]
+
+
 def test_only_so_many_cookies_of_one_name_are_tried() -> None:
     class Flood(FakeExchange):
         def get_cookies(self, name: str) -> list[str]:

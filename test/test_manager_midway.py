@@ -333,6 +333,16 @@ def test_reserved_id(manager):
     assert dict(manager.load(id)) == {"a": 1}
 
 
+def test_reserved_id_is_kept_where_others_changed_the_session(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
+    id = manager.reserve_id(request.session)
+    manager.finish_successful_request(begin(manager, old, b=2))
+    manager.finish_successful_request(request)
+    assert request.sent == [id]
+    assert dict(manager.load(id)) == {"a": 1, "b": 2}
+
+
 def test_reserved_id_survives_a_lock(manager):
     request = begin(manager, stored(manager, a=1))
     id = manager.reserve_id(request.session)

@@ -214,6 +214,17 @@ def test_a_session_stored_in_mid_request_leaves_the_cookie_of_a_newer_login_alon
     assert not site.finish(renewed_meanwhile).sent
 
 
+def test_a_look_in_the_grace_of_a_renewal_leaves_the_cookie_of_the_next_renewal_alone() -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    old = dict(site.cookies)
+    site.visit()
+    look = site.start(cookies=old)
+    site.visit(lambda session: site.manager.rotate(session, grace=60))
+    assert not site.finish(look).sent
+
+
 def test_a_late_change_after_a_renewal_and_a_logout_sends_no_dead_cookie() -> None:
     site = Site(renew_after=1000)
     site.visit(put(a=1))
@@ -382,6 +393,40 @@ def test_a_renewal_that_was_not_confirmed_and_overtaken_by_a_login_sends_no_dead
     assert not site.finish(renewing).sent
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_renewal_that_others_went_on_from_takes_in_their_changes_or_stands_as_it_is(
+        fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    renewing, other, write = site.start(put(b=1)), site.start(put(c=1)), site.store.write
+
+    def overtaken(key: str, record: Record, expected: Any) -> Any:
+        if confirms(key, record, expected):
+            monkeypatch.undo()
+            site.manager.settle_request(other, headers_sent=True)
+            if fails:
+                site.fail(monkeypatch, "read", lambda *_: True)
+        return write(key, record, expected)
+
+    monkeypatch.setattr(site.store, "write", overtaken)
+    site.finish(renewing)
+    assert set(renewing.session) == ({"a", "b"} if fails else {"a", "b", "c"})
+    assert set(site.content) == {"a", "b", "c"}
+
+
+def test_an_id_that_was_renewed_is_dead_when_somebody_logged_in_at_the_same_moment() -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    logging_in, renewing = site.start(login("joe")), site.start(put(b=1))
+    site.finish(renewing)
+    renewed = site.id
+    site.finish(logging_in)
+    assert site.manager.load(renewed) is None
+    assert site.content == {"a": 1, "b": 1}
+
+
 @pytest.mark.parametrize("failure", [StoreUnavailable, SessionConflict])
 @pytest.mark.parametrize("mode", ["lock", "strict"])
 def test_a_renewal_that_fails_loses_no_change_of_a_request_that_merges_nothing(
@@ -510,6 +555,18 @@ def test_cookies_that_lead_nowhere_leave_no_lock_behind() -> None:
     assert dict(request.session) == {"b": 1}
     assert not site.finish(request).sent
     assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+@pytest.mark.parametrize("unlocked", [False, True])
+def test_who_writes_without_asking_for_the_lock_is_merged_with(unlocked: bool) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(put(b=1), concurrency="lock")
+    if unlocked:
+        site.manager.unlock_request(request)
+    site.visit(put(c=1))
+    site.finish(request)
+    assert site.content == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_request_that_could_not_begin_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,6 +768,17 @@ def test_a_form_token_is_used_once_also_if_many_others_are_used_meanwhile() -> N
         site.visit(put(a=1))
     with pytest.raises(SessionConflict, match="twice"):
         site.finish(slow)
+
+
+def test_two_requests_may_use_two_form_tokens() -> None:
+    site, tokens = Site(), list[str]()
+    site.visit(put(a=1))
+    site.visit(lambda session: tokens.extend(session.create_form_token() for _ in "abc"))
+    requests = [site.start(lambda session, token=token: session.remove_form_token(token)) for token in tokens[:2]]
+    for request in requests:
+        site.finish(request)
+    site.visit(lambda session: session.remove_form_token(tokens[2]))
+    assert not any(site.manager.load(site.id).has_form_token(token) for token in tokens)
 
 
 def test_of_two_requests_that_use_one_form_token_the_second_fails() -> None:
@@ -941,6 +1009,10 @@ def test_an_order_that_was_changed_is_kept(kind: type) -> None:
     base, mine = kind([("a", 1), ("b", 1), ("c", 1)]), kind([("b", 1), ("c", 1), ("a", 1)])
     merged = merge.merge({"d": base}, {"d": mine}, {"d": kind([("a", 1), ("b", 2), ("c", 1), ("e", 1)])})
     assert list(merged["d"].items()) == [("b", 2), ("c", 1), ("a", 1), ("e", 1)]
+
+
+def test_what_both_added_is_in_a_union_once() -> None:
+    assert merge.union([1], [1, 2], [1, 2]) == [1, 2]
 
 
 def test_true_is_not_one_in_a_union() -> None:
