@@ -147,6 +147,10 @@ def test_what_was_emptied_keeps_its_lock() -> None:
     with pytest.raises(LockTimeout):
         site.start(cookies=cookies, concurrency="lock")
     site.finish(holder)
+    holder = site.start(cookies=cookies, concurrency="lock")
+    with pytest.raises(LockTimeout):
+        site.start(cookies=cookies, concurrency="lock")
+    site.finish(holder)
 
 
 def test_a_late_look_brings_nothing_back() -> None:
@@ -535,7 +539,7 @@ def test_a_change_of_ids_leaves_no_lock_behind(rotations: int, fails: bool, monk
     for _ in range(rotations):
         site.manager.rotate(request.session)
     if fails:
-        site.fail(monkeypatch, "write", lambda *_: True)
+        site.fail(monkeypatch, "write", lambda key, *_: not is_lock(key))
         with pytest.raises(StoreUnavailable):
             site.manager.rotate(request.session)
     site.finish(request)
