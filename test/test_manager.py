@@ -1,7 +1,9 @@
 """The life of a session during one request, seen from the framework's side."""
 
+import math
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -23,6 +25,7 @@ from session2 import (
     tokens,
     traces,
 )
+from session2.clocks import Clocks
 from session2.errors import LockLost, ReadOnlySession, SerializationError
 from session2.serializers import Serializer
 from session2.store.lock import Left
@@ -320,6 +323,23 @@ def test_the_manager_judges_by_its_own_clocks_too() -> None:
     site.clock.now += 301
     assert site.manager.load(site.id) is not None
     assert strict.load(site.id) is None
+    site.clock.now -= 1
+    assert strict.load(site.id) is None, "its last second is over"
+    site.clock.now -= 1
+    assert strict.load(site.id) is not None
+
+
+@pytest.mark.parametrize("wrong", [
+    {"idle": 0}, {"idle": -1.0}, {"lifetime": 0}, {"lifetime": math.nan}, {"renewal": 0}, {"renewal": math.inf},
+    {"grace": 0}, {"touch": -1}, {"touch": math.nan}, {"idle": 100, "touch": 100}])
+def test_clocks_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError):
+        replace(Clocks(), **wrong)
+
+
+def test_a_tenth_of_the_idle_timeout_passes_between_two_touches_and_five_minutes_at_most() -> None:
+    assert [Clocks(idle=idle).touch_interval for idle in (100, 2999, 3001, None)] == [10, 299.9, 300, 300]
+    assert Clocks(idle=100, touch=0).touch_interval == 0
 
 
 def test_a_persistent_cookie_is_sent_again_when_the_clock_moves() -> None:
@@ -341,6 +361,27 @@ def test_strict_reports_a_conflict() -> None:
     with pytest.raises(SessionConflict):
         site.finish(second)
     assert dict(site.manager.load(site.id)) == {"a": 2}
+
+
+def test_outside_of_requests_the_mode_of_the_manager_counts_too() -> None:
+    site = Site(concurrency="strict")
+    site.visit(put("a"))
+    mine, theirs = site.manager.load(site.id), site.manager.load(site.id)
+    for session in (mine, theirs):
+        session["b"] = id(session)
+    site.manager.save(theirs)
+    with pytest.raises(SessionConflict):
+        site.manager.save(mine)
+    site.manager.save(mine, concurrency="merge")
+    assert site.manager.load(site.id)["b"] == id(mine)
+
+
+@pytest.mark.parametrize("id", ["../../etc/passwd", "", "x" * 44, None])
+@pytest.mark.parametrize("hash_ids", [True, False])
+def test_what_was_never_stored_cannot_be_locked(site: Site, hash_ids: bool, id: str | None) -> None:
+    site.store.hash_ids = hash_ids
+    with pytest.raises(ConfigurationError, match="never stored"):
+        site.manager.lock(site.manager.new_session() if id is None else id)
 
 
 def test_read_only_reads_and_refuses_changes(site: Site) -> None:
@@ -409,6 +450,11 @@ def test_each_call_is_about_the_request_given_or_else_about_that_which_quixote_s
     request.session["a"] = 1
     manager.maintain_session(request.session, **the)
     assert request.cookie_sent == request.session.id
+    manager.start_request(**the)
+    request.session["b"] = 1
+    manager.finish_failed_request(**the)
+    assert list(manager.load(request.session.id)) == ["a"]
+    manager.start_request(**the)
     manager.revoke_session_cookie(**the)
     assert request.cookie_sent == ""
     manager.set_session_cookie(old, **the)
@@ -474,6 +520,11 @@ def test_sessions_of_a_user_can_be_listed_and_revoked(site: Site) -> None:
     assert site.manager.revoke_user("joe", except_=sessions[0]) == 2
     assert [session.key for session in site.manager.sessions_of("joe")] == [sessions[0].key]
     assert site.manager.load(site.id).user == "ann"
+    site.cookies = {}
+    site.visit(put("a"))
+    assert list(site.manager.sessions_of(None)) == []
+    assert site.manager.revoke_user(None) == 0
+    assert site.manager.load(site.id) is not None
 
 
 def test_a_user_has_no_more_sessions_than_allowed() -> None:

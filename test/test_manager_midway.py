@@ -106,6 +106,9 @@ def test_logout_with_a_session_that_is_stored_in_mid_request(manager):
     manager.finish_successful_request(request)
     assert manager.load(old) is None
     assert dict(manager.load(request.sent[-1])) == {"b": 2}
+    late = begin(manager, old, c=3)
+    manager.finish_successful_request(late)
+    assert not late.sent, "it would take the new cookie away"
 
 
 def test_nothing_to_store_in_mid_request(manager):
@@ -311,6 +314,10 @@ def test_lock_follows_a_renewal(manager, monkeypatch, locked, by):
     assert locks == ["lock-" + (request.session.key if by else taken[0])], "one lock, under whatever id"
     with pytest.raises(LockTimeout):
         manager.store.sessions.lock(request.session, timeout=0, lease=60)
+    request.session["b"] = 2
+    manager.finish_successful_request(request)
+    assert dict(manager.load(request.sent[-1])) == {"a": 1, "b": 2}
+    assert len(list(manager)) == 1
 
 
 def test_lock_that_fails_is_not_kept(manager, monkeypatch):
@@ -343,11 +350,14 @@ def test_reserved_id_is_kept_where_others_changed_the_session(manager):
 
 
 def test_reserved_id_survives_a_lock(manager):
-    request = begin(manager, stored(manager, a=1))
+    old = stored(manager, a=1)
+    request = begin(manager, old)
     id = manager.reserve_id(request.session)
+    manager.finish_successful_request(begin(manager, old, b=2))
     manager.lock_request(request)
     manager.finish_successful_request(request)
     assert request.sent == [id]
+    assert dict(manager.load(id)) == {"a": 1, "b": 2}
 
 
 def test_reserved_id_of_a_request_that_fails(manager):

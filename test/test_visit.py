@@ -120,6 +120,7 @@ def test_a_late_change_goes_on_from_what_was_emptied() -> None:
     id, late = site.id, site.start(put(c=1))
     emptied = site.visit(lambda session: session.clear())
     assert emptied.sent["session2"][0] == ""
+    assert site.heard[-1].name == "ended"
     assert site.finish(late).sent["session2"][0] == id, "the browser was told to forget it"
     assert site.content == {"c": 1}
 
@@ -134,6 +135,11 @@ def test_the_application_may_store_a_late_change_itself() -> None:
     of_nobody["c"] = 1
     site.manager.save(of_nobody)
     assert site.content == {"b": 1, "c": 1}
+    of_nobody, id = site.manager.load(site.id), site.id
+    site.visit(lambda session: session.clear())
+    of_nobody["d"] = 1
+    site.manager.save(of_nobody)
+    assert dict(site.manager.load(id)) == {"d": 1}
 
 
 def test_what_was_emptied_keeps_its_lock() -> None:
@@ -284,12 +290,13 @@ def test_a_slow_logout_does_not_end_the_login_that_overtook_it() -> None:
     assert site.manager.load(site.id).user == "joe"
 
 
+@pytest.mark.parametrize("mode", ["merge", "read-only"])
 @pytest.mark.parametrize("meanwhile", ["login", "logout"])
-def test_a_look_sends_no_cookie_again_that_is_dead_by_now(meanwhile: str) -> None:
+def test_a_look_sends_no_cookie_again_that_is_dead_by_now(meanwhile: str, mode: str) -> None:
     site = Site(cookie=CookiePolicy(max_age=1000), touch_interval=10)
     site.visit(put(a=1))
     site.now += 20
-    look = site.start()
+    look = site.start(concurrency=mode)
     if meanwhile == "login":
         site.visit(login("joe"))
     else:
@@ -975,6 +982,85 @@ def test_the_trace_of_a_renewal_is_gone_when_its_grace_is() -> None:
     site.visit()
     assert len(site.store._records) == 1
     assert site.content == {"a": 1}
+
+
+def test_nor_is_it_noted_any_more_by_a_session_that_is_changed_then() -> None:
+    site = Site(renew_after=1000, renew_grace=60)
+    site.visit(put(a=1))
+    site.now += 1001
+    site.visit()
+    site.now += 61
+    site.visit(put(a=2))
+    assert "_left" not in vars(site.manager.load(site.id))
+    assert len(site.store._records) == 1
+
+
+def test_a_session_that_notes_another_one_as_its_trace_does_not_remove_that() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    other, site.cookies = site.id, {}
+    site.visit(lambda session: vars(session).update(_left=[tokens.hash_id(other), 0], _csrf_token="x"))
+    site.visit(put(b=1))
+    assert site.manager.load(other)["a"] == 1
+
+
+@pytest.mark.parametrize(("idle", "lives"), [(1000, 1000.0), (None, 86400.0), (10 * 86400, 86400.0)])
+def test_it_is_remembered_why_a_session_ended_for_as_long_as_it_would_have_lived_and_a_day_at_most(
+        idle: float | None, lives: float) -> None:
+    site = Site(idle_timeout=idle, lifetime=None)
+    site.visit(put(a=1))
+    first = tokens.hash_id(site.id)
+    site.log_out()
+    site.visit(put(a=1))
+    second = tokens.hash_id(site.id)
+    site.visit(lambda session: session.clear())
+    assert [site.store.read(key).expires - site.now for key in (first, second)] == [lives, lives]
+
+
+def test_a_login_is_remembered_for_a_minute() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    old = tokens.hash_id(site.id)
+    site.visit(login("joe"))
+    trace = site.store.read(old)
+    assert trace is not None
+    assert trace.expires == site.now + 60
+
+
+def test_an_interruption_is_not_hidden_by_a_store_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+
+    def interrupted(*args: Any) -> Any:
+        site.fail(monkeypatch, "read", lambda *_: True)
+        raise KeyboardInterrupt
+
+    for cookies in ({}, dict(site.cookies)):
+        request = site.start(login("joe"), cookies=cookies)
+        with monkeypatch.context() as patch:
+            patch.setattr(site.store, "write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                site.finish(request)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("in_line", [True, False])
+def test_who_is_overtaken_again_and_again_gives_up(in_line: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(put(b=1))
+    site.visit(put(c=1))
+    monkeypatch.setattr("session2.saving.MERGE_PATIENCE", 0.0)
+    saving = site.store.sessions.saving
+    if in_line:
+        monkeypatch.setattr(saving, "_line", lambda *_: None)
+    else:
+        site.fail(monkeypatch, "write", lambda *_: True)
+        monkeypatch.setattr(saving, "_written", lambda *_: None)
+    with pytest.raises(SessionConflict, match="kept changing"):
+        site.finish(request)
+    assert not saving._merging
+    assert site.content == {"a": 1, "c": 1}
 
 
 # -- merging ----------------------------------------------------------------------------------------------------------
