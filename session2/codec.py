@@ -88,10 +88,6 @@ class Codec:
         return Record(self._form.serializer.seal(payload, key), bound.created, now, bound.accessed, bound.expires,
                       session.user_key())
 
-    def check(self, session: Session) -> None:
-        """Raise `SerializationError` if the session could not be stored as it is."""
-        check(self._form.serializer, session.get_state(), self.payload(session))
-
     def holds(self, record: Record, key: str, payload: bytes) -> bool:
         """Tell whether a record was made of this payload."""
         try:

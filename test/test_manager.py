@@ -890,6 +890,16 @@ def test_a_value_too_deep_to_be_merged_is_named_and_nothing_is_lost(site: Site, 
     assert set(site.manager.load(site.id)) == {"deep", "c"}
 
 
+def test_a_value_too_deep_to_be_compared_is_named(site: Site) -> None:
+    site.store.serializer = JSONSerializer()
+    deep: Any = 1
+    for _ in range(600):
+        deep = [deep]
+    site.visit(put("deep", [deep, 1]))
+    with pytest.raises(SerializationError, match="'deep' is nested too deeply"):
+        site.visit(put("deep", [deep, 2]))
+
+
 def test_a_new_session_has_its_end_wherever_it_is_stored(site: Site) -> None:
     session = site.manager.new_session(tokens.new_id())
     session["a"] = 1

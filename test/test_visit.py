@@ -727,6 +727,31 @@ def test_what_was_not_changed_since_it_was_stored_is_no_change_of_mine(store_fir
     assert site.content == {"shared": [3], "mine": 2}
 
 
+def test_nor_is_it_one_that_two_items_are_one_object_in_a_format_that_makes_two_of_them() -> None:
+    site = Site()
+    site.store.serializer = JSONSerializer()
+    both = [1]
+    request = site.start(put(one=both, other=both))
+    site.manager.settle_request(request)
+    site.cookies = {"session2": request.sent["session2"][0]}
+    site.visit(put(one=[2]))
+    request.session["mine"] = 1  # type: ignore[index]
+    site.finish(request)
+    assert site.content == {"one": [2], "other": [1], "mine": 1}
+
+
+def test_what_is_pending_is_what_is_to_be_stored() -> None:
+    site = Site()
+    pending = site.manager.sessions.pending
+    new = site.manager.new_session()
+    assert pending(new) is not None
+    site.visit(put(a=1))
+    session = site.manager.load(site.id)
+    assert pending(session) is None
+    site.manager.reserve_id(session)
+    assert pending(session) is not None, "it is to be stored under another id"
+
+
 class Counting(PickleSerializer):
     pickled = 0
 
