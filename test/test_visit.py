@@ -484,13 +484,16 @@ def test_what_ended_under_a_lock_is_not_renewed() -> None:
     assert not site.sessions()
 
 
-def test_what_fails_after_a_login_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [StoreUnavailable, SessionConflict])
+def test_what_fails_after_a_login_does_not_undo_it(
+        failure: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     site = Site(max_sessions=1)
     site.visit(login("joe"))
     site.cookies = {}
-    monkeypatch.setattr(site.store, "scan", lambda: 1 / 0 if False else (_ for _ in ()).throw(StoreUnavailable("down")))
+    monkeypatch.setattr(site.store, "scan", lambda: (_ for _ in ()).throw(failure("down")))
     site.visit(login("joe"))
     monkeypatch.undo()
+    assert "more sessions than allowed" in caplog.text
     assert site.manager.load(site.id).user == "joe"
 
 
