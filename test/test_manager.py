@@ -749,9 +749,13 @@ def test_who_lost_the_lease_to_what_is_no_request_cannot_write_either() -> None:
         site.finish(stale)
 
 
+@pytest.mark.parametrize("kind", ["record", "host"])
 @pytest.mark.parametrize("step", ["find", "fence"])
-def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(
+        kind: str, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_lease=10)
+    if kind == "record":
+        site.store._locks = None
     site.visit(put("n", 0))
     stale = site.start()
     put("n", "stale")(stale.session)

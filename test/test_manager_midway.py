@@ -349,6 +349,17 @@ def test_reserved_id_is_kept_where_others_changed_the_session(manager):
     assert dict(manager.load(id)) == {"a": 1, "b": 2}
 
 
+def test_reserved_id_of_a_session_that_others_emptied_is_not_sent(manager):
+    old = stored(manager, a=1)
+    request, other = begin(manager, old), begin(manager, old)
+    manager.reserve_id(request.session)
+    other.session.clear()
+    manager.finish_successful_request(other)
+    manager.finish_successful_request(request)
+    assert request.sent == []
+    assert list(manager) == []
+
+
 def test_reserved_id_survives_a_lock(manager):
     old = stored(manager, a=1)
     request = begin(manager, old)

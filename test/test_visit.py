@@ -27,7 +27,7 @@ from session2 import (
     merge,
     tokens,
 )
-from session2.errors import LockLost, ReadOnlySession
+from session2.errors import Conflict, LockLost, ReadOnlySession
 from session2.events import Event
 from session2.found import Absence
 from session2.record import Record
@@ -416,14 +416,34 @@ def test_a_renewal_that_others_went_on_from_takes_in_their_changes_or_stands_as_
         if confirms(key, record, expected):
             monkeypatch.undo()
             site.manager.settle_request(other, headers_sent=True)
+        try:
+            return write(key, record, expected)
+        except Conflict:
             if fails:
                 site.fail(monkeypatch, "read", lambda *_: True)
-        return write(key, record, expected)
+            raise
 
     monkeypatch.setattr(site.store, "write", overtaken)
     site.finish(renewing)
     assert set(renewing.session) == ({"a", "b"} if fails else {"a", "b", "c"})
     assert set(site.content) == {"a", "b", "c"}
+
+
+def test_a_renewal_whose_session_others_emptied_at_that_moment_sends_no_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    renewing, other, write = site.start(), site.start(lambda session: session.clear()), site.store.write
+
+    def overtaken(key: str, record: Record, expected: Any) -> Any:
+        if confirms(key, record, expected):
+            monkeypatch.undo()
+            site.manager.settle_request(other, headers_sent=True)
+        return write(key, record, expected)
+
+    monkeypatch.setattr(site.store, "write", overtaken)
+    assert not site.finish(renewing).sent
+    assert not site.sessions()
 
 
 def test_an_id_that_was_renewed_is_dead_when_somebody_logged_in_at_the_same_moment() -> None:
@@ -662,6 +682,22 @@ def test_a_lock_whose_release_failed_is_released_at_the_next_use(mode: str, monk
     site.visit(put(b=1), concurrency=mode)
     assert site.content == {"a": 1, "b": 1}
     assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+def test_an_interruption_of_a_release_is_not_hidden_and_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.store._locks = None
+    site.visit(put(a=1))
+    lease = site.manager.lock(site.id)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.store, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lease.release()
+    site.visit()
 
 
 @pytest.mark.parametrize("kind", ["record", "host"])

@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user, logout_user
 from flask_wtf import CSRFProtect
 from flask_wtf.csrf import generate_csrf
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, merge
 from session2.live import LiveSession
@@ -26,7 +26,7 @@ from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.browser import SetCookie
 from session2.testing.fakes import Clock
 from session2.testing.store.visitor import is_locked
-from session2_flask import SessionInterface
+from session2_flask import FlaskExchange, SessionInterface
 
 
 class Site:
@@ -471,6 +471,12 @@ def test_csrf_token_of_the_session(site: Site) -> None:
     assert site.run(valid, method="POST", data={"csrf_token": token}).text == "True"
     assert site.run(valid, method="POST", data={"csrf_token": "forged"}).text == "False"
     assert site.run(valid, query_string={"csrf_token": token}).text == "False"
+
+
+@pytest.mark.parametrize(("method", "value"), [("POST", "x"), ("PUT", None), ("GET", None)])
+def test_the_fields_of_a_form_are_those_of_a_post(method: str, value: str | None) -> None:
+    request = flask.Request(EnvironBuilder(method=method, data={"csrf_token": "x"}).get_environ())
+    assert FlaskExchange(request).post_value("csrf_token") == value
 
 
 def test_request_is_not_kept_alive(site: Site) -> None:

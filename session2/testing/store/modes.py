@@ -129,6 +129,8 @@ class ModeTests:
     def test_lock_released_again_is_its_next_holders(self, store: SessionStore) -> None:
         released = store.lock("00" * 32, timeout=0)
         released.release()
+        with pytest.raises(LockLost):
+            released.renew()
         held = store.lock("00" * 32, timeout=0)
         released.release()
         with pytest.raises(LockLost):
