@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import flask
@@ -18,6 +18,7 @@ from flask.testing import FlaskClient
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user, logout_user
 from flask_wtf import CSRFProtect
 from flask_wtf.csrf import generate_csrf
+from werkzeug.http import parse_date
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, merge
@@ -139,7 +140,7 @@ def test_permanent_session_outlives_the_browser(make: Callable[..., Site]) -> No
     cookie = site.cookie(lambda: (be_permanent()(), put(a=1)())[1])
     assert cookie is not None
     assert cookie.attributes["max-age"] == "3600"
-    assert cookie.attributes["expires"].endswith("GMT")
+    assert parse_date(cookie.attributes["expires"]) > datetime.now(timezone.utc) + timedelta(minutes=50)
     assert site.items() == {"a": 1, "_permanent": True}
 
 
