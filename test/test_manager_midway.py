@@ -321,6 +321,7 @@ def test_lock_follows_a_renewal(manager, monkeypatch, locked, by):
 
 
 def test_lock_that_fails_is_not_kept(manager, monkeypatch):
+    manager.store._locks = None
     request = begin(manager, stored(manager, a=1))
     monkeypatch.setattr(manager.sessions, "merge_in", lambda session: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -549,6 +549,27 @@ def test_a_lock_holds_after_a_renewal() -> None:
         site.finish(site.start(cookies=cookies))
 
 
+@pytest.mark.parametrize("kind", ["record", "host"])
+def test_a_lease_that_ran_out_before_the_session_was_loaded_is_told(
+        kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_lease=10, lock_timeout=0)
+    if kind == "record":
+        site.store._locks = None
+    site.visit(put(a=1))
+    find, others = site.manager.find, []
+
+    def slow(*args: Any) -> Any:
+        site.now += 11
+        monkeypatch.undo()
+        others.append(site.start())
+        return find(*args)
+
+    monkeypatch.setattr(site.manager, "find", slow)
+    with pytest.raises(LockLost):
+        site.start()
+    site.finish(others[0])
+
+
 def test_after_a_login_one_lock_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_timeout=0)
     site.visit(put(a=1))

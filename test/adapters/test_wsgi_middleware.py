@@ -694,7 +694,9 @@ def test_the_id_changes_when_it_is_regenerated(serve):
 
 def test_the_id_can_be_asked_for_early(serve):
     client = serve(simple(lambda session: (count(session), session.id)[1]))
-    assert client.get().text == client.cookie.partition("=")[2]
+    first = client.get().text
+    assert first == client.cookie.partition("=")[2]
+    assert client.get().text == first, "to ask for it does not change it"
 
 
 def test_a_logout_in_a_stream_ends_the_session(serve, manager):
