@@ -572,6 +572,15 @@ def test_an_application_that_answers_nothing_stores_nothing(serve, manager):
     assert (client.sent, stored(manager)) == ([], [])
 
 
+def test_nor_does_it_leave_a_lock(serve, manager):
+    manager.store._locks, manager.concurrency = None, "lock"
+    client = serve(simple(count))
+    client.get()
+    client.app.app = lambda environ, start: [] if environ["session2.session"]["n"] else None
+    assert client.app(environ(cookie=client.cookie), client.start) == []
+    assert [key for key, _ in manager.store.scan() if is_lock(key)] == []
+
+
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
