@@ -190,3 +190,10 @@ def test_what_is_shared_on_purpose_is_said_so() -> None:
         sizes = (1, 2)
 
     assert Shop().KINDS == ["book", "record"]
+
+
+def test_who_is_nobody_has_not_logged_in() -> None:
+    session = Session()
+    assert (session.get_user(), session.get_login_time()) == (None, None)
+    session.set_user("joe")
+    assert (session.get_user(), session.get_login_time()) == ("joe", session.get_creation_time())
