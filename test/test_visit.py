@@ -190,6 +190,15 @@ def test_a_logout_of_what_was_emptied_is_final() -> None:
     assert not site.sessions()
 
 
+def test_a_session_is_emptied_also_if_the_answer_of_the_store_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(lambda session: session.clear())
+    site.fail(monkeypatch, "write", lambda *_: True, done=True)
+    assert site.finish(request).sent["session2"][0] == ""
+    assert not site.sessions()
+
+
 def test_two_who_empty_a_session_are_no_conflict() -> None:
     site = Site()
     site.visit(put(a=1))
