@@ -39,7 +39,7 @@ class Codec:
         record = found.record
         assert record is not None
         accessed, seen = record.accessed, None
-        if found.absence is not None and traces.is_emptied(record):
+        if found.absence is not None:  # it was emptied
             session, accessed = self._emptied(session_class, record), record.modified
             payload = self.payload(session)
         else:
@@ -87,10 +87,6 @@ class Codec:
         bound = session._ties
         return Record(self._form.serializer.seal(payload, key), bound.created, now, bound.accessed, bound.expires,
                       session.user_key())
-
-    def check(self, session: Session) -> None:
-        """Raise `SerializationError` if the session could not be stored as it is."""
-        check(self._form.serializer, session.get_state(), self.payload(session))
 
     def holds(self, record: Record, key: str, payload: bytes) -> bool:
         """Tell whether a record was made of this payload."""

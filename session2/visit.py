@@ -84,11 +84,11 @@ class Visit:
             return bool(self.ended)
         if self.sessions is not self.manager.sessions and self.sessions.is_undelivered():
             return True
-        origin = session._ties.origin
-        if origin is None:
+        ties = session._ties
+        if ties.origin is None:
             return session.has_info()
-        id = session._ties.id  # in the grace of a renewal the browser may not know it yet
-        return id != origin.id or id != self.cookie or self.sessions.pending(session) is not None
+        # It may have an id that the browser does not know yet: reserved, or in the grace of a renewal.
+        return ties.id != self.cookie or self.sessions.pending(session) is not None
 
     def settle(self, headers_sent: bool = False) -> None:
         """Store the session and tell the browser now; the request goes on, and may settle again.
@@ -263,14 +263,12 @@ class Visit:
         """
         if not self.sessions.is_changed(session):
             return
-        if self.concurrency == "read-only":
-            self.manager.refuse_change(session)
         outcome = None
         while outcome is None and not session.has_info():
             outcome = written(partial(self.sessions.empty, session), self.concurrency, self.lease)
         if outcome is None:
             self._keep(session, [])
-        elif outcome is Outcome.GONE and session._ties.id is None:
+        elif session._ties.id is None:  # this one emptied it
             self._send_cookie(None)
 
     def _keep_late(self, session: Session, ended: list[Session]) -> None:
@@ -296,7 +294,7 @@ class Visit:
         if self.exchange.headers_sent:
             self._keep_late(session, ended)
             return
-        if not ended and self.absence is not None and self._comes_late(session):
+        if self.absence is not None and self._comes_late(session):
             self.sessions.end(session, "it came too late", replaced=True)  # stored by the application itself, perhaps
             return
         ties = session._ties
@@ -321,7 +319,7 @@ class Visit:
         """Tell whether the browser needs the cookie; not without the store's word that it leads somewhere."""
         ties = session._ties
         may_live_longer = self.policy.max_age is not None and self.manager.clocks.is_next(seen, ties.accessed)
-        if ties.id is None or (ties.id == self.cookie and outcome is not Outcome.REVIVED and not may_live_longer):
+        if ties.id is None or (ties.id == self.cookie and not may_live_longer):
             return False
         if outcome is not Outcome.UNCHANGED:
             return True

@@ -58,6 +58,18 @@ def test_a_life_is_told_to_log_and_observer(heard: list[Event], caplog: pytest.L
     assert all(f"session {event.key} {event.name}" in caplog.text for event in heard)
 
 
+def test_what_visitors_notice_is_seen_and_what_bots_cause_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    manager = SessionManager(VolatileSessionStore(), DictSession)
+    session = manager.new_session()
+    manager.save(session)
+    caplog.set_level(logging.DEBUG, "session2")
+    manager.delete(session)
+    for cookie, level in ((session.id, logging.INFO), ("x" * 43, logging.DEBUG), ("../x", logging.DEBUG)):
+        caplog.clear()
+        manager.start_request(FakeExchange({"session2": str(cookie)}))
+        assert [record.levelno for record in caplog.records] == [level]
+
+
 def test_a_corrupt_record_is_a_warning(heard: list[Event], caplog: pytest.LogCaptureFixture) -> None:
     store = VolatileSessionStore(observer=heard.append)
     manager: SessionManager[Any] = SessionManager(store, DictSession)

@@ -58,6 +58,14 @@ def test_only_a_semicolon_ends_a_cookie(header: str | None, values: list[str]) -
     assert values_of(header, "a") == values
 
 
+def test_an_environ_tells_what_a_session_asks_for() -> None:
+    exchange = EnvironExchange({"REMOTE_ADDR": "192.0.2.7", "wsgi.url_scheme": "https", "SCRIPT_NAME": "/shop",
+                                "HTTP_COOKIE": "a=1; b=2; a=3"})
+    assert (exchange.remote_address, exchange.is_secure, exchange.script_name) == ("192.0.2.7", True, "/shop")
+    assert (exchange.get_cookie("a"), exchange.get_cookie("c")) == ("1", None)
+    assert exchange.get_cookies("a") == ["1", "3"]
+
+
 def test_only_so_many_cookies_of_one_name_are_tried() -> None:
     class Flood(FakeExchange):
         def get_cookies(self, name: str) -> list[str]:
@@ -91,13 +99,14 @@ def test_the_age_is_sent_in_whole_seconds(day: float | timedelta) -> None:
     {"name": "__Http-s", "secure": True, "httponly": False},
     {"name": "__Host-Http-s", "secure": True, "httponly": False}, {"name": "__Host-s", "secure": False},
     {"name": "x" * 5000}, {"name": "x" * 4096}, {"name": "x" * 3000, "path": "/" + "x" * 1000}, {"name": None},
+    {"name": "x" * 2806, "path": "/" * 1024, "domain": "example.org"},
     {"name": 5}, {"name": "a\x7f"}, {"name": "a,b"}, {"name": "a=b"}, {"name": "a\tb"},
     {"domain": "example.org:8080"}, {"domain": "https://example.org"}, {"domain": "//example.org"},
     {"domain": "example.org/shop"}, {"domain": "*.example.org"}, {"domain": ""}, {"domain": "."}, {"domain": ".."},
     {"domain": "..example.org"}, {"domain": "example..org"}, {"domain": "example.org."}, {"domain": " example.org"},
     {"domain": "-example.org"}, {"domain": "example-.org"}, {"domain": "b\xf6rse.example"}, {"domain": "a@example.org"},
     {"domain": "192.0.2.1"}, {"domain": ".192.0.2.1"}, {"domain": "[::1]"}, {"domain": "::1"}, {"domain": "999.1"},
-    {"domain": "x" * 64 + ".org"}, {"domain": "x." * 130 + "org"}, {"domain": b"example.org"}, {"domain": "a,b"},
+    {"domain": "x" * 64 + ".org"}, {"domain": "." + "x." * 126 + "xx"}, {"domain": b"example.org"}, {"domain": "a,b"},
     {"domain": ["example.org"]},
     {"path": ""}, {"path": "shop"}, {"path": "./shop"}, {"path": "https://example.org/"}, {"path": "/my shop"},
     {"path": "/b\xf6rse"}, {"path": "/a/../b"}, {"path": "/."}, {"path": "/a/%2E%2e"}, {"path": "/?a=b"},
@@ -109,7 +118,7 @@ def test_the_age_is_sent_in_whole_seconds(day: float | timedelta) -> None:
     {"samesite": True}, {"samesite": "STRICT"}, {"samesite": ""}, {"samesite": False}, {"samesite": ["Lax"]},
     {"secure": 1}, {"httponly": 1}, {"secure": "yes"},
     {"secure": "False"}, {"httponly": None}, {"httponly": "no"}, {"partitioned": "yes"},
-    {"partitioned": True, "secure": False},
+    {"partitioned": True, "secure": False}, {"partitioned": "yes", "secure": True},
 ])
 def test_impossible_combinations_are_refused(impossible: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError) as refused:
@@ -120,6 +129,7 @@ def test_impossible_combinations_are_refused(impossible: dict[str, Any]) -> None
 @pytest.mark.parametrize("possible", [
     {"domain": "example.org"}, {"domain": ".example.org"}, {"domain": "a_b.xn--brse-5qa.example"},
     {"domain": "localhost"}, {"domain": "1.example.org"}, {"name": "!#$%&'*+-.^_`|~09azAZ"}, {"name": "x" * 3000},
+    {"name": "x" * 2805, "path": "/" * 1024, "domain": "example.org"}, {"domain": "." + "x." * 126 + "x"},
     {"path": "/"}, {"path": "/shop"}, {"path": "/~joe/(a+b)/b%C3%B6rse"}, {"path": "/..."}, {"path": "/" * 1024},
     {"path": "/a/.b"}, {"name": "__Secure-s", "secure": True, "path": "/x", "domain": "example.org"},
     {"name": "__host-s", "secure": True, "path": "/"}, {"name": "__Http-s", "secure": True, "path": "/x"},

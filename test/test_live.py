@@ -100,11 +100,40 @@ def test_outside_of_requests_an_end_is_an_error(manager: Manager) -> None:
     assert manager.load(id) is None
 
 
-@pytest.mark.parametrize("id", ["A" * 43, "../etc/passwd", ""])
-def test_an_id_of_nobody(manager: Manager, id: str) -> None:
-    with pytest.raises((SessionEnded, ConfigurationError)):
-        LiveSession(manager, id)["n"] = 1
+def test_an_id_of_nobody(manager: Manager) -> None:
+    with pytest.raises(SessionEnded):
+        LiveSession(manager, "A" * 43)["n"] = 1
     assert list(manager.store.scan()) == []
+
+
+@pytest.mark.parametrize("id", ["../etc/passwd", "", None, 5])
+def test_what_is_no_id_at_all(manager: Manager, id: Any) -> None:
+    with pytest.raises(ConfigurationError, match="an id"):
+        LiveSession(manager, id)
+
+
+def test_a_session_of_no_request(manager: Manager) -> None:
+    session = manager.new_session()
+    live = LiveSession(manager, session)
+    live["n"] = 1
+    assert live.is_live
+    assert dict(manager.load(session.id)) == {"n": 1}
+    assert (list(live.items()), list(live.keys()), list(live.values())) == ([("n", 1)], ["n"], [1])
+    manager.delete(session)
+    with pytest.raises(SessionEnded):
+        live["n"]
+
+
+def test_who_is_overtaken_again_and_again_gives_up(manager: Manager, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveSession(manager, stored(manager, n=1))
+
+    def overtaken(*args: Any) -> None:
+        raise SessionConflict("somebody else was first")
+
+    monkeypatch.setattr("session2.live.MERGE_PATIENCE", 0.0)
+    monkeypatch.setattr(manager, "save", overtaken)
+    with pytest.raises(SessionConflict, match="kept changing"):
+        live["n"] = 2
 
 
 def begun(manager: Manager, cookies: dict[str, str] | None = None, concurrency: Any = None) -> Any:
@@ -268,6 +297,10 @@ def test_what_requests_stored_live_stays_when_they_end(live: Any) -> None:
     for request in requests:
         live.finish_successful_request(request)
     assert dict(live.load(id)) == {"n": 3, "0": 0, "1": 1, "2": 2}
+    requests[0].session["late"] = 1
+    assert "late" not in live.load(id)
+    with pytest.raises(ConfigurationError, match="LiveSession"):
+        requests[0].session.live.increment("n")
 
 
 def test_a_new_live_session_is_stored_at_its_first_item(live: Any) -> None:

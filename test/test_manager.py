@@ -1,8 +1,11 @@
 """The life of a session during one request, seen from the framework's side."""
 
+import math
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -22,11 +25,13 @@ from session2 import (
     tokens,
     traces,
 )
+from session2.clocks import Clocks
 from session2.errors import LockLost, ReadOnlySession, SerializationError
 from session2.serializers import Serializer
 from session2.store.lock import Left
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
+from session2.testing.store.visitor import is_locked
 
 Cookies = dict[str, str]
 
@@ -137,6 +142,13 @@ def test_logout_twice_and_logout_then_login_in_one_request(site: Site) -> None:
     assert site.manager.load(site.id).user == "ann"
 
 
+def test_what_begins_at_a_logout_knows_where_it_came_from(site: Site) -> None:
+    site.visit(put("a"))
+    request = site.start(site.cookies)
+    site.manager.expire_session(request)
+    assert request.session.get_remote_address() == request.remote_address
+
+
 def test_a_logout_of_nobody_leaves_no_record(site: Site) -> None:
     request = site.start(site.cookies)
     site.manager.expire_session(request)
@@ -169,6 +181,20 @@ def test_a_change_of_user_rotates_too(site: Site) -> None:
         ids.append(site.id)
     assert len(set(ids)) == 3
     assert [site.manager.load(id) is None for id in ids] == [True, True, False]
+
+
+def test_a_user_known_by_something_else_than_user_gets_a_new_id_too() -> None:
+    class Named(DictSession):
+        def user_key(self) -> str | None:
+            return self.get("name")
+
+    site = Site()
+    site.manager.session_class = Named
+    site.visit(put("a"))
+    old = site.id
+    site.visit(put("name", "joe"))
+    assert site.id != old
+    assert site.manager.load(old) is None
 
 
 def test_an_application_may_ask_for_a_new_id(site: Site) -> None:
@@ -297,6 +323,23 @@ def test_the_manager_judges_by_its_own_clocks_too() -> None:
     site.clock.now += 301
     assert site.manager.load(site.id) is not None
     assert strict.load(site.id) is None
+    site.clock.now -= 1
+    assert strict.load(site.id) is None, "its last second is over"
+    site.clock.now -= 1
+    assert strict.load(site.id) is not None
+
+
+@pytest.mark.parametrize("wrong", [
+    {"idle": 0}, {"idle": -1.0}, {"lifetime": 0}, {"lifetime": math.nan}, {"renewal": 0}, {"renewal": math.inf},
+    {"grace": 0}, {"touch": -1}, {"touch": math.nan}, {"idle": 100, "touch": 100}])
+def test_clocks_that_cannot_work_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError):
+        replace(Clocks(), **wrong)
+
+
+def test_a_tenth_of_the_idle_timeout_passes_between_two_touches_and_five_minutes_at_most() -> None:
+    assert [Clocks(idle=idle).touch_interval for idle in (100, 2999, 3001, None)] == [10, 299.9, 300, 300]
+    assert Clocks(idle=100, touch=0).touch_interval == 0
 
 
 def test_a_persistent_cookie_is_sent_again_when_the_clock_moves() -> None:
@@ -320,6 +363,27 @@ def test_strict_reports_a_conflict() -> None:
     assert dict(site.manager.load(site.id)) == {"a": 2}
 
 
+def test_outside_of_requests_the_mode_of_the_manager_counts_too() -> None:
+    site = Site(concurrency="strict")
+    site.visit(put("a"))
+    mine, theirs = site.manager.load(site.id), site.manager.load(site.id)
+    for session in (mine, theirs):
+        session["b"] = id(session)
+    site.manager.save(theirs)
+    with pytest.raises(SessionConflict):
+        site.manager.save(mine)
+    site.manager.save(mine, concurrency="merge")
+    assert site.manager.load(site.id)["b"] == id(mine)
+
+
+@pytest.mark.parametrize("id", ["../../etc/passwd", "", "x" * 44, None])
+@pytest.mark.parametrize("hash_ids", [True, False])
+def test_what_was_never_stored_cannot_be_locked(site: Site, hash_ids: bool, id: str | None) -> None:
+    site.store.hash_ids = hash_ids
+    with pytest.raises(ConfigurationError, match="never stored"):
+        site.manager.lock(site.manager.new_session() if id is None else id)
+
+
 def test_read_only_reads_and_refuses_changes(site: Site) -> None:
     site.visit(put("a"))
     site.clock.now += 10_000
@@ -329,6 +393,16 @@ def test_read_only_reads_and_refuses_changes(site: Site) -> None:
     with pytest.raises(ReadOnlySession):
         site.visit(put("a", 2), concurrency="read-only")
     assert site.manager.load(site.id)["a"] == 1
+    site.cookies = {}
+    with pytest.raises(ReadOnlySession):
+        site.visit(put("a"), concurrency="read-only")
+    assert len(list(site.store.scan())) == 1
+
+
+def test_a_read_only_request_may_log_out_nobody(site: Site) -> None:
+    request = site.start(concurrency="read-only")
+    site.manager.expire_session(request)
+    assert not site.finish(request).sent
 
 
 def test_the_mode_may_be_chosen_per_request() -> None:
@@ -350,6 +424,51 @@ def test_unbalanced_and_repeated_calls_are_harmless(calls: str) -> None:
     site.manager.finish_failed_request(request)
     with site.manager.lock(site.id):
         assert site.manager.load(site.id)["a"] == 1
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_each_call_is_about_the_request_given_or_else_about_that_which_quixote_serves(
+        site: Site, is_given: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.visit(put("a"))
+    old, request = site.id, FakeExchange(site.cookies)
+    if not is_given:
+        monkeypatch.setattr("session2_quixote.current_exchange", lambda: request)
+    the = {"exchange": request} if is_given else {}
+    manager = site.manager
+    assert manager.has_session_cookie(**the)
+    assert manager.has_session_cookie(must_exist=True, **the)
+    manager.start_request(**the)
+    manager.lock_request(**the)
+    assert is_locked(site.store, request.session.key)
+    manager.renew_lock(**the)
+    manager.unlock_request(**the)
+    assert not is_locked(site.store, request.session.key)
+    manager.expire_session(**the)
+    assert manager.get_session(**the) is request.session
+    manager.settle_request(**the)
+    assert manager.load(old) is None
+    request.session["a"] = 1
+    manager.maintain_session(request.session, **the)
+    assert request.cookie_sent == request.session.id
+    manager.start_request(**the)
+    request.session["b"] = 1
+    manager.finish_failed_request(**the)
+    assert list(manager.load(request.session.id)) == ["a"]
+    manager.start_request(**the)
+    manager.revoke_session_cookie(**the)
+    assert request.cookie_sent == ""
+    manager.set_session_cookie(old, **the)
+    assert manager.has_session_cookie(**the)
+    assert not manager.has_session_cookie(must_exist=True, **the)
+    request.session["a"] = 2
+    manager.finish_successful_request(**the)
+    assert manager.load(request.session.id)["a"] == 2
+
+
+def test_to_ask_for_a_cookie_of_a_session_that_exists_asks_no_store_for_what_is_no_id(
+        site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site.store, "read", unavailable)
+    assert not site.manager.has_session_cookie(must_exist=True, exchange=FakeExchange({"session2": "../../etc"}))
 
 
 def test_two_managers_with_two_cookies_do_not_meet() -> None:
@@ -401,6 +520,11 @@ def test_sessions_of_a_user_can_be_listed_and_revoked(site: Site) -> None:
     assert site.manager.revoke_user("joe", except_=sessions[0]) == 2
     assert [session.key for session in site.manager.sessions_of("joe")] == [sessions[0].key]
     assert site.manager.load(site.id).user == "ann"
+    site.cookies = {}
+    site.visit(put("a"))
+    assert list(site.manager.sessions_of(None)) == []
+    assert site.manager.revoke_user(None) == 0
+    assert site.manager.load(site.id) is not None
 
 
 def test_a_user_has_no_more_sessions_than_allowed() -> None:
@@ -625,9 +749,13 @@ def test_who_lost_the_lease_to_what_is_no_request_cannot_write_either() -> None:
         site.finish(stale)
 
 
+@pytest.mark.parametrize("kind", ["record", "host"])
 @pytest.mark.parametrize("step", ["find", "fence"])
-def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_lost_the_lease_cannot_write_when_the_takeover_failed(
+        kind: str, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_lease=10)
+    if kind == "record":
+        site.store._locks = None
     site.visit(put("n", 0))
     stale = site.start()
     put("n", "stale")(stale.session)
@@ -766,6 +894,16 @@ def test_a_value_too_deep_to_be_merged_is_named_and_nothing_is_lost(site: Site, 
     assert set(site.manager.load(site.id)) == {"deep", "c"}
 
 
+def test_a_value_too_deep_to_be_compared_is_named(site: Site) -> None:
+    site.store.serializer = JSONSerializer()
+    deep: Any = 1
+    for _ in range(600):
+        deep = [deep]
+    site.visit(put("deep", [deep, 1]))
+    with pytest.raises(SerializationError, match="'deep' is nested too deeply"):
+        site.visit(put("deep", [deep, 2]))
+
+
 def test_a_new_session_has_its_end_wherever_it_is_stored(site: Site) -> None:
     session = site.manager.new_session(tokens.new_id())
     session["a"] = 1
@@ -800,15 +938,15 @@ def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store
         pass
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe", b"../../etc", b"a" * 200])
-@pytest.mark.parametrize("emptied", [True, False])
+@pytest.mark.parametrize(("name", "emptied"), [
+    *product([b"\xff\xfe", b"../../etc", b"a" * 200], [True, False]), (None, False), (5, False)])
 def test_a_lock_name_that_is_none_spoils_neither_the_session_nor_the_locks_of_others(
-        site: Site, name: bytes, emptied: bool) -> None:
+        site: Site, name: Any, emptied: bool) -> None:
     site.visit(put("a"))
     key = tokens.hash_id(site.id)
     record = site.store.read(key)
     assert record is not None
-    state = {"_lock_name": name.decode("latin-1"), "data": {"a": 1}}
+    state = {"_lock_name": name.decode("latin-1") if isinstance(name, bytes) else name, "data": {"a": 1}}
     data = b"s2 trace emptied\n" + name if emptied else site.store.serializer.seal(pickle.dumps(state), key)
     site.store.write(key, record._replace(data=data), record.version)
     site.visit(put("a"), concurrency="lock")

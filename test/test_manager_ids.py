@@ -407,7 +407,7 @@ def test_a_trace_that_leads_to_itself_leads_nowhere() -> None:
     id = tokens.new_id()
     trace = traces.moved(id, id)
     site.store.write(site.store.sessions.key(id), Record(trace, site.now, site.now, site.now), None)
-    assert site.manager.load(id) is None
+    assert site.manager.find(id).absence is Absence.UNKNOWN
 
 
 def test_no_form_token_outlives_a_login_or_logout() -> None:
@@ -528,3 +528,26 @@ def test_of_two_requests_behind_a_login_that_make_a_token_each_no_token_is_lost(
         site.finish(requests[1 - first])
         session = site.manager.load(site.id)
         assert (session.get_csrf_token(), session.has_form_token(token)) == (csrf, True)
+
+
+def test_the_key_of_a_lock_is_none_of_a_session() -> None:
+    site = Site()
+    site.store._locks = None
+    site.visit(a=1)
+    with site.manager.lock(site.id) as lease:
+        key = traces.lock_key(lease.key)
+        assert not site.manager.sessions.end_key(key)
+        assert site.manager.sessions.load_key(key, DictSession) is None
+        assert lease.is_held()
+    assert "corrupt" not in site.events
+
+
+@pytest.mark.parametrize("hash_ids", [True, False])
+def test_what_cannot_be_an_id_reaches_no_store_outside_of_requests_either(
+        hash_ids: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.store.hash_ids = hash_ids
+    monkeypatch.setattr(site.store, "read", lambda key: pytest.fail("the store was asked"))
+    for id in ("../../etc/passwd", "", "x" * 44):
+        site.manager.delete(id)
+        assert site.manager.load(id) is None

@@ -9,6 +9,7 @@ import pytest
 from session2 import DictSession, LockTimeout, SessionManager, StoreUnavailable, tokens
 from session2.exchange import Exchange
 from session2.store.volatile import VolatileSessionStore
+from session2.testing.store.visitor import is_locked
 
 
 class Request(Exchange):
@@ -53,6 +54,7 @@ def test_settled_twice(manager):
     request.session["b"] = 2
     manager.settle_request(request)
     manager.finish_failed_request(request)
+    assert len(request.sent) == 1
     assert dict(manager.load(request.sent[-1])) == {"a": 1, "b": 2}
     assert len(list(manager)) == 1
 
@@ -89,9 +91,31 @@ def test_logout_is_settled_once(manager):
     request = begin(manager, stored(manager, a=1))
     manager.expire_session(request)
     manager.settle_request(request)
+    assert not request.visit.has_news()
     manager.settle_request(request)
     assert list(manager) == []
     assert events.count("ended") == 1
+
+
+def test_logout_with_a_session_that_is_stored_in_mid_request(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
+    manager.expire_session(request)
+    request.session["b"] = 2
+    manager.maintain_session(request.session, request)
+    manager.finish_successful_request(request)
+    assert manager.load(old) is None
+    assert dict(manager.load(request.sent[-1])) == {"b": 2}
+    late = begin(manager, old, c=3)
+    manager.finish_successful_request(late)
+    assert not late.sent, "it would take the new cookie away"
+
+
+def test_nothing_to_store_in_mid_request(manager):
+    request = begin(manager)
+    manager.maintain_session(request.session, request)
+    assert not request.sent
+    assert not list(manager.store.scan())
 
 
 def test_emptied_settled_and_filled(manager):
@@ -163,13 +187,15 @@ def test_nor_is_it_stored_in_mid_request_when_the_headers_are_out(manager, caplo
     assert id is None or manager.load(id) is not None
 
 
-def test_late_end(manager):
+@pytest.mark.parametrize("items", [{}, {"b": 1}])
+def test_late_end(manager, items):
     emptied, left = stored(manager, a=1), stored(manager, a=1)
     request = begin(manager, emptied)
     request.session.clear()
     manager.settle_request(request, headers_sent=True)
     request = begin(manager, left)
     manager.expire_session(request)
+    request.session.update(items)
     manager.settle_request(request, headers_sent=True)
     assert list(manager) == []
 
@@ -223,10 +249,11 @@ def test_lock_takes_in_what_others_stored(manager):
     manager.finish_successful_request(begin(manager, id, a=2))
     manager.lock_request(request)
     assert dict(request.session) == {"a": 2, "mine": 1}
-    with pytest.raises(LockTimeout):
-        manager.store.lock(request.session.key, timeout=0)
+    assert is_locked(manager.store, request.session.key)
     manager.unlock_request(request)
-    manager.store.lock(request.session.key, timeout=0).release()
+    assert not is_locked(manager.store, request.session.key)
+    manager.lock_request(request)
+    assert is_locked(manager.store, request.session.key)
 
 
 def test_lock_of_what_nobody_changed_is_no_conflict(manager):
@@ -244,8 +271,21 @@ def test_lock_of_what_is_not_stored(manager):
     assert [key for key, _ in manager.store.scan()] == []
 
 
+def test_lock_of_the_session_that_began_at_a_logout(manager):
+    manager.store._locks = None
+    request = begin(manager, stored(manager, a=1))
+    manager.lock_request(request)
+    manager.expire_session(request)
+    request.session["b"] = 2
+    manager.maintain_session(request.session, request)
+    manager.lock_request(request)
+    locks = [key for key, _ in manager.store.scan() if key.startswith("lock-")]
+    assert locks == ["lock-" + request.session.key]
+
+
+@pytest.mark.parametrize("by", [None, "lock"])
 @pytest.mark.parametrize("locked", ["at the start", "midway"])
-def test_lock_follows_a_renewal(manager, monkeypatch, locked):
+def test_lock_follows_a_renewal(manager, monkeypatch, locked, by):
     """The session gets a new id while this request waits for the lock of the old one."""
     id = stored(manager, a=1)
     manager.store._locks = None
@@ -253,8 +293,11 @@ def test_lock_follows_a_renewal(manager, monkeypatch, locked):
 
     def renewed_first(key, **options):
         if not taken:
-            other = manager.load(id)
-            manager.rotate(other, grace=60)
+            taken.append(key)
+            other = Request(id)
+            manager.start_request(other, by)
+            manager.rotate(other.session, grace=60)
+            manager.finish_successful_request(other)
         taken.append(key)
         return lock(key, **options)
 
@@ -268,12 +311,17 @@ def test_lock_follows_a_renewal(manager, monkeypatch, locked):
         manager.start_request(request, "lock")
     assert request.session.key != taken[0]
     locks = [key for key, _ in manager.store.scan() if key.startswith("lock-")]
-    assert locks == ["lock-" + taken[0]], "a session keeps its lock under whatever id"
+    assert locks == ["lock-" + (request.session.key if by else taken[0])], "one lock, under whatever id"
     with pytest.raises(LockTimeout):
         manager.store.sessions.lock(request.session, timeout=0, lease=60)
+    request.session["b"] = 2
+    manager.finish_successful_request(request)
+    assert dict(manager.load(request.sent[-1])) == {"a": 1, "b": 2}
+    assert len(list(manager)) == 1
 
 
 def test_lock_that_fails_is_not_kept(manager, monkeypatch):
+    manager.store._locks = None
     request = begin(manager, stored(manager, a=1))
     monkeypatch.setattr(manager.sessions, "merge_in", lambda session: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -292,12 +340,36 @@ def test_reserved_id(manager):
     assert dict(manager.load(id)) == {"a": 1}
 
 
-def test_reserved_id_survives_a_lock(manager):
-    request = begin(manager, stored(manager, a=1))
+def test_reserved_id_is_kept_where_others_changed_the_session(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
     id = manager.reserve_id(request.session)
+    manager.finish_successful_request(begin(manager, old, b=2))
+    manager.finish_successful_request(request)
+    assert request.sent == [id]
+    assert dict(manager.load(id)) == {"a": 1, "b": 2}
+
+
+def test_reserved_id_of_a_session_that_others_emptied_is_not_sent(manager):
+    old = stored(manager, a=1)
+    request, other = begin(manager, old), begin(manager, old)
+    manager.reserve_id(request.session)
+    other.session.clear()
+    manager.finish_successful_request(other)
+    manager.finish_successful_request(request)
+    assert request.sent == []
+    assert list(manager) == []
+
+
+def test_reserved_id_survives_a_lock(manager):
+    old = stored(manager, a=1)
+    request = begin(manager, old)
+    id = manager.reserve_id(request.session)
+    manager.finish_successful_request(begin(manager, old, b=2))
     manager.lock_request(request)
     manager.finish_successful_request(request)
     assert request.sent == [id]
+    assert dict(manager.load(id)) == {"a": 1, "b": 2}
 
 
 def test_reserved_id_of_a_request_that_fails(manager):

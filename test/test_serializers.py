@@ -225,6 +225,14 @@ def test_every_flipped_bit_and_every_cut_is_noticed(serializer: Serializer) -> N
             serializer.open(data[:place], KEY)
 
 
+@pytest.mark.parametrize("serializer", [JSONSerializer(), MsgpackSerializer()], ids=lambda serializer: serializer.tag)
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\xff" * 9, b"{", b"[1", b"1", b"\x01", b"[" * 100_000,
+                                     b"\x91" * 100_000], ids=range(9))
+def test_what_is_no_state_is_damage_and_no_other_error(serializer: Serializer, payload: bytes) -> None:
+    with pytest.raises(SerializationError):
+        serializer.loads(payload)
+
+
 @ALL
 def test_a_record_counts_only_in_its_place(serializer: Serializer) -> None:
     """An answer that belongs to another question is nobody's session."""
@@ -265,6 +273,7 @@ def test_equal_states_have_different_ciphertexts_and_nonces_do_not_repeat() -> N
 def test_weak_secrets_are_refused(sealing: Any, secrets: Any) -> None:
     with pytest.raises(ConfigurationError, match="secret"):
         sealing(JSONSerializer(), secrets)
+    sealing(JSONSerializer(), b"x" * 32)
 
 
 def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import time
 from collections import deque
 from collections.abc import Callable, MutableMapping
 from typing import Any, ClassVar
@@ -143,6 +144,7 @@ def test_users_are_indexed_by_text() -> None:
     assert user_key(7) == "7"
     assert user_key(UUID(int=7)) == str(UUID(int=7))
     assert user_key(("a", 1)) == user_key(("a", 1)) != user_key(("a", 2))
+    assert str(user_key(("a", 1))).startswith("sha256:")
 
 
 @pytest.mark.parametrize("name", ["key", "creation_time", "access_time", "expires", "origin", "exchange"])
@@ -190,3 +192,33 @@ def test_what_is_shared_on_purpose_is_said_so() -> None:
         sizes = (1, 2)
 
     assert Shop().KINDS == ["book", "record"]
+
+
+def test_who_is_nobody_has_not_logged_in() -> None:
+    session = Session()
+    assert (session.get_user(), session.get_login_time()) == (None, None)
+    session.set_user("joe")
+    assert (session.get_user(), session.get_login_time()) == ("joe", session.get_creation_time())
+
+
+def test_what_was_posted_is_no_token_of_a_session_that_has_none() -> None:
+    manager = SessionManager(VolatileSessionStore(), DictSession)
+    request = FakeExchange(form={"csrf_token": "x"})
+    manager.start_request(request)
+    assert not request.session.valid_csrf_token()
+
+
+def test_a_dump_shows_what_is_asked_for_and_no_id() -> None:
+    session = DictSession("x" * 43)
+    session.set_user("joe")
+    session["basket"] = 1
+    everything, little = io.StringIO(), io.StringIO()
+    session.dump(everything)
+    session.dump(little, header=False, deep=False)
+    first, *rest = everything.getvalue().splitlines()
+    assert first == "session new:"
+    assert rest[:3] == little.getvalue().splitlines()
+    assert "user 'joe'" in rest[0]
+    assert rest[2].count(time.strftime("%Y-", time.localtime(session.get_creation_time()))) == 2
+    assert [line.strip() for line in rest[3:]] == ["data: {'basket': 1}", "user: 'joe'"]
+    assert "xxx" not in everything.getvalue()

@@ -19,13 +19,15 @@ from session2 import (
     CookiePolicy,
     DictSession,
     JSONSerializer,
+    LockTimeout,
     PickleSerializer,
     SessionConflict,
     SessionManager,
     StoreUnavailable,
     merge,
+    tokens,
 )
-from session2.errors import ReadOnlySession
+from session2.errors import Conflict, LockLost, ReadOnlySession
 from session2.events import Event
 from session2.found import Absence
 from session2.record import Record
@@ -34,7 +36,7 @@ from session2.store.directory import DirectorySessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
 from session2.testing.store.visitor import is_locked
-from session2.traces import is_session
+from session2.traces import is_lock, is_session
 
 Cookies = dict[str, str]
 Page = Callable[[Any], object]
@@ -118,8 +120,43 @@ def test_a_late_change_goes_on_from_what_was_emptied() -> None:
     id, late = site.id, site.start(put(c=1))
     emptied = site.visit(lambda session: session.clear())
     assert emptied.sent["session2"][0] == ""
+    assert site.heard[-1].name == "ended"
     assert site.finish(late).sent["session2"][0] == id, "the browser was told to forget it"
     assert site.content == {"c": 1}
+
+
+def test_the_application_may_store_a_late_change_itself() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    id, late, of_nobody = site.id, site.start(put(b=1)), site.manager.load(site.id)
+    site.visit(lambda session: session.clear())
+    site.manager.save(late.session)
+    assert site.finish(late).sent["session2"][0] == id, "the browser was told to forget it"
+    of_nobody["c"] = 1
+    site.manager.save(of_nobody)
+    assert site.content == {"b": 1, "c": 1}
+    of_nobody, id = site.manager.load(site.id), site.id
+    site.visit(lambda session: session.clear())
+    of_nobody["d"] = 1
+    site.manager.save(of_nobody)
+    assert dict(site.manager.load(id)) == {"d": 1}
+
+
+def test_what_was_emptied_keeps_its_lock() -> None:
+    site = Site(renew_after=1000, lock_timeout=0)
+    site.visit(put(a=1))
+    site.now += 1001
+    site.visit()
+    cookies = dict(site.cookies)
+    holder = site.start(concurrency="lock")
+    site.visit(lambda session: session.clear())
+    with pytest.raises(LockTimeout):
+        site.start(cookies=cookies, concurrency="lock")
+    site.finish(holder)
+    holder = site.start(cookies=cookies, concurrency="lock")
+    with pytest.raises(LockTimeout):
+        site.start(cookies=cookies, concurrency="lock")
+    site.finish(holder)
 
 
 def test_a_late_look_brings_nothing_back() -> None:
@@ -153,6 +190,15 @@ def test_a_logout_of_what_was_emptied_is_final() -> None:
     assert not site.sessions()
 
 
+def test_a_session_is_emptied_also_if_the_answer_of_the_store_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(lambda session: session.clear())
+    site.fail(monkeypatch, "write", lambda *_: True, done=True)
+    assert site.finish(request).sent["session2"][0] == ""
+    assert not site.sessions()
+
+
 def test_two_who_empty_a_session_are_no_conflict() -> None:
     site = Site()
     site.visit(put(a=1))
@@ -175,6 +221,64 @@ def test_a_late_answer_leaves_the_cookie_of_a_newer_login_alone() -> None:
     assert site.manager.load(site.id).user == "ann"
 
 
+def test_a_session_stored_in_mid_request_leaves_the_cookie_of_a_newer_login_alone() -> None:
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    renewed_meanwhile = site.start(put(b=1))
+    site.visit()
+    site.finish(site.start(cookies=dict(renewed_meanwhile.cookies)))
+    site.manager.maintain_session(renewed_meanwhile.session, renewed_meanwhile)
+    site.visit(login("joe"))
+    assert not site.finish(renewed_meanwhile).sent
+
+
+def test_a_look_in_the_grace_of_a_renewal_leaves_the_cookie_of_the_next_renewal_alone() -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    old = dict(site.cookies)
+    site.visit()
+    look = site.start(cookies=old)
+    site.visit(lambda session: site.manager.rotate(session, grace=60))
+    assert not site.finish(look).sent
+
+
+def test_a_late_change_after_a_renewal_and_a_logout_sends_no_dead_cookie() -> None:
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    old = dict(site.cookies)
+    site.visit()
+    late = site.start(put(b=1), cookies=old)
+    site.log_out()
+    assert not site.finish(late).sent
+
+
+def test_what_was_over_for_one_manager_leaves_the_cookie_of_a_login_by_another_alone() -> None:
+    site = Site(idle_timeout=1000)
+    site.visit(put(a=1))
+    hasty: SessionManager[Any] = SessionManager(site.store, Visits, idle_timeout=100)
+    site.now += 500
+    late = FakeExchange(dict(site.cookies))
+    hasty.start_request(late)
+    site.visit(login("joe"))
+    late.session["b"] = 1
+    hasty.finish_successful_request(late)
+    assert not late.sent
+
+
+def test_in_the_grace_of_a_renewal_a_store_that_fails_leaves_the_cookie_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    old = dict(site.cookies)
+    site.visit()
+    late = site.start(cookies=old)
+    site.fail(monkeypatch, "read", lambda *_: True)
+    assert not site.finish(late).sent
+
+
 def test_an_anonymous_request_that_outlasts_the_trace_of_a_login_begins_nothing() -> None:
     site = Site()
     site.visit(put(a=1))
@@ -195,12 +299,13 @@ def test_a_slow_logout_does_not_end_the_login_that_overtook_it() -> None:
     assert site.manager.load(site.id).user == "joe"
 
 
+@pytest.mark.parametrize("mode", ["merge", "read-only"])
 @pytest.mark.parametrize("meanwhile", ["login", "logout"])
-def test_a_look_sends_no_cookie_again_that_is_dead_by_now(meanwhile: str) -> None:
+def test_a_look_sends_no_cookie_again_that_is_dead_by_now(meanwhile: str, mode: str) -> None:
     site = Site(cookie=CookiePolicy(max_age=1000), touch_interval=10)
     site.visit(put(a=1))
     site.now += 20
-    look = site.start()
+    look = site.start(concurrency=mode)
     if meanwhile == "login":
         site.visit(login("joe"))
     else:
@@ -261,25 +366,163 @@ def test_what_an_interrupted_login_leaves_is_gone_soon(monkeypatch: pytest.Monke
     assert not list(site.manager.sessions_of("joe"))
 
 
+def confirms(key: str, record: Record, expected: object) -> bool:
+    """Tell of a write whether it is the last of a login or a renewal: the record under the new id is to live on."""
+    return expected is not None and not is_trace(key, record, expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"idle_timeout": None, "lifetime": None}, {"renew_after": 100}])
 def test_a_login_whose_record_was_not_confirmed_lives_on_with_the_next_request(
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site()
+        options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site(**options)
     site.visit(put(a=1))
-    site.fail(monkeypatch, "touch", lambda *_: True)
-    site.visit(login("joe"))
+    site.now += 101
+    site.fail(monkeypatch, "write", confirms)
+    assert site.visit(login("joe") if not options.get("renew_after") else put(b=1)).sent
+    assert "until it is used again" in caplog.text
     site.now += PROVISIONAL / 2
     site.visit()
     site.now += PROVISIONAL
-    assert site.manager.load(site.id).user == "joe"
+    assert site.manager.load(site.id)["a"] == 1
 
 
-def test_what_fails_after_a_login_does_not_undo_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_used_of_a_login_that_was_not_confirmed_is_gone_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    site.fail(monkeypatch, "write", confirms)
+    site.visit(login("joe"))
+    site.now += PROVISIONAL
+    assert site.manager.load(site.id) is None
+
+
+def test_a_renewal_that_was_not_confirmed_and_overtaken_by_a_login_sends_no_dead_cookie(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    renewing, other, write = site.start(put(b=1)), site.start(login("joe")), site.store.write
+
+    def overtaken(key: str, record: Record, expected: Any) -> Any:
+        if not confirms(key, record, expected):
+            return write(key, record, expected)
+        monkeypatch.undo()
+        site.finish(other)
+        raise StoreUnavailable("the answer was lost")
+
+    monkeypatch.setattr(site.store, "write", overtaken)
+    assert not site.finish(renewing).sent
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_renewal_that_others_went_on_from_takes_in_their_changes_or_stands_as_it_is(
+        fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    renewing, other, write = site.start(put(b=1)), site.start(put(c=1)), site.store.write
+
+    def overtaken(key: str, record: Record, expected: Any) -> Any:
+        if confirms(key, record, expected):
+            monkeypatch.undo()
+            site.manager.settle_request(other, headers_sent=True)
+        try:
+            return write(key, record, expected)
+        except Conflict:
+            if fails:
+                site.fail(monkeypatch, "read", lambda *_: True)
+            raise
+
+    monkeypatch.setattr(site.store, "write", overtaken)
+    site.finish(renewing)
+    assert set(renewing.session) == ({"a", "b"} if fails else {"a", "b", "c"})
+    assert set(site.content) == {"a", "b", "c"}
+
+
+def test_a_renewal_whose_session_others_emptied_at_that_moment_sends_no_cookie(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    renewing, other, write = site.start(), site.start(lambda session: session.clear()), site.store.write
+
+    def overtaken(key: str, record: Record, expected: Any) -> Any:
+        if confirms(key, record, expected):
+            monkeypatch.undo()
+            site.manager.settle_request(other, headers_sent=True)
+        return write(key, record, expected)
+
+    monkeypatch.setattr(site.store, "write", overtaken)
+    assert not site.finish(renewing).sent
+    assert not site.sessions()
+
+
+def test_an_id_that_was_renewed_is_dead_when_somebody_logged_in_at_the_same_moment() -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    logging_in, renewing = site.start(login("joe")), site.start(put(b=1))
+    site.finish(renewing)
+    renewed = site.id
+    site.finish(logging_in)
+    assert site.manager.load(renewed) is None
+    assert site.content == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable, SessionConflict])
+@pytest.mark.parametrize("mode", ["lock", "strict"])
+def test_a_renewal_that_fails_loses_no_change_of_a_request_that_merges_nothing(
+        mode: str, failure: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    site = Site(concurrency=mode, renew_after=100)
+    site.visit(put(a=1))
+    before = dict(site.cookies)
+    site.now += 101
+    request, write = site.start(put(b=1)), site.store.write
+
+    def inserts_nothing(key: str, record: Record, expected: Any) -> Any:
+        if expected is None and not is_lock(key):
+            raise failure("not now")
+        return write(key, record, expected)
+
+    monkeypatch.setattr(site.store, "write", inserts_nothing)
+    assert not site.finish(request).sent
+    assert "keeps its id until the next request" in caplog.text
+    monkeypatch.undo()
+    assert site.content == {"a": 1, "b": 1}
+    assert site.manager.load(site.id).get_access_time() == site.now
+    site.visit()
+    assert site.cookies != before
+
+
+def test_a_renewal_that_fails_where_changes_are_merged_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    request = site.start(put(b=1))
+    site.fail(monkeypatch, "write", lambda key, record, expected: expected is None)
+    with pytest.raises(StoreUnavailable):
+        site.finish(request)
+    assert site.content == {"a": 1}
+
+
+def test_what_ended_under_a_lock_is_not_renewed() -> None:
+    site = Site(concurrency="lock", renew_after=100)
+    site.visit(put(a=1))
+    site.now += 101
+    request = site.start(put(b=1))
+    site.manager.delete(site.id)
+    assert not site.finish(request).sent
+    assert not site.sessions()
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable, SessionConflict])
+def test_what_fails_after_a_login_does_not_undo_it(
+        failure: type[Exception], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     site = Site(max_sessions=1)
     site.visit(login("joe"))
     site.cookies = {}
-    monkeypatch.setattr(site.store, "scan", lambda: 1 / 0 if False else (_ for _ in ()).throw(StoreUnavailable("down")))
+    monkeypatch.setattr(site.store, "scan", lambda: (_ for _ in ()).throw(failure("down")))
     site.visit(login("joe"))
     monkeypatch.undo()
+    assert "more sessions than allowed" in caplog.text
     assert site.manager.load(site.id).user == "joe"
 
 
@@ -300,6 +543,7 @@ def test_a_user_known_by_something_else_than_user_is_limited_too() -> None:
 
 def test_a_lock_holds_after_a_renewal() -> None:
     site = Site(concurrency="lock", renew_after=1000, lock_timeout=0)
+    site.store._locks = None
     site.visit(put(a=1))
     site.now += 1001
     holder = site.start(put(b=1))
@@ -308,12 +552,114 @@ def test_a_lock_holds_after_a_renewal() -> None:
     for cookies in (renewed, dict(site.cookies)):
         with pytest.raises(Exception, match="locked"):
             site.start(cookies=cookies)
+    old = dict(site.cookies)
     site.finish(holder)
-    site.start(cookies=renewed)
+    for cookies in (renewed, old):
+        site.finish(site.start(cookies=cookies))
 
 
-def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session() -> None:
+@pytest.mark.parametrize("kind", ["record", "host"])
+def test_a_lease_that_ran_out_before_the_session_was_loaded_is_told(
+        kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_lease=10, lock_timeout=0)
+    if kind == "record":
+        site.store._locks = None
+    site.visit(put(a=1))
+    find, others = site.manager.find, []
+
+    def slow(*args: Any) -> Any:
+        site.now += 11
+        monkeypatch.undo()
+        others.append(site.start())
+        return find(*args)
+
+    monkeypatch.setattr(site.manager, "find", slow)
+    with pytest.raises(LockLost):
+        site.start()
+    site.finish(others[0])
+
+
+def test_after_a_login_one_lock_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.visit(put(a=1))
+    site.visit(login("joe"))
+    taken, take = [], site.store.lock
+    monkeypatch.setattr(site.store, "lock", lambda key, **options: taken.append(key) or take(key, **options))
+    site.visit(put(b=1))
+    assert taken == [site.manager.sessions.key(site.id)]
+
+
+@pytest.mark.parametrize("rotations", [1, 2])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_change_of_ids_leaves_no_lock_behind(rotations: int, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.store._locks = None
+    site.visit(put(a=1))
+    request = site.start()
+    for _ in range(rotations):
+        site.manager.rotate(request.session)
+    if fails:
+        site.fail(monkeypatch, "write", lambda key, *_: not is_lock(key))
+        with pytest.raises(StoreUnavailable):
+            site.manager.rotate(request.session)
+    site.finish(request)
+    assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+def test_cookies_that_lead_nowhere_leave_no_lock_behind() -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.store._locks = None
+    site.visit(put(a=1))
+    emptied = site.id
+    site.visit(lambda session: session.clear())
+    site.visit(put(b=1))
+    request = FakeExchange()
+    request.get_cookies = lambda name: [tokens.new_id(), emptied, site.id]  # type: ignore[method-assign]
+    site.manager.start_request(request)
+    assert dict(request.session) == {"b": 1}
+    assert not site.finish(request).sent
+    assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+@pytest.mark.parametrize("unlocked", [False, True])
+def test_who_writes_without_asking_for_the_lock_is_merged_with(unlocked: bool) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(put(b=1), concurrency="lock")
+    if unlocked:
+        site.manager.unlock_request(request)
+    site.visit(put(c=1))
+    site.finish(request)
+    assert site.content == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_request_that_could_not_begin_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.visit(put(a=1))
+    request = FakeExchange(dict(site.cookies))
+    monkeypatch.setattr(Visits, "start_request", lambda session: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        site.manager.start_request(request)
+    monkeypatch.undo()
+    site.visit()
+
+
+def test_who_lost_a_lock_taken_in_mid_request_cannot_write() -> None:
+    site = Site(lock_lease=10, lock_timeout=0)
+    site.visit(put(n=0))
+    slow = site.start()
+    site.manager.lock_request(slow)
+    site.now += 11
+    site.manager.lock_request(site.start())
+    slow.session["n"] = "slow"
+    with pytest.raises(LockLost):
+        site.finish(slow)
+
+
+@pytest.mark.parametrize("hash_ids", [True, False])
+def test_the_lock_of_an_id_that_was_renewed_is_that_of_the_session(hash_ids: bool) -> None:
     site = Site(renew_after=1000, lock_timeout=0)
+    site.store.hash_ids = hash_ids
     site.visit(put(a=1))
     old = site.id
     site.now += 1001
@@ -355,15 +701,33 @@ def test_a_lock_taken_ahead_when_the_request_is_over_is_released(monkeypatch: py
         site.manager.lock(each).release()
 
 
-def test_a_lock_whose_release_failed_is_released_at_the_next_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", ["lock", "merge"])
+def test_a_lock_whose_release_failed_is_released_at_the_next_use(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(concurrency="lock", lock_timeout=0)
     site.store._locks = None
     site.visit(put(a=1))
     holder = site.start()
     site.fail(monkeypatch, "remove", lambda *_: True)
     site.finish(holder)
-    site.visit(put(b=1))
+    site.visit(put(b=1), concurrency=mode)
     assert site.content == {"a": 1, "b": 1}
+    assert not [key for key, _ in site.store.scan() if is_lock(key)]
+
+
+def test_an_interruption_of_a_release_is_not_hidden_and_leaves_no_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(concurrency="lock", lock_timeout=0)
+    site.store._locks = None
+    site.visit(put(a=1))
+    lease = site.manager.lock(site.id)
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.store, "remove", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lease.release()
+    site.visit()
 
 
 @pytest.mark.parametrize("kind", ["record", "host"])
@@ -432,6 +796,31 @@ def test_what_was_not_changed_since_it_was_stored_is_no_change_of_mine(store_fir
     assert site.content == {"shared": [3], "mine": 2}
 
 
+def test_nor_is_it_one_that_two_items_are_one_object_in_a_format_that_makes_two_of_them() -> None:
+    site = Site()
+    site.store.serializer = JSONSerializer()
+    both = [1]
+    request = site.start(put(one=both, other=both))
+    site.manager.settle_request(request)
+    site.cookies = {"session2": request.sent["session2"][0]}
+    site.visit(put(one=[2]))
+    request.session["mine"] = 1  # type: ignore[index]
+    site.finish(request)
+    assert site.content == {"one": [2], "other": [1], "mine": 1}
+
+
+def test_what_is_pending_is_what_is_to_be_stored() -> None:
+    site = Site()
+    pending = site.manager.sessions.pending
+    new = site.manager.new_session()
+    assert pending(new) is not None
+    site.visit(put(a=1))
+    session = site.manager.load(site.id)
+    assert pending(session) is None
+    site.manager.reserve_id(session)
+    assert pending(session) is not None, "it is to be stored under another id"
+
+
 class Counting(PickleSerializer):
     pickled = 0
 
@@ -484,6 +873,17 @@ def test_a_form_token_is_used_once_also_if_many_others_are_used_meanwhile() -> N
         site.visit(put(a=1))
     with pytest.raises(SessionConflict, match="twice"):
         site.finish(slow)
+
+
+def test_two_requests_may_use_two_form_tokens() -> None:
+    site, tokens = Site(), list[str]()
+    site.visit(put(a=1))
+    site.visit(lambda session: tokens.extend(session.create_form_token() for _ in "abc"))
+    requests = [site.start(lambda session, token=token: session.remove_form_token(token)) for token in tokens[:2]]
+    for request in requests:
+        site.finish(request)
+    site.visit(lambda session: session.remove_form_token(tokens[2]))
+    assert not any(site.manager.load(site.id).has_form_token(token) for token in tokens)
 
 
 def test_of_two_requests_that_use_one_form_token_the_second_fails() -> None:
@@ -600,6 +1000,7 @@ def test_a_class_this_process_does_not_know_may_be_waited_for(monkeypatch: pytes
     monkeypatch.delattr("test.test_visit.Thing" if __name__.startswith("test.") else f"{__name__}.Thing")
     with pytest.raises(StoreUnavailable, match="left alone"):
         site.start()
+    assert site.manager.load(tokens.new_id()) is None
     monkeypatch.undo()
     assert site.content["thing"].number == 1
 
@@ -677,6 +1078,85 @@ def test_the_trace_of_a_renewal_is_gone_when_its_grace_is() -> None:
     assert site.content == {"a": 1}
 
 
+def test_nor_is_it_noted_any_more_by_a_session_that_is_changed_then() -> None:
+    site = Site(renew_after=1000, renew_grace=60)
+    site.visit(put(a=1))
+    site.now += 1001
+    site.visit()
+    site.now += 61
+    site.visit(put(a=2))
+    assert "_left" not in vars(site.manager.load(site.id))
+    assert len(site.store._records) == 1
+
+
+def test_a_session_that_notes_another_one_as_its_trace_does_not_remove_that() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    other, site.cookies = site.id, {}
+    site.visit(lambda session: vars(session).update(_left=[tokens.hash_id(other), 0], _csrf_token="x"))
+    site.visit(put(b=1))
+    assert site.manager.load(other)["a"] == 1
+
+
+@pytest.mark.parametrize(("idle", "lives"), [(1000, 1000.0), (None, 86400.0), (10 * 86400, 86400.0)])
+def test_it_is_remembered_why_a_session_ended_for_as_long_as_it_would_have_lived_and_a_day_at_most(
+        idle: float | None, lives: float) -> None:
+    site = Site(idle_timeout=idle, lifetime=None)
+    site.visit(put(a=1))
+    first = tokens.hash_id(site.id)
+    site.log_out()
+    site.visit(put(a=1))
+    second = tokens.hash_id(site.id)
+    site.visit(lambda session: session.clear())
+    assert [site.store.read(key).expires - site.now for key in (first, second)] == [lives, lives]
+
+
+def test_a_login_is_remembered_for_a_minute() -> None:
+    site = Site()
+    site.visit(put(a=1))
+    old = tokens.hash_id(site.id)
+    site.visit(login("joe"))
+    trace = site.store.read(old)
+    assert trace is not None
+    assert trace.expires == site.now + 60
+
+
+def test_an_interruption_is_not_hidden_by_a_store_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+
+    def interrupted(*args: Any) -> Any:
+        site.fail(monkeypatch, "read", lambda *_: True)
+        raise KeyboardInterrupt
+
+    for cookies in ({}, dict(site.cookies)):
+        request = site.start(login("joe"), cookies=cookies)
+        with monkeypatch.context() as patch:
+            patch.setattr(site.store, "write", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                site.finish(request)
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("in_line", [True, False])
+def test_who_is_overtaken_again_and_again_gives_up(in_line: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site()
+    site.visit(put(a=1))
+    request = site.start(put(b=1))
+    site.visit(put(c=1))
+    monkeypatch.setattr("session2.saving.MERGE_PATIENCE", 0.0)
+    saving = site.store.sessions.saving
+    if in_line:
+        monkeypatch.setattr(saving, "_line", lambda *_: None)
+    else:
+        site.fail(monkeypatch, "write", lambda *_: True)
+        monkeypatch.setattr(saving, "_written", lambda *_: None)
+    with pytest.raises(SessionConflict, match="kept changing"):
+        site.finish(request)
+    assert not saving._merging
+    assert site.content == {"a": 1, "c": 1}
+
+
 # -- merging ----------------------------------------------------------------------------------------------------------
 
 
@@ -715,6 +1195,10 @@ def test_an_order_that_was_changed_is_kept(kind: type) -> None:
     assert list(merged["d"].items()) == [("b", 2), ("c", 1), ("a", 1), ("e", 1)]
 
 
+def test_what_both_added_is_in_a_union_once() -> None:
+    assert merge.union([1], [1, 2], [1, 2]) == [1, 2]
+
+
 def test_true_is_not_one_in_a_union() -> None:
     assert merge.union([], [True], [1]) == [1, True]
 
@@ -725,11 +1209,12 @@ def test_what_ends_when_the_headers_are_out_sends_no_cookie(end: str) -> None:
     site.visit(put(a=1))
     request = site.start()
     if end == "logout":
-        site.manager.expire_session(request)
+        site.manager.expire_session(request, clear_site_data=True)
     else:
         request.session.clear()  # type: ignore[union-attr]
     site.manager.settle_request(request, headers_sent=True)
     assert not request.sent
+    assert request.headers == [("Vary", "Cookie")]
     assert not site.sessions()
 
 
@@ -749,6 +1234,13 @@ def test_what_comes_too_late_after_a_login_is_no_error(caplog: pytest.LogCapture
 # -- a cookie that lasts ----------------------------------------------------------------------------------------------
 
 
+def test_a_cookie_of_the_browsers_session_is_not_sent_again() -> None:
+    site = Site(touch_interval=60)
+    site.visit(put(a=1))
+    site.now += 61
+    assert not site.visit(put(a=2)).sent
+
+
 def test_a_lasting_cookie_is_sent_again_once_in_each_touch_interval() -> None:
     site = Site(cookie=CookiePolicy(max_age=14 * 86400), touch_interval=300)
     site.now = 1.8e9 - 1.8e9 % 300
@@ -757,6 +1249,15 @@ def test_a_lasting_cookie_is_sent_again_once_in_each_touch_interval() -> None:
         site.now += 60
         sent.append(site.visit(lambda session: session.update(now=site.now)).cookie_sent is not None)
     assert sent == [True, *[False] * 3, *[True, *[False] * 4] * 5, True]
+
+
+def test_a_lasting_cookie_is_sent_again_also_if_the_session_was_stored_in_mid_request() -> None:
+    site = Site(cookie=CookiePolicy(max_age=3600), touch_interval=60)
+    site.visit(put(a=1))
+    site.now += 61
+    request = site.start(put(a=2))
+    site.manager.maintain_session(request.session, request)
+    assert site.finish(request).sent
 
 
 def test_without_an_interval_a_lasting_cookie_is_sent_with_each_use() -> None:

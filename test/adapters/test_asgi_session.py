@@ -383,16 +383,35 @@ def test_stream_may_change_the_session(site: Site) -> None:
     assert site.items() == {"a": 2}
 
 
-def test_login_in_a_stream_is_refused_and_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("saves", [False, True])
+def test_login_in_a_stream_is_refused_and_logged(site: Site, saves: bool, caplog: pytest.LogCaptureFixture) -> None:
     async def page(request: fastapi.Request) -> Response:
         async def body() -> AsyncIterator[str]:
             yield await log_in(request)
+            if saves:
+                await request.session.save()  # type: ignore[attr-defined]
         return StreamingResponse(body())
     site.run(put(a=1))
     with caplog.at_level(logging.ERROR, "session2"):
         assert site.run(page).cookie is None
     assert "the headers were out" in caplog.text
     assert list(site.manager.sessions_of("ada")) == []
+
+
+def test_stream_holds_its_lock_to_the_end() -> None:
+    site = Site(concurrency="lock")
+    seen: list[bool] = []
+
+    async def page(request: fastapi.Request) -> Response:
+        async def body() -> AsyncIterator[str]:
+            yield "begun"
+            seen.append(await asyncio.to_thread(site.is_locked))
+            yield "."
+        return StreamingResponse(body())
+    site.run(put(a=1))
+    site.run(page)
+    assert seen == [True]
+    assert not site.is_locked()
 
 
 def test_task_in_the_background_changes_the_session_and_holds_no_lock() -> None:
@@ -492,6 +511,18 @@ def test_store_that_is_down_at_the_end_is_a_503_also_with_a_page_of_its_own(
     site.run(put(a=1))
     monkeypatch.setattr(site.store, "write", fail)
     site.run(put(a=2), 503)
+
+
+def test_an_error_behind_the_headers_is_the_servers(site: Site) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise StoreUnavailable("away in mid-stream")
+
+    answer = Answer()
+    site.app = SessionMiddleware(app, site.manager)
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(site.ask(put(), answer))
+    assert [message["type"] for message in answer.messages] == ["http.response.start"]
 
 
 def test_value_that_cannot_be_stored_is_a_crash(site: Site) -> None:
@@ -683,6 +714,18 @@ def test_websocket_stores_what_it_is_told_to(site: Site) -> None:
     site.run(put(a=1))
     converse(site, talk)
     assert site.items() == {"a": 3, "b": 2}
+
+
+def test_websocket_begins_no_session_whose_cookie_nobody_gets(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    async def talk(socket: fastapi.WebSocket) -> None:
+        session: Any = socket.session
+        assert session.headers_sent
+        session["a"] = 1
+        await session.save()
+    with caplog.at_level(logging.ERROR, "session2"):
+        converse(site, talk)
+    assert "the headers were out" in caplog.text
+    assert list(site.manager.values()) == []
 
 
 def test_a_browser_that_missed_its_new_id_is_told_it_with_the_next_answer() -> None:

@@ -22,6 +22,7 @@ from session2 import (
     SessionManager,
     StoreUnavailable,
 )
+from session2.errors import LockLost
 from session2.live import LiveDictSession
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import Clock
@@ -470,6 +471,24 @@ def test_csrf_token_of_a_form(serve: Serve, manager: Any) -> None:
         return str(site.get("/send", cookie, method=method, headers=form, body=body).text)
 
     assert (send(answer.text), send("wrong"), send(answer.text, "PUT")) == ("True", "False", "False")
+
+
+def test_a_lock_that_was_lost_is_a_conflict_also_when_it_is_renewed(serve: Serve, manager: Any,
+                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(exchange: Any) -> None:
+        raise LockLost("another request has it")
+
+    monkeypatch.setattr(manager, "renew_lock", lost)
+    serve({"index": lambda: cherrypy.session.renew_lock()}, manager=manager).get("/", status=409)
+
+
+def test_a_session_tells_that_it_was_regenerated(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        before = cherrypy.session.regenerated
+        cherrypy.session.regenerate()
+        return f"{before} {cherrypy.session.regenerated}"
+
+    assert serve({"index": page}, manager=manager).get("/").text == "False True"
 
 
 # -- how a request ends ------------------------------------------------------------------------------------------------

@@ -64,6 +64,14 @@ def either(request: Any) -> Iterator[str]:
         yield request.param
 
 
+def test_the_exchange_tells_what_a_session_asks_for() -> None:
+    requests = RequestFactory(SCRIPT_NAME="/shop", REMOTE_ADDR="192.0.2.7", HTTP_COOKIE="c=1; c=2")
+    post, put = (DjangoExchange(send("/", {"token": "x"})) for send in (requests.post, requests.put))
+    assert (post.remote_address, post.script_name, post.is_secure) == ("192.0.2.7", "/shop", False)
+    assert (post.get_cookie("c"), post.get_cookies("c"), post.get_cookie("d")) == ("1", ["1", "2"], None)
+    assert (post.post_value("token"), post.post_value("other"), put.post_value("token")) == ("x", None, None)
+
+
 # -- the promises, under both middlewares -----------------------------------------------------------------------------
 
 

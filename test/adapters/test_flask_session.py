@@ -9,7 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import flask
@@ -18,7 +18,8 @@ from flask.testing import FlaskClient
 from flask_login import LoginManager, UserMixin, current_user, login_required, login_user, logout_user
 from flask_wtf import CSRFProtect
 from flask_wtf.csrf import generate_csrf
-from werkzeug.test import TestResponse
+from werkzeug.http import parse_date
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, Session, SessionManager, StoreUnavailable, merge
 from session2.live import LiveSession
@@ -27,7 +28,7 @@ from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.browser import SetCookie
 from session2.testing.fakes import Clock
 from session2.testing.store.visitor import is_locked
-from session2_flask import SessionInterface
+from session2_flask import FlaskExchange, SessionInterface
 
 
 class Site:
@@ -140,7 +141,7 @@ def test_permanent_session_outlives_the_browser(make: Callable[..., Site]) -> No
     cookie = site.cookie(lambda: (be_permanent()(), put(a=1)())[1])
     assert cookie is not None
     assert cookie.attributes["max-age"] == "3600"
-    assert cookie.attributes["expires"].endswith("GMT")
+    assert parse_date(cookie.attributes["expires"]) > datetime.now(timezone.utc) + timedelta(minutes=50)
     assert site.items() == {"a": 1, "_permanent": True}
 
 
@@ -477,6 +478,12 @@ def test_csrf_token_of_the_session(site: Site) -> None:
     assert site.run(valid, method="POST", data={"csrf_token": token}).text == "True"
     assert site.run(valid, method="POST", data={"csrf_token": "forged"}).text == "False"
     assert site.run(valid, query_string={"csrf_token": token}).text == "False"
+
+
+@pytest.mark.parametrize(("method", "value"), [("POST", "x"), ("PUT", None), ("GET", None)])
+def test_the_fields_of_a_form_are_those_of_a_post(method: str, value: str | None) -> None:
+    request = flask.Request(EnvironBuilder(method=method, data={"csrf_token": "x"}).get_environ())
+    assert FlaskExchange(request).post_value("csrf_token") == value
 
 
 def test_request_is_not_kept_alive(site: Site) -> None:

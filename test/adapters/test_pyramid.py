@@ -22,7 +22,7 @@ from session2.store.volatile import VolatileSessionStore
 from session2.testing import AdapterSuite
 from session2.testing.adapter import pages
 from session2.traces import is_session
-from session2_pyramid import PyramidSession, SessionFactory
+from session2_pyramid import PyramidExchange, PyramidSession, SessionFactory
 
 View = Callable[[Any], Any]
 
@@ -121,6 +121,12 @@ def test_flash_messages_wait_in_their_queues(visit: Any) -> None:
     assert visit(lambda request: request.session.pop_flash()).text == "['one', 'two', 'one']"
     assert visit(lambda request: request.session.pop_flash()).text == "[]"
     assert visit(lambda request: request.session.pop_flash("other")).text == "['one', 'two']"
+
+
+@pytest.mark.parametrize(("method", "value"), [("POST", "x"), ("PUT", None), ("GET", None)])
+def test_the_fields_of_a_form_are_those_of_a_post(method: str, value: str | None) -> None:
+    request = Request.blank("/", method=method, POST={"token": "x"})
+    assert PyramidExchange(request, None).post_value("token") == value
 
 
 def test_csrf_token_stays_until_a_new_one_is_asked_for(visit: Any) -> None:

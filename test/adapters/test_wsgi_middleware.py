@@ -26,6 +26,7 @@ from session2 import (
     from_url,
 )
 from session2.store.volatile import VolatileSessionStore
+from session2.traces import is_lock
 from session2_wsgi import SessionMiddleware
 
 
@@ -296,9 +297,15 @@ def test_an_error_that_the_application_answers_itself_is_a_crash(serve, manager)
         start("500 Internal Server Error", PLAIN)
         return [b"sorry"]
 
-    answer = serve(app).get()
+    client = serve(app)
+    answer = client.get()
     assert (answer.status, answer.all("Set-Cookie"), answer.tokens("Vary")) == (500, [], ["cookie"])
     assert stored(manager) == []
+    client.app.app = simple(count)
+    client.get()
+    client.app.app = app
+    client.get()
+    assert stored(manager) == [{"n": 1}]
 
 
 def test_what_was_saved_before_a_crash_reaches_the_browser(serve):
@@ -425,6 +432,22 @@ def test_a_stream_is_settled_when_it_is_out_whenever_it_is_closed(serve, manager
     body.close()
 
 
+def test_an_error_of_the_session_in_a_stream_is_the_servers():
+    store = Broken()
+
+    def app(environ, start):
+        start("200 OK", PLAIN)
+        yield b"one"
+        store.fails = True
+        count(environ["session2.session"])
+
+    client = Client(SessionMiddleware(app, SessionManager(store, DictSession)))
+    client.cookie = "session2=" + "x" * 43
+    with pytest.raises(StoreUnavailable):
+        client.get()
+    assert client.sent == ["200 OK", "one"]
+
+
 def test_a_login_in_a_stream_comes_too_late_and_is_told(serve, manager, caplog):
     def app(environ, start):
         start("200 OK", PLAIN)
@@ -549,6 +572,15 @@ def test_an_application_that_answers_nothing_stores_nothing(serve, manager):
     assert (client.sent, stored(manager)) == ([], [])
 
 
+def test_nor_does_it_leave_a_lock(serve, manager):
+    manager.store._locks, manager.concurrency = None, "lock"
+    client = serve(simple(count))
+    client.get()
+    client.app.app = lambda environ, start: [] if environ["session2.session"]["n"] else None
+    assert client.app(environ(cookie=client.cookie), client.start) == []
+    assert [key for key, _ in manager.store.scan() if is_lock(key)] == []
+
+
 # -- errors --------------------------------------------------------------------------------------------------------
 
 
@@ -584,6 +616,8 @@ def test_a_store_that_fails_is_a_503(kind, caplog):
     answer = client.get()
     assert (answer.status, answer.text) == (503, "Sessions are not available at the moment.")
     assert (answer.all("Set-Cookie"), answer.all("Vary")) == ([], ["Cookie"])
+    assert answer.all("Content-Type") == ["text/plain; charset=utf-8"]
+    assert answer.all("Content-Length") == [str(len(answer.text))]
     assert [record.levelno for record in caplog.records].count(logging.ERROR) == 1
     assert "no such disk" in caplog.text
     assert "x" * 43 not in caplog.text
@@ -640,12 +674,14 @@ def test_an_interrupted_page_frees_its_lock():
         raise KeyboardInterrupt
 
     manager = SessionManager(VolatileSessionStore(), DictSession, concurrency="lock", lock_timeout=0)
+    manager.store._locks = None
     client = Client(SessionMiddleware(simple(count), manager))
     client.get()
     for app in (simple(interrupted), lambda environ, start: (yield from simple(interrupted)(environ, start))):
         client.app.app = app
         with pytest.raises(KeyboardInterrupt):
             client.get()
+        assert not [key for key, _ in manager.store.scan() if is_lock(key)]
     client.app.app = simple(count)
     assert client.get().text == "2"
 
@@ -667,7 +703,9 @@ def test_the_id_changes_when_it_is_regenerated(serve):
 
 def test_the_id_can_be_asked_for_early(serve):
     client = serve(simple(lambda session: (count(session), session.id)[1]))
-    assert client.get().text == client.cookie.partition("=")[2]
+    first = client.get().text
+    assert first == client.cookie.partition("=")[2]
+    assert client.get().text == first, "to ask for it does not change it"
 
 
 def test_a_logout_in_a_stream_ends_the_session(serve, manager):

@@ -26,6 +26,7 @@ from session2 import (
     Encrypted,
     JSONSerializer,
     Session,
+    SessionConflict,
     SessionManager,
     StoreUnavailable,
     from_url,
@@ -125,10 +126,11 @@ def test_the_session_goes_on_under_a_new_id_of_ours_and_the_old_cookie_is_delete
     assert sessions_in(manager.store) == 1
 
 
-def test_a_session_that_cannot_get_another_id_now_gets_it_next_time(manager: SessionManager[DictSession],
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [StoreUnavailable, SessionConflict])
+def test_a_session_that_cannot_get_another_id_now_gets_it_next_time(
+        manager: SessionManager[DictSession], failure: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*given: Any) -> None:
-        raise StoreUnavailable("it is away")
+        raise failure("not now")
 
     jar = {"old": OLD}
     with monkeypatch.context() as patched:
@@ -223,6 +225,14 @@ def test_a_cookie_of_ours_that_leads_somewhere_comes_first(manager: SessionManag
     assert (exchange.session.user, source.asked, exchange.sent) == ("bert", [], {})
 
 
+def test_who_never_had_a_former_cookie_is_told_of_none(manager: SessionManager[DictSession]) -> None:
+    exchange = FakeExchange()
+    manager.start_request(exchange)
+    exchange.session["a"] = 1
+    manager.finish_successful_request(exchange)
+    assert list(exchange.sent) == ["session2"]
+
+
 def test_one_that_leads_nowhere_does_not(manager: SessionManager[DictSession]) -> None:
     jar = {"session2": new_id(), "old": OLD}
     assert visit(manager, jar).session.user == "anna"
@@ -299,6 +309,7 @@ def test_after_a_logout_the_old_cookie_leads_nowhere_ever(manager: SessionManage
     manager.start_request(exchange)
     manager.expire_session(exchange)
     manager.finish_successful_request(exchange)
+    assert exchange.sent["session2"][0] == exchange.sent["old"][0] == ""
     assert isinstance(store.clock, Clock)
     store.clock.advance(later)
     store.purge()
@@ -326,9 +337,13 @@ def test_after_a_login_by_another_user_the_old_id_is_dead_at_once(manager: Sessi
     manager.start_request(exchange)
     exchange.session.user = "admin"
     manager.finish_successful_request(exchange)
-    late = visit(manager, {"old": OLD})
+    late = FakeExchange({"old": OLD})
+    manager.start_request(late)
     assert late.session.user is None
     assert late.visit.absence is Absence.ROTATED
+    late.session["b"] = 1
+    manager.finish_successful_request(late)
+    assert not late.sent, "a session of its own would take the place of the login"
     assert visit(manager, jar).session.user == "admin"
 
 

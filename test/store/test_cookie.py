@@ -316,8 +316,10 @@ def test_a_huge_cookie_is_not_even_opened(plain: SessionManager[DictSession], mo
     client = begun(plain, a=1)
     opened: list[Any] = []
     monkeypatch.setattr(plain.store.seal, "open", lambda *arguments: opened.append(arguments))  # type: ignore[attr-defined]
-    assert client.copy(session2_data="x" * 5000).look() == NOBODY
+    sealed = client.cookies["session2-data"]
+    assert client.copy(session2_data=sealed + "A" * (4097 - len(sealed))).look() == NOBODY
     assert opened == []
+    assert plain.store.looks_sealed(sealed + "A" * (4096 - len(sealed)))  # type: ignore[attr-defined]
 
 
 def test_no_number_of_foreign_cookies_hides_ours(manager: SessionManager[DictSession]) -> None:

@@ -99,6 +99,8 @@ class TestNames:
         for create in (False, True):
             with pytest.raises(ConfigurationError, match="is not a directory"):
                 DirectorySessionStore(path, create)
+        with pytest.raises(StoreUnavailable, match="cannot be used"):
+            DirectorySessionStore(path / "below", create=True)
 
     def test_made_with_its_parents(self, tmp_path: Path) -> None:
         DirectorySessionStore(str(tmp_path / "a" / "b"), True).write(KEY, record(OLD, expires=None), None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ... import tokens
+from ...session import DictSession
 from ..store.claims import needs_listing, needs_merging
 from .browser import Browser
 from .served import ServedTests
@@ -28,6 +29,13 @@ class BeginningTests(ServedTests):
         assert tokens.is_id(browser.id)
         assert browser.get("/get", key="a").text == "1"
         assert browser.get("/items").json() == {"a": "1"}
+
+    @needs_listing
+    def test_session_knows_where_it_came_from(self, browser: Browser) -> None:
+        browser.get("/set", key="a", value="1")
+        session = browser.site.store.sessions.load(str(browser.id), DictSession)
+        assert session is not None
+        assert session.get_remote_address() == "127.0.0.1"
 
     def test_browsers_do_not_share(self, site: Site) -> None:
         one, two = site.browser(), site.browser()

@@ -109,19 +109,36 @@ class ModeTests:
         lease.renew()
         clock.advance(50)
         assert lease.is_held()
+        lease.check_time()
         with pytest.raises(LockTimeout):
             store.lock("00" * 32, timeout=0)
         clock.advance(10)
         taken = store.lock("00" * 32, timeout=0)
         assert not lease.is_held()
-        with pytest.raises(LockLost):
-            lease.renew()
+        for use in (lease.renew, lease.check_time):
+            with pytest.raises(LockLost):
+                use()
         lease.release()
         assert taken.is_held()
         taken.release()
         taken.release()
         assert not taken.is_held()
         assert contents(store, lock_key("00" * 32)) == {}
+
+    @needs_merging
+    def test_lock_released_again_is_its_next_holders(self, store: SessionStore) -> None:
+        released = store.lock("00" * 32, timeout=0)
+        released.release()
+        with pytest.raises(LockLost):
+            released.renew()
+        held = store.lock("00" * 32, timeout=0)
+        released.release()
+        with pytest.raises(LockLost):
+            released.renew()
+        assert not released.is_held()
+        assert held.is_held()
+        assert is_locked(store, "00" * 32)
+        held.release()
 
     @needs_merging
     def test_locks_of_two_sessions_are_two_locks(self, store: SessionStore) -> None:

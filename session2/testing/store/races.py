@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ...errors import LockTimeout
 from ...record import Outcome
 from ...store.base import SessionStore
 from ...traces import lock_key
@@ -188,6 +189,8 @@ class RaceTests(Claims):
         if kind == "threads":
             waiting = threading.Thread(target=work.take_lock, args=(store, KEY))
             waiting.start()
+            with pytest.raises(LockTimeout):  # who cannot wait is not kept waiting by those who do
+                store.lock(KEY, timeout=0)
             lease.release()
             waiting.join()
         elif kind == "processes":

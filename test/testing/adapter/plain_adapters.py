@@ -298,6 +298,11 @@ class does_not_know_of_https(PlainExchange):
 
 
 @with_exchange
+class knows_no_address(PlainExchange):
+    remote_address = None
+
+
+@with_exchange
 class sends_no_vary(PlainExchange):
     def add_header(self, name: str, value: str) -> None:
         if name != "Vary":

@@ -37,6 +37,7 @@ CAUGHT_BY: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "drops_httponly": [("cookie_attributes", {}), ("cookie_policy", {})],
     "deletes_without_attributes": [("cookie_policy", {})],
     "does_not_know_of_https": [("cookie_attributes_https", {})],
+    "knows_no_address": [("session_knows_where_it_came_from", {})],
     "sends_no_vary": [("first_information_begins_a_session", {})],
     "may_be_cached": [("first_information_begins_a_session", {})],
     "knows_one_cookie_name": [("two_cookies_do_not_interfere", {})],

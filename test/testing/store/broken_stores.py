@@ -19,7 +19,7 @@ from session2.store.base import SessionStore
 from session2.store.lock import Left, RecordLease
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
-from session2.traces import is_over
+from session2.traces import is_over, lock_key
 
 
 def dawdle():
@@ -466,6 +466,22 @@ class TestLockIsLeftBehind(StoreSuite):
                 self._records[key] = record._replace(modified=0.0)
             else:
                 super().remove(key, expected)
+
+
+class TestLockOfOthersIsReleased(StoreSuite):
+    class store_class(RecordLockedStore):
+        def lock(self, key, *, timeout=30.0, lease=60.0):
+            taken = super().lock(key, timeout=timeout, lease=lease)
+            taken.release = lambda: self.remove(lock_key(key))
+            return taken
+
+
+class TestLockIsLostUntold(StoreSuite):
+    class store_class(RecordLockedStore):
+        def lock(self, key, *, timeout=30.0, lease=60.0):
+            taken = super().lock(key, timeout=timeout, lease=lease)
+            taken.check_time = lambda: None
+            return taken
 
 
 class UnfencedSessions(Sessions):

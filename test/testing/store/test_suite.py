@@ -71,6 +71,8 @@ CAUGHT_BY = {
     "LockNeverExcludes": ["lock_timeout", "lock_excludes[threads]", "locked_requests_count[threads]"],
     "LockNeverLapses": ["lapsed_lock_is_taken_over[new holder]", "lapsed_lock_is_taken_over[stale holder]"],
     "LockIsLeftBehind": ["lock_is_released", "lock_excludes[threads]"],
+    "LockOfOthersIsReleased": ["lock_released_again_is_its_next_holders"],
+    "LockIsLostUntold": ["lease_can_be_renewed"],
     "LockTakeoverIsUnfenced": ["lapsed_lock_is_taken_over[stale holder]"],
     "NaiveFiles": ["increments_add_up[processes]", "compare_and_set_loses_nothing[processes]",
                    "readers_see_whole_records[processes]", "killed_in_the_middle_of_saves[killed]",
