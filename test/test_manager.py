@@ -432,7 +432,7 @@ def test_each_call_is_about_the_request_given_or_else_about_that_which_quixote_s
     site.visit(put("a"))
     old, request = site.id, FakeExchange(site.cookies)
     if not is_given:
-        monkeypatch.setattr("session2_quixote.current_exchange", lambda: request)
+        monkeypatch.setattr("session2.manager.in_progress", lambda: request)
     the = {"exchange": request} if is_given else {}
     manager = site.manager
     assert manager.has_session_cookie(**the)
