@@ -155,9 +155,17 @@ def streams() -> Iterator[None]:
             yield
         finally:
             sys.stdout.flush()
+    except BrokenPipeError:
+        _seen_enough()
     except OSError as error:
         _print_nowhere()
         _end(f"what was to be printed could not be written: {error.strerror}", 1)
+
+
+def _seen_enough() -> None:
+    """End well: the reader of our output wants no more of it."""
+    _print_nowhere()
+    raise SystemExit(0) from None
 
 
 def _print_nowhere() -> None:
@@ -170,9 +178,8 @@ def reporting() -> Iterator[None]:
     """Turn what can go wrong into one line and the exit code of its kind."""
     try:
         yield
-    except BrokenPipeError:  # the reader of our output has seen enough
-        _print_nowhere()
-        raise SystemExit(0) from None
+    except BrokenPipeError:
+        _seen_enough()
     except KeyboardInterrupt:
         _end("interrupted", 130)
     except ConfigurationError as error:

@@ -839,6 +839,15 @@ def test_what_becomes_of_the_output_is_told_in_a_sentence(url: str, store: Sessi
     assert done.stderr.endswith(told)
 
 
+def test_who_has_seen_enough_of_the_original_is_told_nothing() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as nobody:
+        done = subprocess.run([sys.executable, ROOT / "setup-store.py", "help"], stdout=nobody, stderr=subprocess.PIPE,
+                              timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
     done = setup_store(f"sqlite:{tmp_path}/łódź", PYTHONIOENCODING="ascii")
     assert done.stdout == f"Setting up sqlite:{tmp_path}/\\u0142\\xf3d\\u017a\n"
