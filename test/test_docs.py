@@ -75,11 +75,6 @@ SERVERS = {"postgres": ("postgres", "postgresql://shop:secret@localhost/shop"),
             "couchdb": ("strict", "couchdb://shop:secret@localhost/shop")}
 
 
-# All are errors but for what Pyramid, and who comes with it, import.
-WARNINGS = ["error", "ignore:'cgi' is deprecated:DeprecationWarning", "ignore:pkg_resources is deprecated as an API",
-            "ignore:Deprecated call to `pkg_resources.declare_namespace:DeprecationWarning"]
-
-
 @pytest.mark.parametrize("path", pages_with("program"))
 def test_the_python_of_a_page_runs(path, tmp_path, request):
     program = parts_of(path).program
@@ -87,7 +82,7 @@ def test_the_python_of_a_page_runs(path, tmp_path, request):
         fixture, shown = SERVERS[path.stem]
         program = program.replace(shown, getattr(request.getfixturevalue(fixture), "url" if "//" in shown else "place"))
     (tmp_path / "page.py").write_text(program)
-    run(tmp_path, sys.executable, *(f"-W{each}" for each in WARNINGS), "page.py")
+    run(tmp_path, sys.executable, *(f"-W{each}" for each in request.config.getini("filterwarnings")), "page.py")
 
 
 @pytest.mark.parametrize("path", pages_with("console"))
