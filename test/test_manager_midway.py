@@ -340,11 +340,14 @@ def test_reserved_id(manager):
     assert dict(manager.load(id)) == {"a": 1}
 
 
-def test_reserved_id_is_kept_where_others_changed_the_session(manager):
+@pytest.mark.parametrize("locks", [False, True])
+def test_reserved_id_is_kept_where_others_changed_the_session(manager, locks):
     old = stored(manager, a=1)
     request = begin(manager, old)
     id = manager.reserve_id(request.session)
     manager.finish_successful_request(begin(manager, old, b=2))
+    if locks:  # and takes in what they changed
+        manager.lock_request(request)
     manager.finish_successful_request(request)
     assert request.sent == [id]
     assert dict(manager.load(id)) == {"a": 1, "b": 2}
@@ -359,17 +362,6 @@ def test_reserved_id_of_a_session_that_others_emptied_is_not_sent(manager):
     manager.finish_successful_request(request)
     assert request.sent == []
     assert list(manager) == []
-
-
-def test_reserved_id_survives_a_lock(manager):
-    old = stored(manager, a=1)
-    request = begin(manager, old)
-    id = manager.reserve_id(request.session)
-    manager.finish_successful_request(begin(manager, old, b=2))
-    manager.lock_request(request)
-    manager.finish_successful_request(request)
-    assert request.sent == [id]
-    assert dict(manager.load(id)) == {"a": 1, "b": 2}
 
 
 def test_reserved_id_of_a_request_that_fails(manager):

@@ -208,6 +208,16 @@ def test_two_who_empty_a_session_are_no_conflict() -> None:
     assert not site.sessions()
 
 
+def renewed() -> tuple[Site, dict[str, str]]:
+    """Return a site whose visitor has just had a new id, and the cookies he had before."""
+    site = Site(renew_after=1000)
+    site.visit(put(a=1))
+    site.now += 1001
+    old = dict(site.cookies)
+    site.visit()
+    return site, old
+
+
 # -- cookies of late answers ------------------------------------------------------------------------------------------
 
 
@@ -234,22 +244,14 @@ def test_a_session_stored_in_mid_request_leaves_the_cookie_of_a_newer_login_alon
 
 
 def test_a_look_in_the_grace_of_a_renewal_leaves_the_cookie_of_the_next_renewal_alone() -> None:
-    site = Site(renew_after=100)
-    site.visit(put(a=1))
-    site.now += 101
-    old = dict(site.cookies)
-    site.visit()
+    site, old = renewed()
     look = site.start(cookies=old)
     site.visit(lambda session: site.manager.rotate(session, grace=60))
     assert not site.finish(look).sent
 
 
 def test_a_late_change_after_a_renewal_and_a_logout_sends_no_dead_cookie() -> None:
-    site = Site(renew_after=1000)
-    site.visit(put(a=1))
-    site.now += 1001
-    old = dict(site.cookies)
-    site.visit()
+    site, old = renewed()
     late = site.start(put(b=1), cookies=old)
     site.log_out()
     assert not site.finish(late).sent
@@ -269,11 +271,7 @@ def test_what_was_over_for_one_manager_leaves_the_cookie_of_a_login_by_another_a
 
 
 def test_in_the_grace_of_a_renewal_a_store_that_fails_leaves_the_cookie_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(renew_after=1000)
-    site.visit(put(a=1))
-    site.now += 1001
-    old = dict(site.cookies)
-    site.visit()
+    site, old = renewed()
     late = site.start(cookies=old)
     site.fail(monkeypatch, "read", lambda *_: True)
     assert not site.finish(late).sent
