@@ -168,6 +168,24 @@ def test_a_late_look_brings_nothing_back() -> None:
     assert not site.sessions()
 
 
+def test_no_lock_is_kept_of_what_was_emptied_and_vanishes_while_it_is_looked_for(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    site, looks = Site(concurrency="lock"), []
+    site.visit(put(a=1))
+    old, key, find = dict(site.cookies), site.store.sessions.key(site.id), site.manager.find
+    site.visit(lambda session: session.clear())
+
+    def vanished(*arguments: Any) -> Any:
+        looks.append(arguments)
+        if len(looks) == 2:
+            site.store.remove(key)
+        return find(*arguments)
+
+    monkeypatch.setattr(site.manager, "find", vanished)
+    request = site.start(cookies=old)
+    assert (len(looks), request.session.key, is_locked(site.store, key)) == (2, None, False)
+
+
 def test_a_login_from_what_was_emptied_leaves_nothing_for_late_changes() -> None:
     site = Site()
     site.visit(put(a=1))
@@ -208,7 +226,7 @@ def test_two_who_empty_a_session_are_no_conflict() -> None:
     assert not site.sessions()
 
 
-def renewed() -> tuple[Site, dict[str, str]]:
+def renewed() -> tuple[Site, Cookies]:
     """Return a site whose visitor has just had a new id, and the cookies he had before."""
     site = Site(renew_after=1000)
     site.visit(put(a=1))
