@@ -21,6 +21,7 @@ is_there() {
     case $1 in
     cc) includes stdlib.h ;;
     Python.h) can_compile "$2" ;;
+    *.h) includes "$1" ;;
     *) command -v "$1" >/dev/null ;;
     esac
 }
