@@ -107,7 +107,8 @@ def test_a_link_of_another_site_changes_nothing(each):
     "é€".encode(), b"\xff\xfe", b"", b"*del*", b'"', b"lock-" + b"0" * 64, b"0" * 64, b"A" * 43], ids=repr)
 def test_a_cookie_we_did_not_issue_is_not_adopted(server, cookie):
     shown = server.ask("GET", "/", cookie)
-    if shown.status_code == 400 and b"\0" in cookie:  # uvicorn itself refuses such a header
+    # uvicorn itself refuses such a header; http.cookies, which CherryPy asks, refuses it in newer Pythons.
+    if shown.status_code == 400 and (b"\0" in cookie or b"\\000" in cookie):
         return
     assert shown.status_code == 200
     kept = server.get("keep", cookie)
