@@ -17,8 +17,8 @@ from typing import Any, NoReturn
 from session2.store.base import SessionStore
 from session2.urls import from_url
 
-# All that changes a file, a lock or what somebody else is told, or is part of doing so.  `read` waits for an answer that
-# is encrypted, as those of newer MariaDB are if nothing is said.
+# All that changes a file, a lock or what somebody else is told, or is part of doing so.  `read` waits for an answer
+# that is encrypted, as those of newer MariaDB are if nothing is said.
 CALLS = "/write|sync|truncate|allocate|rename|link|mkdir|rmdir|open|close|fcntl|flock|send|recv|^read$"
 
 PR_SET_PTRACER = 0x59616D61

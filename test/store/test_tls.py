@@ -15,6 +15,7 @@ from servers_sql import Certificate, MariaServer, PostgresServer, Server
 
 from session2 import DictSession, from_url
 from session2.errors import ConfigurationError, StoreUnavailable
+from session2.record import Record
 from session2.store.base import SessionStore
 from session2.store.mysql import MySQLSessionStore
 from session2.store.postgres import PostgresSessionStore
@@ -23,6 +24,7 @@ IS_ENCRYPTED = {
     PostgresServer: "SELECT ssl::int FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
     MariaServer: "SELECT variable_value <> '' FROM information_schema.session_status "
                  "WHERE variable_name = 'Ssl_cipher'"}
+WHICH = {PostgresServer: "SELECT pg_backend_pid()", MariaServer: "SELECT connection_id()"}
 
 
 def certified(folder: Path, host: str) -> Certificate:
@@ -62,15 +64,37 @@ def stored(server: Server, host: str, authority: Path) -> SessionStore:
     return store
 
 
-def test_connection_is_encrypted(server: Server, certificate: Certificate) -> None:
-    store = stored(server, "localhost", certificate[0])
-
-    def asked(connection: Any) -> Any:
+def answer(store: Any, question: str) -> Any:
+    """Return what the server answers to whoever has the next connection of a store."""
+    def ask(connection: Any) -> Any:
         with connection.cursor() as cursor:
-            cursor.execute(IS_ENCRYPTED[type(server)])
+            cursor.execute(question)
             return cursor.fetchone()
 
-    assert store._connections.use(asked) == (1,)  # type: ignore[attr-defined]
+    return store._connections.use(ask)
+
+
+def test_connection_is_encrypted(server: Server, certificate: Certificate) -> None:
+    store = stored(server, "localhost", certificate[0])
+    assert answer(store, IS_ENCRYPTED[type(server)]) == (1,)
+    store.close()
+
+
+def test_an_encrypted_connection_is_used_again(server: Server, certificate: Certificate) -> None:
+    store = stored(server, "localhost", certificate[0])
+    first = answer(store, WHICH[type(server)])
+    store.save_session(DictSession())
+    assert answer(store, WHICH[type(server)]) == first
+    store.close()
+
+
+def test_a_change_does_not_go_over_a_connection_that_the_server_has_ended(server: Server,
+                                                                          certificate: Certificate) -> None:
+    store = stored(server, "localhost", certificate[0])
+    server.stop()
+    server.start()
+    store.write("a" * 64, Record(b"new", 1.0, 1.0, 1.0), None)  # whether it was carried out could not be told
+    assert store.read("a" * 64) is not None
     store.close()
 
 

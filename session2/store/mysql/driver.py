@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import ssl
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -115,7 +114,7 @@ def _kind(place: Callable[[], Mapping[str, Any]], connect_timeout: float, timeou
         try:
             connection: Any = Own(**{**place(), **fixed})
             connection._sock.settimeout(connect_timeout)
-            connection.poll, connection.patience = _polling(connection), connect_timeout
+            connection.poll, connection.patience = polling(connection._sock.fileno()), connect_timeout
             for setting in _settings(connection, limit, wsrep_sync_wait):
                 _answer(connection, setting)
         except RuntimeError as error:  # PyMySQL has no other way to say what it misses
@@ -154,14 +153,8 @@ def _is_at_rest(connection: Any) -> bool:
 
 def _is_cut(connection: Any) -> bool:
     """Tell whether the server has ended the connection, or said something else that nobody has read."""
-    poll = connection.poll if isinstance(connection, Own) else _polling(connection)
+    poll = connection.poll if isinstance(connection, Own) else polling(connection._sock.fileno())
     return bool(poll(0))
-
-
-def _polling(connection: Any) -> Callable[[float | None], object]:
-    """Return what tells whether there is something to be read; if it is encrypted there may be, and it says no."""
-    wire = connection._sock
-    return (lambda _: False) if isinstance(wire, ssl.SSLSocket) else polling(wire.fileno())
 
 
 def _close(connection: Any) -> None:
