@@ -176,7 +176,10 @@ class ASGISession(LazySession):
     def give_up(self) -> None:
         """Forget what is not stored by now, and free the lock, without waiting for it: the task may be cancelled."""
         visit = self._exchange.visit
-        if visit is not None and (self._work is None or self._work.done()):  # else it is let go of when that is done
+        if visit is None:
+            return
+        visit.finished = True  # at once: what is sent from here on, the body of the answer to a crash, stores nothing
+        if self._work is None or self._work.done():  # else it is let go of when that is done
             visit.close() if visit.lease is None else _storing().submit(visit.close)
 
     async def _run(self, pool: ThreadPoolExecutor, function: Callable[[], None]) -> None:

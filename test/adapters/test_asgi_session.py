@@ -33,6 +33,7 @@ from session2.store.lease import Lease
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.browser import SetCookie
 from session2.testing.store.visitor import is_locked
+from session2.visit import Visit
 from session2_asgi import SessionMiddleware
 
 Page = Callable[[fastapi.Request], Awaitable[Any]]
@@ -459,6 +460,31 @@ def test_crash_frees_the_lock_and_stores_nothing(around: bool) -> None:
         site.app = SessionMiddleware(plain, site.manager)
     with pytest.raises(RuntimeError):
         site.run(crash(RuntimeError()))
+    assert site.items() == {"a": 1}
+
+
+def test_crash_stores_nothing_while_its_lock_is_still_to_be_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    site, answer, sent, close = Site(concurrency="lock"), Answer(), threading.Event(), Visit.close
+    site.run(put(a=1))
+    plain = fastapi.FastAPI()
+    plain.add_api_route("/", site._answer)
+
+    async def around(scope: Any, receive: Any, send: Any) -> None:
+        async def tell(message: Any) -> None:
+            await send(message)
+            if message["type"] == "http.response.body":
+                sent.set()
+        await SessionMiddleware(plain, site.manager)(scope, receive, tell)
+
+    def close_late(visit: Visit) -> None:
+        sent.wait(60)
+        close(visit)
+
+    site.app = around
+    with monkeypatch.context() as slow, pytest.raises(RuntimeError):
+        slow.setattr(Visit, "close", close_late)
+        site.run(crash(RuntimeError()), answer=answer)
+    assert answer.status == 500
     assert site.items() == {"a": 1}
 
 
