@@ -481,9 +481,10 @@ def test_crash_stores_nothing_while_its_lock_is_still_to_be_freed(monkeypatch: p
         close(visit)
 
     site.app = around
-    with monkeypatch.context() as slow, pytest.raises(RuntimeError):
+    with monkeypatch.context() as slow:
         slow.setattr(Visit, "close", close_late)
-        site.run(crash(RuntimeError()), answer=answer)
+        with pytest.raises(RuntimeError):
+            site.run(crash(RuntimeError()), answer=answer)
     assert answer.status == 500
     assert site.items() == {"a": 1}
 
