@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from functools import lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 from types import NoneType
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManager, from_url
 from session2.cookies import is_path
 from session2.mutex import Mutex
+from session2.store.records import can_merge
 from session2.variants import Manager, for_mappings
 
 _by_url: Final[dict[str, Manager]] = {}
@@ -98,6 +99,15 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
 @lru_cache(maxsize=64, typed=True)
 def _with_timeout(manager: Manager, timeout: float) -> Manager:
     return for_mappings(manager, _minutes("timeout", timeout) * 60)
+
+
+def mode_of(manager: Manager, wants_lock: bool | None) -> Literal["lock"] | None:
+    """Return "lock" where requests take turns: CherryPy's rule, unless the tool or the manager was told another one.
+
+    Nor is it the rule on a store in which requests that overlap do not meet.
+    """
+    by_default = manager.concurrency == "merge" and can_merge(type(manager.store))
+    return "lock" if (by_default if wants_lock is None else wants_lock) else None
 
 
 def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,

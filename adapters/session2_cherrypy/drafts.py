@@ -1,0 +1,94 @@
+"""The cookie that CherryPy's tool drafts in each response: not what is sent, but where pages say how it is to be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from email.utils import parsedate_to_datetime
+from http.cookies import Morsel
+from typing import Any, Final
+
+from session2 import ConfigurationError, tokens
+from session2.visit import Visit
+
+from .settings import cookie_path
+
+UNOPENED: Final = "session"
+"""What the tool drafts as the id of a session that nobody has looked at."""
+
+_TIMES: Final = ("max-age", "expires")
+
+
+def of_the_tool(settings: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> dict[str, Any]:
+    """Return the attributes the tool gives its draft, but for the time."""
+    return {"path": cookie_path(settings, headers), "domain": settings.get("domain") or "",
+            **{name: 1 if settings.get(name) else "" for name in ("secure", "httponly")}, "max-age": timeout * 60}
+
+
+def is_untouched(draft: Morsel[Any], settings: Mapping[str, Any], timeout: float) -> bool:
+    """Tell at a glance that nobody but the tool had a hand in its draft, as in most requests."""
+    configured, max_age = settings.get, draft.get("max-age")
+    return (draft.value == UNOPENED
+            and (max_age == timeout * 60 if configured("persistent", True) else (max_age, draft["expires"]) == ("", ""))
+            and draft["path"] == (configured("path") or "/") and draft["domain"] == (configured("domain") or "")
+            and bool(draft["secure"]) == bool(configured("secure"))
+            and bool(draft["httponly"]) == bool(configured("httponly"))
+            and not (draft["samesite"] or draft.get("partitioned")))
+
+
+def is_logout(draft: Morsel[Any]) -> bool:
+    """Tell whether a browser would lose its session by this cookie, as by `cherrypy.lib.sessions.expire`."""
+    seconds = _seconds(draft)
+    return (seconds is not None and seconds <= 0) or (draft.value != UNOPENED and not tokens.matches(draft.value))
+
+
+def withdraw(draft: Morsel[Any]) -> None:
+    """Make the draft one that says nothing of a logout."""
+    draft.set(draft.key, UNOPENED, UNOPENED)
+    draft.update(dict.fromkeys(_TIMES, ""))
+
+
+def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
+    """Send the cookie of this request as pages made it; ConfigurationError for what no browser would accept."""
+    wishes = {name: _meant(name, value) for name, value in draft.items()
+              if name in _FIELDS and (value or "") != drafted.get(name, "")}
+    seconds = _seconds(draft)
+    if seconds is not None and seconds != drafted["max-age"]:
+        wishes["max_age"] = seconds
+        visit.cookie = None  # so it is sent, also if the browser has it
+    if wishes:
+        visit.policy = replace(visit.policy, **wishes)
+
+
+_FIELDS: Final = ("path", "domain", "secure", "httponly", "samesite", "partitioned")
+
+
+def _meant(name: str, value: Any) -> Any:
+    if name in ("secure", "httponly", "partitioned"):
+        return bool(value)
+    return value.capitalize() if name == "samesite" else value or None
+
+
+def _seconds(draft: Morsel[Any]) -> float | None:
+    """Return how long a browser would keep the cookie, None if it says nothing; a Max-Age outdoes an Expires."""
+    max_age, expires = draft.get("max-age", ""), draft["expires"]
+    if max_age != "":
+        return _number(max_age)
+    if expires == "":
+        return None
+    return _number(expires) if isinstance(expires, (int, float)) else _until(expires)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"the Max-Age of a cookie is a number of seconds, not {value!r}") from None
+
+
+def _until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"the Expires of a cookie is a date of HTTP, not {date!r}") from None
