@@ -13,13 +13,13 @@ import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, tokens
 from session2.found import Absence
+from session2.late import Late
 
 from . import drafts, proxy
 from .answers import refuse
 from .cleaning import clean, keep_clean
 from .counted import CountedSession
 from .exchange import CherryPyExchange, SentMorsel
-from .late import Late
 from .settings import cookie_path, cookie_policy, find_manager, mode_of, tool_settings
 from .steps import Step, are_alone
 
