@@ -27,8 +27,8 @@ class SessionMiddleware:
     def __init__(self, app: Application, manager: SessionManager[Any], *, key: str = "session2.session",
                  beaker: Beaker | bool = False) -> None:
         if isinstance(manager, dict):
-            raise ConfigurationError("Beaker's options become a manager: beaker = from_beaker_config(options), and then "
-                                     "SessionMiddleware(app, beaker.manager, **beaker.settings)")
+            raise ConfigurationError("Beaker's options become a manager: beaker = from_beaker_config(options), and "
+                                     "then SessionMiddleware(app, beaker.manager, **beaker.settings)")
         self.app = app
         self.manager = for_mappings(manager)
         self._key = key
