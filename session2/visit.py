@@ -14,7 +14,7 @@ from .cookies import CANDIDATES
 from .errors import ReadOnlySession, StoreUnavailable
 from .exchange import Exchange, policy_of, send_cookie
 from .found import Absence, Found, tell_absence
-from .notes import lock_name
+from .notes import lock_name, new_in
 from .record import Outcome
 from .session import Session, ties
 from .store.lease import Lease
@@ -62,7 +62,7 @@ class Visit:
         self.exchange.add_header("Vary", "Cookie")  # at once: a page may answer also if this fails
         try:
             session = self._open()
-            self._attach(self.manager.new_session(exchange=self.exchange) if session is None else session)
+            self._attach(new_in(self.exchange, self.manager) if session is None else session)
         except BaseException:  # nobody will finish this request, and it may have the lock by now
             self.close()
             raise
@@ -127,7 +127,7 @@ class Visit:
         if session is not None and session._ties.origin is not None:
             self.ended.append(session)
         self.clear_site_data |= clear_site_data
-        self._attach(self.manager.new_session(exchange=None if self.finished else self.exchange))
+        self._attach(new_in(None if self.finished else self.exchange, self.manager))
 
     def maintain(self, session: Session) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""

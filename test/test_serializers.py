@@ -26,6 +26,7 @@ from session2 import (
     get_secret,
 )
 from session2.errors import SerializationError
+from session2.notes import new_in
 from session2.serializers import MsgpackSerializer, Serializer, check
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.fakes import FakeExchange
@@ -171,7 +172,7 @@ def test_what_is_not_refused_comes_back_as_it_was(serializer: Serializer, value:
 @pytest.mark.parametrize("serializer", [JSONSerializer(), MsgpackSerializer()], ids=lambda serializer: serializer.tag)
 def test_all_that_a_session_keeps_of_itself_can_be_stored(serializer: Serializer) -> None:
     manager: SessionManager[Any] = SessionManager(VolatileSessionStore(serializer=serializer), DictSession)
-    session = manager.new_session(exchange=FakeExchange())
+    session: Any = new_in(FakeExchange(), manager)
     session.create_form_token()
     session.remove_form_token(session.create_form_token())
     session.get_csrf_token()
