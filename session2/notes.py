@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from . import tokens
 from .session import Session, ties, ties_of
 from .store.lease import Lease
-
-if TYPE_CHECKING:
-    from .exchange import Exchange
-    from .manager import SessionManager
 
 _OF_AN_ID: Final = ("_login_time", "_logins", "_issued", "_lock_name", "_left")
 
@@ -20,17 +16,6 @@ def begin(session: Session, now: float, expires: float | None) -> None:
     bound = ties(session)
     bound.created = bound.accessed = now
     bound.expires = expires
-
-
-def new_in(exchange: Exchange | None, manager: SessionManager[Any]) -> Session:
-    """Return a new session, which knows where its first request comes from.
-
-    A manager of an application may have a `new_session` of its own, which is called as Quixote calls it.
-    """
-    session: Session = manager.new_session(None)
-    if exchange is not None and exchange.remote_address is not None:
-        vars(session)["_remote_address"] = exchange.remote_address
-    return session
 
 
 def next_id(session: Session) -> str:

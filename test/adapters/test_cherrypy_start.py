@@ -145,6 +145,30 @@ def test_settings_in_the_code_are_checked_too(name: str) -> None:
         start({"/": named(OURS)}, shop_with(name))
 
 
+class Touchy:
+    """What must not be asked: what MongoDB answers can be no condition, and XML-RPC's answer is that of a server."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"nobody asked for {name}")
+
+    __dir__ = __bool__ = __len__ = __getattr__  # type: ignore[assignment]
+
+
+def test_what_is_no_page_is_not_asked() -> None:
+    root: Any = Shop()
+    root.database, root.down = Touchy(), Shop()
+    root.down.proxy = Touchy()
+    start({"/": named(OURS)}, root)
+
+
+def test_a_page_of_another_object_is_checked_too() -> None:
+    root: Any = Shop()
+    page = cherrypy.expose(cherrypy.config(**named({"a": 1}))(lambda self: ""))
+    root.elsewhere = type("Other", (), {"page": page})().page
+    with pytest.raises(ConfigurationError, match="/elsewhere"):
+        start({"/": named(OURS)}, root)
+
+
 def test_settings_are_merged_as_cherrypy_does() -> None:
     cherrypy.config.update(named(OURS))
     start({"/": named({"timeout": 30})})
