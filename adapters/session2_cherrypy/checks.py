@@ -101,8 +101,7 @@ def places() -> Iterator[Place]:
             config = _config_at(app, path) if path.startswith("/") else {}
             settings = {key[15:]: value for key, value in config.items() if key.startswith("tools.sessions.")}
             storage_class = settings.get("storage_class")
-            if settings.get("on") and _is_ours(storage_class) and not settings.get("storage_type") \
-                    and settings not in seen:
+            if settings.get("on") and _is_ours(storage_class) and settings not in seen:
                 seen.append(settings)
                 yield Place((mounted + path).rstrip("/") or "/", storage_class, settings)
 

@@ -14,7 +14,7 @@ from session2.visit import Visit
 
 from .settings import cookie_path
 
-UNOPENED: Final = "session"
+UNOPENED: Final = "session2-draft"
 """What the tool drafts as the id of a session that nobody has looked at."""
 
 _TIMES: Final = ("max-age", "expires")
@@ -23,7 +23,13 @@ _TIMES: Final = ("max-age", "expires")
 def of_the_tool(settings: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> dict[str, Any]:
     """Return the attributes the tool gives its draft, but for the time."""
     return {"path": cookie_path(settings, headers), "domain": settings.get("domain") or "",
-            **{name: 1 if settings.get(name) else "" for name in ("secure", "httponly")}, "max-age": timeout * 60}
+            **{name: 1 if settings.get(name) else "" for name in ("secure", "httponly")},
+            "max-age": timeout * 60, "persistent": settings.get("persistent", True)}
+
+
+def name_in(cookies: Mapping[str, Morsel[Any]]) -> str | None:
+    """Return the name of the cookie that a tool has drafted, None if there is none yet."""
+    return next((name for name, draft in cookies.items() if draft.value == UNOPENED), None)
 
 
 def is_untouched(draft: Morsel[Any], settings: Mapping[str, Any], timeout: float) -> bool:
@@ -54,7 +60,9 @@ def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
     wishes = {name: _meant(name, value) for name, value in draft.items()
               if name in _FIELDS and (value or "") != drafted.get(name, "")}
     seconds = _seconds(draft)
-    if seconds is not None and seconds != drafted["max-age"]:
+    if seconds is None and drafted["persistent"]:
+        wishes["max_age"] = None
+    elif seconds is not None and seconds != drafted["max-age"]:
         wishes["max_age"] = seconds
         visit.cookie = None  # so it is sent, also if the browser has it
     if wishes:

@@ -55,13 +55,12 @@ class StoreSession(CountedSession):
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
         self._late: Late | None = None
-        self._settled = self._page_is_over = self._is_done = False
+        self._settled = self._page_is_over = self._is_done = self._is_drafted = False
         self._request: Any = weakref.proxy(cherrypy.serving.request)  # the hooks of which have the session
         self._response = cherrypy.serving.response
-        self._settings = {**settings, **tool_settings(self._request)}
+        self._settings = {**tool_settings(self._request), **settings}
         cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
         super().__init__(CherryPyExchange(self._request, self._response))
-        self._cookie_name = str(self._settings.get("name", "session_id"))
         self._given_id = id
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
@@ -91,6 +90,13 @@ class StoreSession(CountedSession):
         except ReferenceError:  # the request is over
             return self._given_id
 
+    @cached_property
+    def _cookie_name(self) -> str:
+        """The name of the cookie; a tool that is not called ``sessions`` does not tell its settings, but drafts one."""
+        is_told = self._settings.get("on") or "name" in self._settings
+        drafted = None if is_told else drafts.name_in(self._response.cookie)
+        return str(drafted or self._settings.get("name", "session_id"))
+
     # -- the session -----------------------------------------------------------------------------------------------
 
     @cached_property
@@ -107,20 +113,22 @@ class StoreSession(CountedSession):
     @timeout.setter
     def timeout(self, minutes: float) -> None:
         raise AttributeError("timeout cannot be set for one session: configure tools.sessions.timeout, for a path if "
-                             "need be, or keep in the session until when it is to be used")
+                             "need be")
 
     @property
     def cookie_policy(self) -> CookiePolicy:
         """What the tool's settings make of the cookie, for a manager that was made without a policy."""
         clocks = self.manager.clocks
         max_age = clocks.lifetime if clocks.idle is None else clocks.idle
-        return cookie_policy(self._settings, self._request.headers, self._settings.get("samesite", self.samesite),
+        settings = {**self._settings, "name": self._cookie_name}
+        return cookie_policy(settings, self._request.headers, self._settings.get("samesite", self.samesite),
                              max_age)
 
     @property
     def id(self) -> str:
         """The id the cookie carries, or will carry if there is something to store."""
-        if not self._opened and self._cookie_name not in self._response.cookie:
+        if not self._opened and not self._is_drafted:
+            self._is_drafted = True
             return drafts.UNOPENED  # the tool asks, to draft its cookie; not worth opening the session for
         return self.session.id or self.manager.reserve_id(self.session)
 
@@ -235,10 +243,7 @@ class StoreSession(CountedSession):
             self._before_headers()
 
     def _before_headers(self) -> None:
-        """Settle while a cookie can still be sent, unless nobody can have done anything behind the page.
-
-        The lock of a stream is kept until its body is out.
-        """
+        """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
         self._is_done = self._page_is_over and type(self._response.body) is list and are_alone(self._request)
         if not self._is_done:
             self._settle()

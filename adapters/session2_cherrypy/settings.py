@@ -34,6 +34,9 @@ OF_OTHER_CLASSES: Final = ("storage_path", "lock_timeout", "servers")
 
 def check(settings: Mapping[str, Any], storage_class: Any) -> None:
     """Raise `ConfigurationError` for settings that can be seen to be wrong without opening a store."""
+    if settings.get("storage_type"):
+        raise ConfigurationError(f"tools.sessions.storage_type = {settings['storage_type']!r} is what CherryPy heeds, "
+                                 f"and not storage_class = {storage_class.__name__}: leave out one of them")
     _check_names(settings, storage_class)
     _check_types(settings)
     cookie_policy(settings, {}, settings.get("samesite", storage_class.samesite), None)
@@ -78,7 +81,8 @@ def _number(name: str, value: Any) -> float:
 
 def tool_settings(request: Any) -> Mapping[str, Any]:
     """Return what is configured of the session tool for this request: CherryPy's own defaults are not in it."""
-    return cast("Mapping[str, Any]", getattr(request, "toolmaps", {}).get("tools", {}).get("sessions", {}))
+    found = getattr(request, "toolmaps", {}).get("tools", {}).get("sessions", {})
+    return cast("Mapping[str, Any]", found if found.get("on") else {})
 
 
 def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:

@@ -15,6 +15,7 @@ import pytest
 from session2 import ConfigurationError, DictSession, SessionManager
 from session2.store.cookie import CookieSessionStore
 from session2.store.volatile import VolatileSessionStore
+from session2_cherrypy import StoreSession
 
 Serve = Callable[..., Any]
 
@@ -111,6 +112,57 @@ def test_a_cookie_that_no_browser_takes_is_an_error(serve: Serve, manager: Any, 
                                                     caplog: pytest.LogCaptureFixture) -> None:
     serve({"page": drafting(**wrong)}, manager=manager).get("/page", status=500)
     assert "ConfigurationError" in caplog.text
+
+
+class Jar:
+    """A browser with the cookies of one site."""
+
+    def __init__(self, site: Any) -> None:
+        self.site, self.cookies = site, {}
+
+    def get(self, path: str) -> str:
+        answer = self.site.get(path, "; ".join(f"{name}={value}" for name, value in self.cookies.items()) or None)
+        for header in answer.all("Set-Cookie"):
+            name, _, value = header.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        return answer.text
+
+
+def test_a_session_tool_may_have_another_name(serve: Serve, manager: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cherrypy.tools, "mine", cherrypy._cptools.SessionTool(), raising=False)
+    settings = {"on": True, "manager": manager, "storage_class": StoreSession, "name": "mine", "persistent": False}
+    site = serve({"hello": lambda: cherrypy.session.id, "visit": visit, "look": look},
+                 {f"tools.mine.{name}": value for name, value in settings.items()}, on=False)
+    browser = Jar(site)
+    assert len(browser.get("/hello")) == 43
+    assert browser.cookies == {}
+    browser.get("/visit")
+    assert browser.get("/visit") == "2"
+    assert list(browser.cookies) == ["mine"]
+    assert "Max-Age" not in site.get("/visit").all("Set-Cookie")[0]
+
+
+def test_a_session_that_a_page_begins_itself_has_the_name_it_is_given(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        cherrypy.lib.sessions.init(storage_class=StoreSession, manager=manager, name="mine", secure=True)
+        cherrypy.request.hooks.attach("before_finalize", cherrypy.lib.sessions.save)
+        return visit()
+
+    browser = Jar(serve({"page": page}, on=False))
+    assert [browser.get("/page"), browser.get("/page"), list(browser.cookies)] == ["1", "2", ["mine"]]
+
+
+def test_a_session_beside_that_of_the_tool_keeps_its_name(serve: Serve, manager: Any, monkeypatch: Any) -> None:
+    def fetch() -> None:
+        cherrypy.request.cart = StoreSession(manager=manager, name="cart", clean_freq=0)
+
+    def page() -> str:
+        cherrypy.request.cart["n"] = 7
+        return visit()
+
+    monkeypatch.setattr(cherrypy.tools, "cart", cherrypy.Tool("before_handler", fetch), raising=False)
+    browser = Jar(serve({"page": page}, {"tools.cart.on": True}, manager=manager, name="shop"))
+    assert [browser.get("/page"), browser.get("/page"), sorted(browser.cookies)] == ["1", "2", ["cart", "shop"]]
 
 
 # -- the pages of errors -----------------------------------------------------------------------------------------------
