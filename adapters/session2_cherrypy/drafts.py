@@ -34,19 +34,20 @@ def name_in(cookies: Mapping[str, Morsel[Any]]) -> str | None:
 
 def is_untouched(draft: Morsel[Any], settings: Mapping[str, Any], timeout: float) -> bool:
     """Tell at a glance that nobody but the tool had a hand in its draft, as in most requests."""
-    configured, max_age = settings.get, draft.get("max-age")
+    configured, found, max_age = settings.get, draft.get, draft.get("max-age")
     return (draft.value == UNOPENED
-            and (max_age == timeout * 60 if configured("persistent", True) else (max_age, draft["expires"]) == ("", ""))
-            and draft["path"] == (configured("path") or "/") and draft["domain"] == (configured("domain") or "")
-            and bool(draft["secure"]) == bool(configured("secure"))
-            and bool(draft["httponly"]) == bool(configured("httponly"))
-            and not (draft["samesite"] or draft.get("partitioned")))
+            and (max_age == timeout * 60 if configured("persistent", True) else (max_age, found("expires")) == ("", ""))
+            and found("path") == (configured("path") or "/") and found("domain") == (configured("domain") or "")
+            and bool(found("secure")) == bool(configured("secure"))
+            and bool(found("httponly")) == bool(configured("httponly"))
+            and not (found("samesite") or found("partitioned")))
 
 
 def is_logout(draft: Morsel[Any]) -> bool:
     """Tell whether a browser would lose its session by this cookie, as by `cherrypy.lib.sessions.expire`."""
     seconds = _seconds(draft)
-    return (seconds is not None and seconds <= 0) or (draft.value != UNOPENED and not tokens.matches(draft.value))
+    return (seconds is not None and seconds <= 0) or (
+        draft.value != UNOPENED and not tokens.names_a_session(draft.value))
 
 
 def withdraw(draft: Morsel[Any]) -> None:
@@ -80,7 +81,7 @@ def _meant(name: str, value: Any) -> Any:
 
 def _seconds(draft: Morsel[Any]) -> float | None:
     """Return how long a browser would keep the cookie, None if it says nothing; a Max-Age outdoes an Expires."""
-    max_age, expires = draft.get("max-age", ""), draft["expires"]
+    max_age, expires = draft.get("max-age", ""), draft.get("expires", "")
     if max_age != "":
         return _number(max_age)
     if expires == "":

@@ -13,6 +13,9 @@ import cherrypy
 import pytest
 
 from session2 import ConfigurationError, DictSession, SessionManager
+from session2.migrate import cookies
+from session2.migrate.bringing import bring
+from session2.migrate.source import Former
 from session2.store.cookie import CookieSessionStore
 from session2.store.volatile import VolatileSessionStore
 from session2_cherrypy import StoreSession
@@ -163,6 +166,25 @@ def test_a_session_beside_that_of_the_tool_keeps_its_name(serve: Serve, manager:
     monkeypatch.setattr(cherrypy.tools, "cart", cherrypy.Tool("before_handler", fetch), raising=False)
     browser = Jar(serve({"page": page}, {"tools.cart.on": True}, manager=manager, name="shop"))
     assert [browser.get("/page"), browser.get("/page"), sorted(browser.cookies)] == ["1", "2", ["cart", "shop"]]
+
+
+def test_a_session_that_was_moved_in_is_no_logout_where_its_cookie_is_set(serve: Serve) -> None:
+    manager = SessionManager(VolatileSessionStore(), DictSession, former=[cookies.cherrypy("old")])
+    bring(manager.store, Former("4f" * 20, {"data": {"n": 7}}))
+    site = serve({"look": look, "page": lambda: look() + str(cherrypy.lib.sessions.set_response_cookie())},
+                 manager=manager)
+    headers = site.get("/page", "old=" + "4f" * 20).all("Set-Cookie")
+    (cookie,) = (header.partition(";")[0] for header in headers if header.startswith("session_id="))
+    assert site.get("/look", cookie).text == "7"
+
+
+def test_a_draft_may_be_stripped(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        cherrypy.response.cookie["session_id"].clear()
+        return visit()
+
+    site = serve({"page": page}, manager=manager)
+    assert site.get("/page", site.cookie("/page")).text == "2"
 
 
 # -- the pages of errors -----------------------------------------------------------------------------------------------
