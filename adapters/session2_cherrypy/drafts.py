@@ -47,7 +47,7 @@ def is_logout(draft: Morsel[Any]) -> bool:
     """Tell whether a browser would lose its session by this cookie, as by `cherrypy.lib.sessions.expire`."""
     seconds = _seconds(draft)
     return (seconds is not None and seconds <= 0) or (
-        draft.value != UNOPENED and not tokens.names_a_session(draft.value))
+        draft.value != UNOPENED and not tokens.matches(draft.value))
 
 
 def withdraw(draft: Morsel[Any]) -> None:
