@@ -30,6 +30,8 @@ OF_THE_COOKIE: Final = ("name", "path", "path_header", "domain", "secure", "http
 OF_THE_CLASS: Final = ("manager", "store_url", "timeout", "clean_freq", "locking", "samesite")
 OF_OTHER_CLASSES: Final = ("storage_path", "lock_timeout", "servers")
 """What CherryPy's own classes take: left over, perhaps, and of no effect."""
+OF_OTHER_STORAGE: Final = ("_load", "_save", "_delete", "_exists", "_regenerate", "generate_id", "now")
+"""What a class derived from CherryPy's own overrides."""
 
 
 def check(settings: Mapping[str, Any], storage_class: Any) -> None:
@@ -37,6 +39,11 @@ def check(settings: Mapping[str, Any], storage_class: Any) -> None:
     if settings.get("storage_type"):
         raise ConfigurationError(f"tools.sessions.storage_type = {settings['storage_type']!r} is what CherryPy heeds, "
                                  f"and not storage_class = {storage_class.__name__}: leave out one of them")
+    for name in OF_OTHER_STORAGE:
+        if hasattr(storage_class, name):
+            raise ConfigurationError(f"{storage_class.__name__}.{name} would never be called: sessions are kept by a "
+                                     "store, and their ids drawn by the library; for a way of your own to keep them "
+                                     "derive a store from session2.store.base.SessionStore")
     _check_names(settings, storage_class)
     _check_types(settings)
     cookie_policy(settings, {}, settings.get("samesite", storage_class.samesite), None)

@@ -189,6 +189,13 @@ def test_subclass_may_have_settings_of_its_own() -> None:
         start({"/": named({**settings, "brunch": "south"})}, script_name="/two")
 
 
+@pytest.mark.parametrize("name", tool.OF_OTHER_STORAGE)
+def test_subclass_may_not_keep_its_sessions_itself(name: str) -> None:
+    own = type("Own", (session2_cherrypy.StoreSession,), {name: lambda self, *arguments: None})
+    with pytest.raises(ConfigurationError, match=f"Own.{name} would never be called"):
+        start({"/": named({**OURS, "storage_class": own})})
+
+
 def test_subclass_that_wants_a_request_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     class Wanting(session2_cherrypy.StoreSession):
         def __init__(self, id: str | None = None, **settings: Any) -> None:
