@@ -13,7 +13,7 @@ from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import MODES, Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
 from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, of_kind, refuse
-from .exchange import Exchange, in_progress, policy_of, send_cookie
+from .exchange import Exchange, in_progress, policy_of, policy_with, send_cookie
 from .former import FormerCookie, FormerVisit, checked
 from .found import Absence, Found
 from .mapping import _S, SessionMapping, checked_class
@@ -149,10 +149,10 @@ class SessionManager(SessionMapping[_S]):
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
-    def set_session_cookie(self, session_id: str | None, exchange: Exchange | None = None) -> None:
-        """Send the session cookie."""
+    def set_session_cookie(self, session_id: str | None, exchange: Exchange | None = None, **attributes: Any) -> None:
+        """Send the session cookie; `attributes` are other ones than those of its policy, for this request."""
         exchange = exchange or in_progress()
-        send_cookie(exchange, policy_of(self.cookie, exchange), session_id)
+        send_cookie(exchange, policy_with(self.cookie, exchange, attributes), session_id or None)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
