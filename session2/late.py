@@ -23,7 +23,11 @@ class Late:
         session: Any = exchange.session
         if ties(session).origin is not None:
             self._lease = self._manager.lock(session)
-            exchange.visit.sessions.merge_in(session)
+            try:
+                exchange.visit.sessions.merge_in(session)
+            except BaseException:
+                self.unlock_request(exchange)
+                raise
 
     def renew_lock(self, exchange: Exchange) -> None:
         """Start the lease of the lock anew."""

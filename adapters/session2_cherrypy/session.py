@@ -194,7 +194,7 @@ class StoreSession(CountedSession):
         try:
             (self._late or self.manager).lock_request(self._exchange)
         except SessionError as error:
-            refuse(error)
+            refuse(error, self._late is not None)
         self.locked = True
 
     def renew_lock(self) -> None:
@@ -202,7 +202,7 @@ class StoreSession(CountedSession):
         try:
             (self._late or self.manager).renew_lock(self._exchange)
         except SessionError as error:
-            refuse(error)
+            refuse(error, self._late is not None)
 
     def release_lock(self) -> None:
         """Unlock the session, from whatever thread; harmless while it is not locked.

@@ -12,7 +12,7 @@ from typing import Any
 import cherrypy
 import pytest
 
-from session2 import ConfigurationError, DictSession, SessionManager
+from session2 import ConfigurationError, DictSession, SessionManager, StoreUnavailable
 from session2.migrate import cookies
 from session2.migrate.bringing import bring
 from session2.migrate.source import Former
@@ -326,6 +326,19 @@ def test_a_thread_stores_what_it_has_done(serve: Serve, manager: Any, worker: Wo
 
     worker.work(job)
     assert site.get("/look", cookie).text == "4"
+
+
+def test_a_thread_that_cannot_look_leaves_no_lock(serve: Serve, manager: Any, worker: Worker, monkeypatch: Any) -> None:
+    def fail(_: str) -> None:
+        raise StoreUnavailable("the plug was pulled")
+
+    site = serve({"visit": visit, "page": worker.page}, manager=manager)
+    site.get("/page", site.cookie("/visit"))
+    with monkeypatch.context() as broken:
+        broken.setattr(manager.store, "read", fail)
+        with pytest.raises(StoreUnavailable):
+            worker.work(lambda session: session.acquire_lock())
+    manager.store.lock(worker.session.session.key, timeout=0).release()
 
 
 def test_a_thread_may_empty_or_end_its_session(serve: Serve, manager: Any, worker: Worker) -> None:
