@@ -19,6 +19,9 @@ UNOPENED: Final = "session2-draft"
 
 _TIMES: Final = ("max-age", "expires")
 
+_LONGEST: Final = 400 * 86400
+"""Seconds; no browser keeps a cookie for longer, whatever it is told."""
+
 
 def of_the_tool(settings: Mapping[str, Any], headers: Mapping[str, str], timeout: float) -> dict[str, Any]:
     """Return the attributes the tool gives its draft, but for the time."""
@@ -64,7 +67,7 @@ def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
     if seconds is None and drafted["persistent"]:
         wishes["max_age"] = None
     elif seconds is not None and seconds != drafted["max-age"]:
-        wishes["max_age"] = seconds
+        wishes["max_age"] = min(seconds, _LONGEST)
         visit.cookie = None  # so it is sent, also if the browser has it
     if wishes:
         visit.policy = replace(visit.policy, **wishes)
@@ -82,9 +85,9 @@ def _meant(name: str, value: Any) -> Any:
 def _seconds(draft: Morsel[Any]) -> float | None:
     """Return how long a browser would keep the cookie, None if it says nothing; a Max-Age outdoes an Expires."""
     max_age, expires = draft.get("max-age", ""), draft.get("expires", "")
-    if max_age != "":
+    if max_age not in ("", None):
         return _number(max_age)
-    if expires == "":
+    if expires in ("", None):
         return None
     return _number(expires) if isinstance(expires, (int, float)) else _until(expires)
 
@@ -99,5 +102,5 @@ def _number(value: Any) -> float:
 def _until(date: str) -> float:
     try:
         return parsedate_to_datetime(date).timestamp() - time.time()
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         raise ConfigurationError(f"the Expires of a cookie is a date of HTTP, not {date!r}") from None

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -55,7 +56,8 @@ def drafting(**attributes: Any) -> Callable[[], str]:
 
 @pytest.mark.parametrize(("attributes", "expected"), [
     ({"samesite": "strict"}, "SameSite=Strict"), ({"secure": True}, "Secure"), ({"path": "/shop"}, "Path=/shop"),
-    ({"max_age": 60}, "Max-Age=60"), ({"max_age": "", "expires": "Fri, 31 Dec 2055 23:59:59 GMT"}, "Max-Age=9"),
+    ({"max_age": 60}, "Max-Age=60"), ({"max_age": "", "expires": 90}, "Max-Age=90"),
+    *[({"max_age": "", "expires": f"Fri, 31 Dec {year} 23:59:59 GMT"}, "Max-Age=34560000") for year in (2055, 9999)],
 ])
 def test_what_a_page_makes_of_the_cookie_holds(serve: Serve, manager: Any, attributes: Any, expected: str) -> None:
     def page() -> str:
@@ -110,7 +112,9 @@ def test_a_date_to_come_is_no_logout(serve: Serve, manager: Any) -> None:
     assert site.get("/look", cookie).text == "1"
 
 
-@pytest.mark.parametrize("wrong", [{"max_age": "soon"}, {"max_age": "", "expires": "soon"}, {"samesite": "None"}])
+@pytest.mark.parametrize("wrong", [
+    {"max_age": "soon"}, {"max_age": "", "expires": "soon"}, {"max_age": "", "expires": datetime.now()},
+    {"samesite": "None"}])
 def test_a_cookie_that_no_browser_takes_is_an_error(serve: Serve, manager: Any, wrong: Any,
                                                     caplog: pytest.LogCaptureFixture) -> None:
     serve({"page": drafting(**wrong)}, manager=manager).get("/page", status=500)
