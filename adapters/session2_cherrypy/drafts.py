@@ -17,7 +17,7 @@ from .settings import cookie_path
 UNOPENED: Final = "session2-draft"
 """What the tool drafts as the id of a session that nobody has looked at."""
 
-_TIMES: Final = ("max-age", "expires")
+_FIELDS: Final = ("path", "domain", "secure", "httponly", "samesite", "partitioned")
 
 _LONGEST: Final = 400 * 86400
 """Seconds; no browser keeps a cookie for longer, whatever it is told."""
@@ -56,7 +56,8 @@ def is_logout(draft: Morsel[Any]) -> bool:
 def withdraw(draft: Morsel[Any]) -> None:
     """Make the draft one that says nothing of a logout."""
     draft.set(draft.key, UNOPENED, UNOPENED)
-    draft.update(dict.fromkeys(_TIMES, ""))
+    draft.pop("max-age", None)
+    draft.pop("expires", None)
 
 
 def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
@@ -64,16 +65,13 @@ def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
     wishes = {name: _meant(name, value) for name, value in draft.items()
               if name in _FIELDS and (value or "") != drafted.get(name, "")}
     seconds = _seconds(draft)
-    if seconds is None and drafted["persistent"]:
+    if seconds is None and drafted["persistent"] and "max-age" in draft:  # else it was withdrawn
         wishes["max_age"] = None
     elif seconds is not None and seconds != drafted["max-age"]:
         wishes["max_age"] = min(seconds, _LONGEST)
         visit.cookie = None  # so it is sent, also if the browser has it
     if wishes:
         visit.policy = replace(visit.policy, **wishes)
-
-
-_FIELDS: Final = ("path", "domain", "secure", "httponly", "samesite", "partitioned")
 
 
 def _meant(name: str, value: Any) -> Any:

@@ -182,6 +182,17 @@ def test_a_session_that_was_moved_in_is_no_logout_where_its_cookie_is_set(serve:
     assert site.get("/look", cookie).text == "7"
 
 
+def test_who_comes_back_behind_a_logout_has_a_cookie_as_configured(serve: Serve, manager: Any) -> None:
+    def page() -> str:
+        cherrypy.request.hooks.attach("before_finalize", visit, priority=60)
+        return str(expire())
+
+    site = serve({"visit": visit, "look": look, "page": page}, manager=manager)
+    (header,) = site.get("/page", site.cookie("/visit")).all("Set-Cookie")
+    assert "Max-Age=1209600" in header
+    assert site.get("/look", header.partition(";")[0]).text == "1"
+
+
 def test_a_draft_may_be_stripped(serve: Serve, manager: Any) -> None:
     def page() -> str:
         cherrypy.response.cookie["session_id"].clear()
