@@ -10,8 +10,9 @@ from http.cookies import Morsel
 from typing import Any, Final
 
 from session2 import ConfigurationError, tokens
-from session2.visit import Visit
+from session2.exchange import send_cookie
 
+from .exchange import CherryPyExchange
 from .settings import cookie_path
 
 UNOPENED: Final = "session2-draft"
@@ -60,7 +61,7 @@ def withdraw(draft: Morsel[Any]) -> None:
     draft.pop("expires", None)
 
 
-def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
+def apply(draft: Morsel[Any], drafted: Mapping[str, Any], exchange: CherryPyExchange) -> None:
     """Send the cookie of this request as pages made it; ConfigurationError for what no browser would accept."""
     wishes = {name: _meant(name, value) for name, value in draft.items()
               if name in _FIELDS and (value or "") != drafted.get(name, "")}
@@ -69,9 +70,11 @@ def apply(draft: Morsel[Any], drafted: Mapping[str, Any], visit: Visit) -> None:
         wishes["max_age"] = None
     elif seconds is not None and seconds != drafted["max-age"]:
         wishes["max_age"] = min(seconds, _LONGEST)
-        visit.cookie = None  # so it is sent, also if the browser has it
+        exchange.visit.cookie = None  # so it is sent, also if the browser has it
     if wishes:
-        visit.policy = replace(visit.policy, **wishes)
+        policy = exchange.visit.policy = replace(exchange.visit.policy, **wishes)
+        if policy.name in exchange.cookies:  # it was to be sent otherwise
+            send_cookie(exchange, policy, exchange.cookies[policy.name][0] or None)
 
 
 def _meant(name: str, value: Any) -> Any:

@@ -229,7 +229,7 @@ class StoreSession(CountedSession):
             self.delete()
         elif self._opened:
             own = drafts.of_the_tool(self._settings, self._request.headers, self._timeout)
-            drafts.apply(draft, own, self._exchange.visit)
+            drafts.apply(draft, own, self._exchange)
 
     def _draft(self) -> Any:
         """Return the cookie that the tool has drafted, or that is to be sent and was expired, if pages changed it."""

@@ -69,6 +69,18 @@ def test_what_a_page_makes_of_the_cookie_holds(serve: Serve, manager: Any, attri
     assert "HttpOnly" in header
 
 
+@pytest.mark.parametrize("priority", [40, 60, 95])
+def test_what_a_hook_makes_of_the_cookie_holds(serve: Serve, manager: Any, priority: int) -> None:
+    def page() -> str:
+        cherrypy.request.hooks.attach("before_finalize", drafting(samesite="Strict"), priority=priority)
+        return visit()
+
+    site = serve({"page": page}, manager=manager)
+    (header,) = site.get("/page").all("Set-Cookie")
+    assert "SameSite=Strict" in header
+    assert site.get("/page", header.partition(";")[0]).all("Set-Cookie") == []
+
+
 @pytest.mark.parametrize("lasting", [
     drafting(max_age=60), lambda: look() + str(cherrypy.lib.sessions.set_response_cookie(timeout=1))])
 def test_a_cookie_that_is_to_last_longer_is_sent_once_more(serve: Serve, manager: Any, lasting: Any) -> None:
