@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from .cookies import CookiePolicy
@@ -92,6 +94,15 @@ class Exchange(ABC):
 def policy_of(given: CookiePolicy | None, exchange: Exchange) -> CookiePolicy:
     """Return how the cookie of a request is to be sent: as a manager was told, or as the framework is configured."""
     return given or exchange.cookie_policy or _DEFAULT_POLICY
+
+
+def policy_with(given: CookiePolicy | None, exchange: Exchange, attributes: Mapping[str, Any]) -> CookiePolicy:
+    """Return how a cookie is to be sent that differs in some attributes, also if it is sent again in this request."""
+    wanted = {name: value for name, value in attributes.items() if (name, value) != ("max_age", 0)}  # of one revoked
+    policy = replace(policy_of(given, exchange), **wanted)
+    if wanted and exchange.visit is not None:
+        exchange.visit.policy = policy
+    return policy
 
 
 def send_cookie(exchange: Exchange, policy: CookiePolicy, session_id: str | None) -> None:

@@ -61,6 +61,13 @@ class LazySession(MutableMapping[str, Any]):
                 raise
             self._opened = True
 
+    def _look_again(self) -> None:
+        """Open the session; one that is open takes in what others stored since, and is empty if it ended meanwhile."""
+        if not self._opened:
+            self._open()
+        elif not self._exchange.visit.finished and self._exchange.visit.sessions.merge_in(self.session) is not None:
+            self._begin()
+
     @property
     def user(self) -> Any:
         """The user of the session; a change gives the session a new id, and the old one is dead."""

@@ -12,11 +12,11 @@ from . import logins, tokens
 from .clocks import DAY, Clocks, Seconds, seconds
 from .concurrency import MODES, Concurrency, known_mode, mode_of, written
 from .cookies import CookiePolicy
-from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, not_ours, of_kind, refuse
-from .exchange import Exchange, in_progress, policy_of, send_cookie
+from .errors import ConfigurationError, ReadOnlySession, SessionConflict, StoreUnavailable, of_kind, refuse
+from .exchange import Exchange, in_progress, policy_of, policy_with, send_cookie
 from .former import FormerCookie, FormerVisit, checked
 from .found import Absence, Found
-from .mapping import _S, SessionMapping
+from .mapping import _S, SessionMapping, checked_class
 from .notes import begin, has_left, issued_at, left_behind, next_id, note_new_id, unnote
 from .record import Outcome
 from .session import Session, ties, ties_of, user_key
@@ -24,6 +24,7 @@ from .sessions import Sessions
 from .store.base import SessionStore
 from .store.lease import Lease
 from .store.records import demand_merging
+from .unheeded import refuse_hooks
 from .visit import Visit, visit_of
 
 log = logging.getLogger("session2")
@@ -62,9 +63,8 @@ class SessionManager(SessionMapping[_S]):
                  lock_timeout: Seconds = 30.0, lock_lease: Seconds = 60.0) -> None:
         self.store = store if hasattr(store, "sessions") else refuse("store", store, SessionStore, "from_url(URL)")
         self.sessions: Sessions = store.sessions
-        self.session_class: type[_S] = session_class or cast("type[_S]", Session)
-        if not (isinstance(self.session_class, type) and issubclass(self.session_class, Session)):
-            raise not_ours(self.session_class, "session class")
+        refuse_hooks(type(self), SessionManager)
+        self.session_class = checked_class(session_class or cast("type[_S]", Session))
         self.cookie = None if cookie is None else of_kind("cookie", cookie, CookiePolicy, "CookiePolicy(name=\"id\")")
         self.clocks = Clocks(
             None if idle_timeout is None else seconds("idle_timeout", idle_timeout),
@@ -149,10 +149,10 @@ class SessionManager(SessionMapping[_S]):
 
     # -- cookies ---------------------------------------------------------------------------------------------------
 
-    def set_session_cookie(self, session_id: str | None, exchange: Exchange | None = None) -> None:
-        """Send the session cookie."""
+    def set_session_cookie(self, session_id: str | None, exchange: Exchange | None = None, **attributes: Any) -> None:
+        """Send the session cookie; `attributes` are other ones than those of its policy, for this request."""
         exchange = exchange or in_progress()
-        send_cookie(exchange, policy_of(self.cookie, exchange), session_id)
+        send_cookie(exchange, policy_with(self.cookie, exchange, attributes), session_id or None)
 
     def revoke_session_cookie(self, exchange: Exchange | None = None) -> None:
         """Make the browser forget the session cookie."""
@@ -167,10 +167,10 @@ class SessionManager(SessionMapping[_S]):
 
     # -- one session, in a request or out of it --------------------------------------------------------------------
 
-    def new_session(self, id: str | None = None, exchange: Exchange | None = None) -> _S:
+    def new_session(self, id: str | None = None) -> _S:
         """Return a session that nothing is stored of yet."""
         session, now = self.session_class(id), self.store.clock()
-        begin(session, now, self.clocks.end_of(now, now), None if exchange is None else exchange.remote_address)
+        begin(session, now, self.clocks.end_of(now, now))
         return session
 
     def find(self, session_id: str, sessions: Sessions | None = None, key: str | None = None) -> Found[_S]:

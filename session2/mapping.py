@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from . import tokens
-from .errors import ConfigurationError
+from .errors import ConfigurationError, not_ours
 from .session import Session, ties
 
 if TYPE_CHECKING:
@@ -88,3 +88,10 @@ class SessionMapping(Generic[_S]):
     def _by_key(self, key: str) -> _S | None:
         # A key is never an id: where ids are not hashed, `load` has looked under this one already.
         return self.sessions.load_key(key, self.session_class) if tokens.is_key(key) else None
+
+
+def checked_class(session_class: type[_S]) -> type[_S]:
+    """Return the class of a manager's sessions; TypeError for one of somebody else's."""
+    if not (isinstance(session_class, type) and issubclass(session_class, Session)):
+        raise not_ours(session_class, "session class")
+    return session_class

@@ -11,13 +11,11 @@ from .store.lease import Lease
 _OF_AN_ID: Final = ("_login_time", "_logins", "_issued", "_lock_name", "_left")
 
 
-def begin(session: Session, now: float, expires: float | None, address: str | None) -> None:
-    """Note when a new session begins, when it will end, and where its first request comes from."""
+def begin(session: Session, now: float, expires: float | None) -> None:
+    """Note when a new session begins, and when it will end."""
     bound = ties(session)
     bound.created = bound.accessed = now
     bound.expires = expires
-    if address is not None:
-        vars(session)["_remote_address"] = address
 
 
 def next_id(session: Session) -> str:

@@ -58,12 +58,17 @@ class Saving:
             return self._merge_in(line, session, origin)
         return self._written(session, origin, payload) or self._merge_in_turn(session, origin, merge)
 
-    def merge_in(self, session: Session) -> None:
-        """Merge what others stored since the session was loaded into it; an id reserved for it stays."""
+    def merge_in(self, session: Session) -> Outcome | None:
+        """Merge what others stored since the session was loaded into it; return how it ended if it is no longer there.
+
+        An id reserved for it stays.
+        """
         ties = session._ties
         id, origin = ties.id, ties.origin
-        if origin is not None and self.catch_up(session, origin) is None and id != origin.id:
+        outcome = None if origin is None else self.catch_up(session, origin)
+        if outcome is None and origin is not None and id != origin.id:
             ties.id = id
+        return outcome
 
     def insert(self, session: Session, payload: bytes) -> Outcome:
         """Store a session that nothing is stored of yet, under the id it has."""

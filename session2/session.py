@@ -17,6 +17,7 @@ from .defaults import refuse_shared
 from .errors import SerializationError, not_ours
 from .forms import refuse_used, spend
 from .ties import Ties
+from .unheeded import refuse_pickling
 
 _S = TypeVar("_S", bound="Session")
 
@@ -69,9 +70,13 @@ class Session:
     exchange = _Shown("exchange")
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse a default that all sessions would share: one visitor would see what another one put there."""
+        """Refuse a default that all sessions would share: one visitor would see what another one put there.
+
+        And what would not be stored, or not as the class says, without a word.
+        """
         super().__init_subclass__(**options)
         refuse_shared(cls)
+        refuse_pickling(cls, Session)
 
     def __init__(self, id: str | None = None) -> None:
         now = time.time()
@@ -311,6 +316,8 @@ def ties(session: Session) -> Ties:
     try:
         return session._ties
     except AttributeError:
+        if isinstance(session, Session):
+            raise TypeError(f"{type(session).__name__}.__init__ must call super().__init__(id)") from None
         raise not_ours(type(session), "session") from None
 
 

@@ -62,7 +62,7 @@ class Visit:
         self.exchange.add_header("Vary", "Cookie")  # at once: a page may answer also if this fails
         try:
             session = self._open()
-            self._attach(self.manager.new_session(exchange=self.exchange) if session is None else session)
+            self._attach(self.manager.new_session(None) if session is None else session, session is None)
         except BaseException:  # nobody will finish this request, and it may have the lock by now
             self.close()
             raise
@@ -127,7 +127,7 @@ class Visit:
         if session is not None and session._ties.origin is not None:
             self.ended.append(session)
         self.clear_site_data |= clear_site_data
-        self._attach(self.manager.new_session(exchange=None if self.finished else self.exchange))
+        self._attach(self.manager.new_session(None), not self.finished)
 
     def maintain(self, session: Session) -> None:
         """Store the session in mid-request and send its cookie, for an application that needs its id early."""
@@ -229,7 +229,10 @@ class Visit:
             self.unlock()
         return found
 
-    def _attach(self, session: Session) -> None:
+    def _attach(self, session: Session, is_new: bool) -> None:
+        address = self.exchange.remote_address if is_new else None
+        if address is not None:
+            session.__dict__["_remote_address"] = address
         session._ties.visit = self
         self.exchange.session = session
         session.start_request()

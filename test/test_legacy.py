@@ -12,6 +12,7 @@ import session2
 from session2 import ConfigurationError, DictSession, Session, SessionManager
 from session2.session import ties
 from session2.testing.fakes import FakeExchange
+from session2.unheeded import OF_MANAGERS
 
 
 @pytest.mark.parametrize(("path", "name"), [
@@ -146,3 +147,56 @@ def test_what_such_a_store_cannot_do_is_said() -> None:
 def test_the_public_names_exist() -> None:
     assert all(hasattr(session2, name) for name in session2.__all__)
     assert len(session2.__all__) <= 17
+
+
+# -- classes for the managers and sessions of others -------------------------------------------------------------------
+
+
+def plain(state: dict[str, Any]) -> type[Session]:
+    return type("Old", (Session,), state)
+
+
+@pytest.mark.parametrize("name", ["__getstate__", "__setstate__", "__reduce__", "__reduce_ex__"])
+def test_a_session_class_that_would_be_pickled_otherwise_is_refused(name: str) -> None:
+    instead = "set_state" if name == "__setstate__" else "get_state"
+    with pytest.raises(ConfigurationError, match=rf"Old.{name} would not be asked .* override {instead}"):
+        plain({name: lambda self, *state: {}})
+    assert plain({name: lambda self, *state: {}, instead: lambda self, *state: {}})
+
+
+def test_what_would_be_in_a_slot_and_not_be_stored_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Old\.basket is a slot"):
+        plain({"__slots__": ("basket",)})
+    assert plain({"__slots__": ()})
+
+
+@pytest.mark.parametrize("name", OF_MANAGERS)
+def test_a_hook_of_another_manager_that_would_not_be_called_is_refused(name: str) -> None:
+    kind: Any = type("Old", (SessionManager,), {name: lambda self, *arguments: None})
+    with pytest.raises(ConfigurationError, match=f"Old.{name} would not be called"):
+        kind(VolatileSessionStore())
+
+
+def test_a_manager_may_make_its_sessions_as_quixotes_do() -> None:
+    class Old(SessionManager[Session]):
+        def new_session(self, id: str | None) -> Session:  # type: ignore[override]
+            session = self.session_class(id)
+            session.made = "here"  # type: ignore[attr-defined]
+            return session
+
+    manager, request = Old(VolatileSessionStore(), idle_timeout=50, lifetime=70), FakeExchange()
+    for _ in range(2):
+        manager.start_request(request)
+        session: Any = request.session
+        session.set_user("joe")
+        manager.finish_successful_request(request)
+        request = FakeExchange(request.cookies)
+    (found,) = manager.values()
+    assert (found.made, found.get_remote_address()) == ("here", "192.0.2.1")  # type: ignore[attr-defined]
+    assert found.expires == pytest.approx(found.access_time + 50)
+
+
+def test_a_session_class_that_begins_nothing_is_told_what_to_call() -> None:
+    kind = plain({"__init__": lambda self, id: None})
+    with pytest.raises(TypeError, match=r"Old.__init__ must call super\(\).__init__\(id\)"):
+        SessionManager(VolatileSessionStore(), kind).new_session()

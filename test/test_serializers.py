@@ -171,7 +171,8 @@ def test_what_is_not_refused_comes_back_as_it_was(serializer: Serializer, value:
 @pytest.mark.parametrize("serializer", [JSONSerializer(), MsgpackSerializer()], ids=lambda serializer: serializer.tag)
 def test_all_that_a_session_keeps_of_itself_can_be_stored(serializer: Serializer) -> None:
     manager: SessionManager[Any] = SessionManager(VolatileSessionStore(serializer=serializer), DictSession)
-    session = manager.new_session(exchange=FakeExchange())
+    manager.start_request(request := FakeExchange())
+    session = request.session
     session.create_form_token()
     session.remove_form_token(session.create_form_token())
     session.get_csrf_token()

@@ -22,9 +22,9 @@ class SessionRefused(cherrypy.HTTPError):  # type: ignore[misc]
             cherrypy.serving.response.headers["Retry-After"] = str(self._retry_after)
 
 
-def refuse(error: SessionError) -> NoReturn:
-    """Raise the HTTP error that an error means, or itself if it is somebody's programming mistake."""
-    if not error.is_refusal:
+def refuse(error: SessionError, is_answered: bool = False) -> NoReturn:
+    """Raise the HTTP error that an error means, or itself if it is somebody's programming mistake, or nobody waits."""
+    if is_answered or not error.is_refusal:
         raise error
     if isinstance(error, StoreUnavailable):
         cherrypy.log("The session store is not available.", context="TOOLS.SESSIONS", severity=40, traceback=True)

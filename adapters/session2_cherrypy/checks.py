@@ -6,7 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import Any, NamedTuple, TypeGuard
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
@@ -101,8 +101,7 @@ def places() -> Iterator[Place]:
             config = _config_at(app, path) if path.startswith("/") else {}
             settings = {key[15:]: value for key, value in config.items() if key.startswith("tools.sessions.")}
             storage_class = settings.get("storage_class")
-            if settings.get("on") and _is_ours(storage_class) and not settings.get("storage_type") \
-                    and settings not in seen:
+            if settings.get("on") and _is_ours(storage_class) and settings not in seen:
                 seen.append(settings)
                 yield Place((mounted + path).rstrip("/") or "/", storage_class, settings)
 
@@ -114,30 +113,49 @@ def _is_ours(storage_class: object) -> TypeGuard[type[StoreSession]]:
 def _config_at(app: Any, path: str) -> dict[str, Any]:
     """Return the configuration for a path as CherryPy's dispatcher merges it."""
     node, at = app.root, ""
-    config = {**cherrypy.config, **getattr(node, "_cp_config", {}), **app.config.get("/", {})}
+    config = {**cherrypy.config, **_own_config(node), **app.config.get("/", {})}
     for part in filter(None, path.split("/")):
         node, at = _child(node, part.replace(".", "_")), f"{at}/{part}"
-        config.update({**getattr(node, "_cp_config", {}), **app.config.get(at, {})})
+        config.update({**_own_config(node), **app.config.get(at, {})})
     return config
 
 
 def _pages(node: Any, path: str = "", depth: int = _DEPTH) -> Iterator[str]:
     """Yield the paths of the pages below an object that are configured in the code."""
-    for name in dir(node) if depth else ():
+    for name in _names(node) if depth else ():
         child = _child(node, name)
-        if hasattr(child, "_cp_config"):
+        if _own_config(child):
             yield f"{path}/{name}"
         if _has_pages(child):
             yield from _pages(child, f"{path}/{name}", depth - 1)
 
 
+# Beside its pages a site has other things in its objects: a database that has a collection of whatever name it is asked
+# for, a proxy of another server.  None of them is asked anything.
+
+
+def _names(node: Any) -> list[str]:
+    return [name for name in (dir(node) if isinstance(node, type) else object.__dir__(node))
+            if not name.startswith("_")]
+
+
 def _child(node: Any, name: str) -> Any:
     """Return what a name of an object stands for, unless that would run code of the application."""
     static = inspect.getattr_static(node, name, None)
-    runs_code = hasattr(type(static), "__get__") and not isinstance(static, (FunctionType, staticmethod, classmethod))
-    return None if name.startswith("_") or runs_code else getattr(node, name, None)
+    if isinstance(static, (staticmethod, classmethod, MethodType)):
+        return static.__func__
+    return None if hasattr(type(static), "__get__") and not isinstance(static, FunctionType) else static
+
+
+def _own_config(thing: Any) -> dict[str, Any]:
+    found = inspect.getattr_static(thing, "_cp_config", None)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_page(thing: Any) -> bool:
+    return isinstance(exposed := inspect.getattr_static(thing, "exposed", None), (bool, int)) and bool(exposed)
 
 
 def _has_pages(thing: Any) -> bool:
     return thing is not None and not isinstance(thing, type) and not inspect.isroutine(thing) \
-        and any(getattr(part, "exposed", False) for part in (thing, *(_child(thing, name) for name in dir(thing))))
+        and any(map(_is_page, (thing, *(_child(thing, name) for name in _names(thing)))))

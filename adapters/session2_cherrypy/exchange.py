@@ -97,15 +97,15 @@ class CherryPyExchange(Exchange):
             self.response.headers[name] = joined(self.response.headers.get(name), value)
 
 
-class _Morsel(Morsel):  # type: ignore[type-arg]
+class SentMorsel(Morsel):  # type: ignore[type-arg]
     """A morsel that knows CHIPS before Python 3.14 does."""
 
     _reserved = {**Morsel._reserved, "partitioned": "Partitioned"}  # type: ignore[attr-defined]
     _flags = {*Morsel._flags, "partitioned"}  # type: ignore[attr-defined]
 
 
-def _morsel(name: str, value: str, attributes: dict[str, Any], sends_expires: bool) -> _Morsel:
-    morsel = _Morsel()
+def _morsel(name: str, value: str, attributes: dict[str, Any], sends_expires: bool) -> SentMorsel:
+    morsel = SentMorsel()
     morsel.set(name, value, value)
     for attribute, wanted in attributes.items():
         morsel[attribute.replace("_", "-")] = wanted

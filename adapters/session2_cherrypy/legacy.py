@@ -54,10 +54,12 @@ def legacy_config(section: Mapping[str, Any] | str | os.PathLike[str], *, save: 
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, str]:
-    parser = ConfigParser(interpolation=None, strict=False)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    """Return the scope as Python 2 read it, for which names had no case and a blank and a semicolon began a comment."""
+    names = {name.lower(): name for name in _NAMES}
+    parser = ConfigParser(interpolation=None, strict=False, inline_comment_prefixes=(";",))
+    parser.optionxform = lambda name: names.get(name.lower(), name)  # type: ignore[assignment, method-assign]
     try:
-        parser.read_string(Path(path).read_text("utf-8", "replace"), os.fspath(path))
+        parser.read_string(Path(path).read_text("utf-8-sig", "replace"), os.fspath(path))
         return dict(parser["session"])
     except (OSError, Error, KeyError) as error:
         raise ConfigurationError(f"no [session] scope can be read from {os.fspath(path)!r}: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
+from types import NoneType
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 from cherrypy import _ThreadLocalProxy
@@ -21,6 +22,6 @@ MutableMapping.register(SessionProxy)
 
 
 def install() -> None:
-    """Put this proxy where the session tool would put CherryPy's."""
-    if type(getattr(cherrypy, "session", None)) is not SessionProxy:
+    """Put this proxy where the session tool would put CherryPy's, and leave a stand-in that a test has put there."""
+    if type(getattr(cherrypy, "session", None)) in (NoneType, _ThreadLocalProxy):
         cherrypy.session = SessionProxy("session")

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from functools import cached_property, partial
-from inspect import GEN_CREATED, getgeneratorstate
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
-from cherrypy._cprequest import Hook
-from cherrypy.lib.sessions import close, save  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, traces
+from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, tokens
 from session2.found import Absence
-from session2.lazy import LazySession
-from session2.store.records import can_merge
+from session2.late import Late
 
-from . import proxy
+from . import drafts, proxy
 from .answers import refuse
 from .cleaning import clean, keep_clean
-from .exchange import CherryPyExchange
-from .settings import cookie_path, cookie_policy, find_manager, tool_settings
+from .counted import CountedSession
+from .exchange import CherryPyExchange, SentMorsel
+from .settings import cookie_path, cookie_policy, find_manager, mode_of, tool_settings
+from .steps import Step, are_alone
 
 
-class StoreSession(LazySession):
+class StoreSession(CountedSession):
     """A session kept in a session2 store, for ``tools.sessions.storage_class``.
 
     Beside CherryPy's own settings of the tool it takes:
@@ -51,18 +50,17 @@ class StoreSession(LazySession):
     def __init__(self, id: str | None = None, *, timeout: float = 60, clean_freq: float | None = 5,
                  **settings: Any) -> None:
         proxy.install()
-        self.timeout = timeout
+        self._timeout = timeout
         self.clean_freq = clean_freq
-        self._begun: Callable[[], Generator[str, None, None] | None] = lambda: None
         self.id_observers: list[Callable[[str], None]] = []
         """The tool adds one that sets its cookie; nobody is called, since the cookie is told when it is due."""
-        self._settled = self._page_is_over = self._is_done = False
+        self._late: Late | None = None
+        self._settled = self._page_is_over = self._is_done = self._is_drafted = False
         self._request: Any = weakref.proxy(cherrypy.serving.request)  # the hooks of which have the session
         self._response = cherrypy.serving.response
-        self._settings = {**settings, **tool_settings(self._request)}
+        self._settings = {**tool_settings(self._request), **settings}
         cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
         super().__init__(CherryPyExchange(self._request, self._response))
-        self._cookie_name = str(self._settings.get("name", "session_id"))
         self._given_id = id
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
@@ -92,39 +90,62 @@ class StoreSession(LazySession):
         except ReferenceError:  # the request is over
             return self._given_id
 
+    @cached_property
+    def _cookie_name(self) -> str:
+        """The name of the cookie; a tool that is not called ``sessions`` does not tell its settings, but drafts one."""
+        is_told = self._settings.get("on") or "name" in self._settings
+        drafted = None if is_told else drafts.name_in(self._response.cookie)
+        return str(drafted or self._settings.get("name", "session_id"))
+
     # -- the session -----------------------------------------------------------------------------------------------
 
     @cached_property
     def manager(self) -> SessionManager[DictSession]:
         """The manager this request is served by."""
-        return find_manager(self._settings, self.timeout)
+        return find_manager(self._settings, self._timeout)
+
+    @property
+    def timeout(self) -> float:
+        """The minutes that a session lives unused; infinite if it lives for ever."""
+        idle = self.manager.clocks.idle
+        return math.inf if idle is None else idle / 60
+
+    @timeout.setter
+    def timeout(self, minutes: float) -> None:
+        raise AttributeError("timeout cannot be set for one session: configure tools.sessions.timeout, for a path if "
+                             "need be")
 
     @property
     def cookie_policy(self) -> CookiePolicy:
         """What the tool's settings make of the cookie, for a manager that was made without a policy."""
         clocks = self.manager.clocks
         max_age = clocks.lifetime if clocks.idle is None else clocks.idle
-        return cookie_policy(self._settings, self._request.headers, self._settings.get("samesite", self.samesite),
+        settings = {**self._settings, "name": self._cookie_name}
+        return cookie_policy(settings, self._request.headers, self._settings.get("samesite", self.samesite),
                              max_age)
 
     @property
     def id(self) -> str:
         """The id the cookie carries, or will carry if there is something to store."""
-        if not self._opened and self._cookie_name not in self._response.cookie:
-            return ""  # the tool asks, to draft its cookie; not worth opening the session for
+        if not self._opened and not self._is_drafted:
+            self._is_drafted = True
+            return drafts.UNOPENED  # the tool asks, to draft its cookie; not worth opening the session for
         return self.session.id or self.manager.reserve_id(self.session)
 
     @property
     def missing(self) -> bool:
         """Whether the request named a session that does not exist."""
-        self.load()
+        self.session  # noqa: B018 (it is opened)
         return self._exchange.visit.absence not in (None, Absence.NO_COOKIE)
 
     # -- CherryPy's session API ------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Open the session, unless it is open."""
-        self.session  # noqa: B018
+        """Open the session; one that is open takes in what others stored since, and is empty if it ended meanwhile."""
+        try:
+            self._look_again()
+        except SessionError as error:
+            refuse(error)
 
     def _begin(self) -> None:
         try:
@@ -132,7 +153,7 @@ class StoreSession(LazySession):
             if manager.cookie is None:
                 exchange.cookie_policy = self.cookie_policy
             exchange.sends_expires = manager.cookie is None
-            manager.start_request(exchange, self._concurrency(manager))
+            manager.start_request(exchange, mode_of(manager, self._wants_lock))
         except SessionError as error:
             refuse(error)
         except ReferenceError:
@@ -140,19 +161,19 @@ class StoreSession(LazySession):
         self.locked = exchange.visit.concurrency == "lock"
         keep_clean(manager.store, self.clean_freq)
 
-    def _concurrency(self, manager: SessionManager[DictSession]) -> Literal["lock"] | None:
-        """CherryPy's rule, requests take turns, holds unless the tool or the manager was told another one.
-
-        Nor by default on a store in which requests that overlap do not meet.
-        """
-        by_default = manager.concurrency == "merge" and can_merge(type(manager.store))
-        wants_lock = by_default if self._wants_lock is None else self._wants_lock
-        return "lock" if wants_lock else None
-
     def save(self) -> None:
-        """Store the session if it changed, and release its lock."""
-        self._settle()
+        """Store the session if it changed, and release its lock; also in a thread that goes on behind the request."""
+        if self._late is None:
+            self._settle()
+        else:
+            self._late.settle_request(self._exchange)
         self.release_lock()
+
+    def delete(self, clear_site_data: bool = False) -> None:
+        """Log out, when the request succeeds; behind it, at once."""
+        if self._late is not None:
+            self._late.end(self._exchange)
+        super().delete(clear_site_data)
 
     def regenerate(self) -> None:
         """Give the session a new id; the old one is dead when the request has succeeded."""
@@ -169,19 +190,19 @@ class StoreSession(LazySession):
         if self.locked or hooked:
             return
         self._wants_lock = True
-        self.load()
+        self.session  # noqa: B018 (it is opened)
         try:
-            self.manager.lock_request(self._exchange)
+            (self._late or self.manager).lock_request(self._exchange)
         except SessionError as error:
-            refuse(error)
+            refuse(error, self._late is not None)
         self.locked = True
 
     def renew_lock(self) -> None:
         """Start the lease of the lock anew, in a request that runs longer than the manager's `lock_lease`."""
         try:
-            self.manager.renew_lock(self._exchange)
+            (self._late or self.manager).renew_lock(self._exchange)
         except SessionError as error:
-            refuse(error)
+            refuse(error, self._late is not None)
 
     def release_lock(self) -> None:
         """Unlock the session, from whatever thread; harmless while it is not locked.
@@ -190,45 +211,32 @@ class StoreSession(LazySession):
         """
         self._wants_lock = self.locked = False
         if self._opened:
-            self.manager.unlock_request(self._exchange)
+            (self._late or self.manager).unlock_request(self._exchange)
 
     def clean_up(self) -> None:
         """Remove expired records, as the clean-up thread does."""
         clean(self.manager.store)
 
-    # -- the mapping -----------------------------------------------------------------------------------------------
-
-    @property
-    def _data(self) -> dict[str, Any]:
-        return self.session.data
-
-    def __iter__(self) -> Iterator[str]:
-        steps = (key for key in self.session)
-        self._begun = weakref.ref(steps)
-        return steps
-
-    def __len__(self) -> int:
-        """Return the number of sessions in the store, as CherryPy has it; ``len(session.keys())`` counts the items.
-
-        ``list(session)`` and its like ask for the length when they have begun to iterate: they get that of the session.
-        """
-        begun = self._begun()
-        if begun is not None and getgeneratorstate(begun) == GEN_CREATED:
-            return len(self.session)
-        return sum(traces.is_session(key, record) for key, record in self.manager.store.scan())
-
-    def __bool__(self) -> bool:
-        return True
-
     # -- the request -----------------------------------------------------------------------------------------------
 
-    def _expire_if_asked(self) -> None:
-        """Heed `cherrypy.lib.sessions.expire`, which leaves its mark on the cookie the tool has drafted."""
-        draft = self._response.cookie.get(self._cookie_name)
-        if draft is None or not draft["expires"] or draft.get("max-age"):  # `expire` takes the latter away
+    def _heed_draft(self) -> None:
+        """Heed what pages made of the cookie the tool has drafted: a logout, or another kind of cookie."""
+        draft = self._draft()
+        if draft is None:
             return
-        draft["expires"] = ""
-        self.delete()
+        if drafts.is_logout(draft):
+            drafts.withdraw(draft)
+            self.delete()
+        elif self._opened:
+            own = drafts.of_the_tool(self._settings, self._request.headers, self._timeout)
+            drafts.apply(draft, own, self._exchange)
+
+    def _draft(self) -> Any:
+        """Return the cookie that the tool has drafted, or that is to be sent and was expired, if pages changed it."""
+        draft = self._response.cookie.get(self._cookie_name)
+        if draft is None or (type(draft) is SentMorsel and "max-age" in draft):
+            return None
+        return None if drafts.is_untouched(draft, self._settings, self._timeout) else draft
 
     def _before_others(self) -> None:
         if not self._settled:
@@ -236,20 +244,10 @@ class StoreSession(LazySession):
 
     def _before_headers(self) -> None:
         """Settle while a cookie can still be sent; the lock of a stream is kept until its body is out."""
-        self._is_done = self._is_left_alone()
+        self._is_done = self._page_is_over and type(self._response.body) is list and are_alone(self._request)
         if not self._is_done:
             self._settle()
         self._emit()
-
-    def _is_left_alone(self) -> bool:
-        """Tell whether nobody can do anything to the session behind its page: no generator, no step but these."""
-        if not self._page_is_over or type(self._response.body) is not list:
-            return False
-        hooks = self._request.hooks
-        for hook in (*hooks["before_finalize"], *hooks["on_end_resource"], *hooks["on_end_request"]):
-            if type(hook) is not _Step and hook.callback not in (save, close):
-                return False
-        return True
 
     def _before_internal_redirect(self) -> None:
         if isinstance(sys.exc_info()[1], cherrypy.InternalRedirect):
@@ -267,11 +265,11 @@ class StoreSession(LazySession):
                          context="TOOLS.SESSIONS", severity=40, traceback=True)
         finally:
             if self._opened:
-                self.locked = False
+                self.locked, self._late = False, Late(self.manager)
                 self.manager.finish_failed_request(self._exchange)
 
     def _settle(self) -> None:
-        self._expire_if_asked()
+        self._heed_draft()
         self._page_is_over = self._request.stage.startswith("before_finalize")
         if not self._opened or self._exchange.visit.finished or (self._settled and not self._exchange.visit.has_news()):
             return
@@ -297,7 +295,35 @@ class StoreSession(LazySession):
         self.locked = False
         if self._opened:
             self.manager.finish_failed_request(self._exchange)
-        self._emit_again()
+        self._exchange.emit()
+
+    def _before_error(self) -> None:
+        """Undo what the request did; the page that answers the error may log out nevertheless."""
+        self._give_up()
+        draft = self._draft()
+        if draft is not None:
+            drafts.withdraw(draft)
+        self._request.error_response = partial(self._answer_error, self._request.error_response)
+
+    def _answer_error(self, answer: Callable[[], None] | None) -> None:
+        try:
+            if answer:
+                answer()
+        finally:
+            self._heed_error_page()
+            self._emit_again()
+
+    def _heed_error_page(self) -> None:
+        draft = self._draft()
+        try:
+            if draft is not None and drafts.is_logout(draft):
+                self.session  # noqa: B018 (it is opened)
+                for id in filter(tokens.is_id, self._exchange.get_cookies(self._exchange.visit.policy.name)):
+                    self.manager.delete(id)
+                self.manager.revoke_session_cookie(self._exchange)
+        except Exception:
+            cherrypy.log("The session could not be ended that an error page expired.", context="TOOLS.SESSIONS",
+                         severity=40, traceback=True)
 
     def _emit(self) -> None:
         if self._cookie_name not in self._exchange.cookies:
@@ -311,20 +337,13 @@ class StoreSession(LazySession):
         self._exchange.emit()
 
 
-class _Step(Hook):  # type: ignore[misc]
-    """What the session of the request under way does at a point; made once, for each request would make six."""
-
-    def __call__(self) -> None:
-        self.callback(cherrypy.serving.request.session2_session)
-
-
 # Before what CherryPy caches by the headers, if that was not done; and once more behind all others, for what they
 # changed.  Not where one of them crashed; where one answered, with a redirection say, CherryPy runs them all again.
 _STEPS: Final = (
-    ("before_finalize", _Step(StoreSession._before_others, failsafe=False, priority=90)),
-    ("before_finalize", _Step(StoreSession._before_headers, failsafe=False, priority=sys.maxsize)),
-    ("before_error_response", _Step(StoreSession._give_up, failsafe=True, priority=50)),
-    ("after_error_response", _Step(StoreSession._emit_again, failsafe=True, priority=50)),
-    ("on_end_resource", _Step(StoreSession._before_internal_redirect, failsafe=True, priority=50)),
-    ("on_end_request", _Step(StoreSession._at_the_end, failsafe=True, priority=sys.maxsize)),
+    ("before_finalize", Step(StoreSession._before_others, failsafe=False, priority=90)),
+    ("before_finalize", Step(StoreSession._before_headers, failsafe=False, priority=sys.maxsize)),
+    ("before_error_response", Step(StoreSession._before_error, failsafe=True, priority=50)),
+    ("after_error_response", Step(StoreSession._emit_again, failsafe=True, priority=50)),
+    ("on_end_resource", Step(StoreSession._before_internal_redirect, failsafe=True, priority=50)),
+    ("on_end_request", Step(StoreSession._at_the_end, failsafe=True, priority=sys.maxsize)),
 )

@@ -9,13 +9,14 @@ from difflib import get_close_matches
 from functools import lru_cache, partial
 from http.cookies import CookieError, SimpleCookie
 from types import NoneType
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
 from session2 import ConfigurationError, CookiePolicy, DictSession, SessionManager, from_url
 from session2.cookies import is_path
 from session2.mutex import Mutex
+from session2.store.records import can_merge
 from session2.variants import Manager, for_mappings
 
 _by_url: Final[dict[str, Manager]] = {}
@@ -29,10 +30,20 @@ OF_THE_COOKIE: Final = ("name", "path", "path_header", "domain", "secure", "http
 OF_THE_CLASS: Final = ("manager", "store_url", "timeout", "clean_freq", "locking", "samesite")
 OF_OTHER_CLASSES: Final = ("storage_path", "lock_timeout", "servers")
 """What CherryPy's own classes take: left over, perhaps, and of no effect."""
+OF_OTHER_STORAGE: Final = ("_load", "_save", "_delete", "_exists", "_regenerate", "generate_id", "now")
+"""What a class derived from CherryPy's own overrides."""
 
 
 def check(settings: Mapping[str, Any], storage_class: Any) -> None:
     """Raise `ConfigurationError` for settings that can be seen to be wrong without opening a store."""
+    if settings.get("storage_type"):
+        raise ConfigurationError(f"tools.sessions.storage_type = {settings['storage_type']!r} is what CherryPy heeds, "
+                                 f"and not storage_class = {storage_class.__name__}: leave out one of them")
+    for name in OF_OTHER_STORAGE:
+        if hasattr(storage_class, name):
+            raise ConfigurationError(f"{storage_class.__name__}.{name} would never be called: sessions are kept by a "
+                                     "store, and their ids drawn by the library; for a way of your own to keep them "
+                                     "derive a store from session2.store.base.SessionStore")
     _check_names(settings, storage_class)
     _check_types(settings)
     cookie_policy(settings, {}, settings.get("samesite", storage_class.samesite), None)
@@ -77,7 +88,8 @@ def _number(name: str, value: Any) -> float:
 
 def tool_settings(request: Any) -> Mapping[str, Any]:
     """Return what is configured of the session tool for this request: CherryPy's own defaults are not in it."""
-    return cast("Mapping[str, Any]", getattr(request, "toolmaps", {}).get("tools", {}).get("sessions", {}))
+    found = getattr(request, "toolmaps", {}).get("tools", {}).get("sessions", {})
+    return cast("Mapping[str, Any]", found if found.get("on") else {})
 
 
 def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
@@ -98,6 +110,15 @@ def find_manager(settings: Mapping[str, Any], timeout: float) -> Manager:
 @lru_cache(maxsize=64, typed=True)
 def _with_timeout(manager: Manager, timeout: float) -> Manager:
     return for_mappings(manager, _minutes("timeout", timeout) * 60)
+
+
+def mode_of(manager: Manager, wants_lock: bool | None) -> Literal["lock"] | None:
+    """Return "lock" where requests take turns: CherryPy's rule, unless the tool or the manager was told another one.
+
+    Nor is it the rule on a store in which requests that overlap do not meet.
+    """
+    by_default = manager.concurrency == "merge" and can_merge(type(manager.store))
+    return "lock" if (by_default if wants_lock is None else wants_lock) else None
 
 
 def cookie_policy(settings: Mapping[str, Any], headers: Mapping[str, str], samesite: Any,

@@ -185,8 +185,8 @@ class BeakerSession(BeakerItems, WSGISession):
         return self._dirty
 
     def load(self) -> None:
-        """Open the session, unless it is open."""
-        self.session  # noqa: B018
+        """Open the session; one that is open takes in what others stored since, and is empty if it ended meanwhile."""
+        self._look_again()
 
     def save(self) -> None:
         """Have the session stored when the answer is there, with what is changed until then."""

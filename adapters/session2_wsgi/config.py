@@ -24,7 +24,7 @@ _PREFIXES: Final = ("beaker.session.", "session.", "session_")
 _HONOURED: Final = frozenset((
     "auto", "cookie_domain", "cookie_expires", "cookie_path", "data_dir", "data_serializer", "enabled", "encrypt_key",
     "httponly", "invalidate_corrupt", "key", "samesite", "save_accessed_time", "secure", "tg_avoid_touch", "timeout",
-    "type", "url", "use_cookies", "validate_key", "webtest_varname"))
+    "type", "url", "urls", "sa.url", "use_cookies", "validate_key", "webtest_varname"))
 
 _NO_EFFECT: Final = {
     "secret": "an id that was not issued is never taken on, so it needs no signature",
@@ -32,13 +32,14 @@ _NO_EFFECT: Final = {
     "crypto_type": "AES-256-GCM of the package cryptography is used",
     "log_file": "what there is to tell goes to the logger session2",
     **dict.fromkeys(("lock_dir", "digest_filenames", "file_dir", "dbm_dir", "dbmmodule", "table_name", "sa_opts",
-                     "sa.pool_recycle", "optimistic", "schema_name", "lock_timeout", "memcache_module", "protocol",
+                     "optimistic", "schema_name", "lock_timeout", "memcache_module", "protocol",
                      "memcached_prefix"),
                     "the store of session2 has no use for it")}
 
 _REFUSED: Final = {
     "session_class": "give session_class=, derived from session2.DictSession",
     "namespace_class": "give store=, a store of session2",
+    **dict.fromkeys(("bind", "table"), "give store=, or its URL"),
     "id": "all visitors would have one session",
 }
 
@@ -65,7 +66,7 @@ def from_beaker_config(config: Mapping[str, Any], *, store: SessionStore | str |
         security or lose data.
     """
     found = _found(config)
-    notes = [f"session.{name} has no effect: {_NO_EFFECT[name]}" for name in found if name in _NO_EFFECT]
+    notes = [f"session.{name} has no effect: {_why(name)}" for name in found if _why(name)]
     notes += _warnings(found, store)
     for note in notes:
         log.warning("%s", note)
@@ -81,7 +82,7 @@ def _found(config: Mapping[str, Any]) -> Options:
     for name, value in found.items():
         if name in _REFUSED and value is not None:
             raise ConfigurationError(f"session.{name} cannot be honoured: {_REFUSED[name]}")
-        if name not in (*_HONOURED, *_NO_EFFECT, *_REFUSED):
+        if name not in (*_HONOURED, *_REFUSED) and not _why(name):
             near = "".join(f"; did you mean {other!r}?" for other in get_close_matches(name, sorted(_HONOURED), 1))
             raise ConfigurationError(f"no option of Beaker is called session.{name}{near}")
     if not truth(found, "use_cookies", True):
@@ -89,6 +90,12 @@ def _found(config: Mapping[str, Any]) -> Options:
     if "cache_dir" in config and found.get("type") in (None, "file"):  # TurboGears' default
         found.setdefault("data_dir", str(Path(config["cache_dir"], "sessions")))
     return found
+
+
+def _why(name: str) -> str | None:
+    """Return why an option has no effect, None if it has one; those of SQLAlchemy's engine have names of their own."""
+    of_the_engine = name.startswith("sa.") and name not in _HONOURED
+    return "the store of session2 has no use for it" if of_the_engine else _NO_EFFECT.get(name)
 
 
 def _warnings(found: Options, store: object) -> Iterator[str]:

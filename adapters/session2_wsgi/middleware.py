@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from session2 import SessionError, SessionManager
+from session2 import ConfigurationError, SessionError, SessionManager
 from session2.variants import for_mappings
 
 from .answer import Answer, delivered
@@ -26,6 +26,9 @@ class SessionMiddleware:
 
     def __init__(self, app: Application, manager: SessionManager[Any], *, key: str = "session2.session",
                  beaker: Beaker | bool = False) -> None:
+        if isinstance(manager, dict):
+            raise ConfigurationError("Beaker's options become a manager: beaker = from_beaker_config(options), and "
+                                     "then SessionMiddleware(app, beaker.manager, **beaker.settings)")
         self.app = app
         self.manager = for_mappings(manager)
         self._key = key

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -17,6 +19,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "SESSION_COOKIE_PATH": "/",
     "SESSION_COOKIE_SECURE": None,
     "SESSION_COOKIE_HTTPONLY": None,
+    "SESSION_COOKIE_SAMESITE": CookiePolicy.samesite,
     "REDIS_POOL_MAX_CONNECTIONS": 20,
     "REDIS_SESSIONS_HOST": "localhost",
     "REDIS_SESSIONS_PORT": 6379,
@@ -26,8 +29,8 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 """What holds where the settings say nothing: Pazzo's, but for a domain of the cookie that no browser accepts."""
 
-_NOWHERE: Final = "127.0.0.1"
-"""Pazzo's default for the domain of the cookie; an address can be none."""
+_NOWHERE: Final = ("127.0.0.1", "")
+"""What stands for no domain of the cookie; the first is Pazzo's default, and an address can be none."""
 
 
 def from_pazzo_settings(settings: object) -> SessionManager[DictSession]:
@@ -42,6 +45,7 @@ def from_pazzo_settings(settings: object) -> SessionManager[DictSession]:
     """
     from session2.store.redis import RedisSessionStore
 
+    _check_names(settings)
     given = {name: getattr(settings, name, default) for name, default in DEFAULTS.items()}
     secret = getattr(settings, "SESSION_SECRET_KEY", None)
     if not secret:
@@ -51,15 +55,22 @@ def from_pazzo_settings(settings: object) -> SessionManager[DictSession]:
     return SessionManager(store, DictSession, cookie=_policy(given), idle_timeout=given["SESSION_COOKIE_AGE"])
 
 
+def _check_names(settings: object) -> None:
+    """Refuse a setting of Pazzo's that is misspelt: sessions would be sought on this machine."""
+    for name in dir(settings):
+        if name.startswith("REDIS_") and name not in DEFAULTS and (near := get_close_matches(name, DEFAULTS, 1, 0.8)):
+            raise ConfigurationError(f"Pazzo has no setting {name}; did you mean {near[0]}?")
+
+
 def _url(given: Mapping[str, Any]) -> str:
     """Return where Redis is: of a URL that was given the database is the other setting's, as in Pazzo."""
     database = _whole("REDIS_SESSIONS_DB", given)
     if given["REDIS_SESSIONS_URL"]:
-        scheme, _, rest = str(given["REDIS_SESSIONS_URL"]).partition("://")
-        return f"{scheme}://{rest.partition('/')[0]}/{database}"
-    password = given["REDIS_SESSIONS_PASSWORD"]
+        return re.sub("^(rediss?://[^/?]*)(/[^?]*)?", rf"\1/{database}", str(given["REDIS_SESSIONS_URL"]))
+    password, host = given["REDIS_SESSIONS_PASSWORD"], str(given["REDIS_SESSIONS_HOST"])
     login = f":{quote(password, '')}@" if password else ""
-    return f"redis://{login}{given['REDIS_SESSIONS_HOST']}:{_whole('REDIS_SESSIONS_PORT', given)}/{database}"
+    place = f"[{host}]" if ":" in host else host
+    return f"redis://{login}{place}:{_whole('REDIS_SESSIONS_PORT', given)}/{database}"
 
 
 def _whole(name: str, given: Mapping[str, Any]) -> int:
@@ -73,8 +84,8 @@ def _policy(given: Mapping[str, Any]) -> CookiePolicy:
     domain, httponly = given["SESSION_COOKIE_DOMAIN"], given["SESSION_COOKIE_HTTPONLY"]
     return CookiePolicy(
         given["SESSION_COOKIE_NAME"], path=given["SESSION_COOKIE_PATH"],
-        domain=None if domain == _NOWHERE else domain, secure=given["SESSION_COOKIE_SECURE"],
-        httponly=True if httponly is None else httponly,
+        domain=None if domain in _NOWHERE else domain, secure=given["SESSION_COOKIE_SECURE"],
+        httponly=True if httponly is None else httponly, samesite=given["SESSION_COOKIE_SAMESITE"] or None,
         max_age=None if given["SESSION_EXPIRE_AT_BROWSER_CLOSE"] else given["SESSION_COOKIE_AGE"])
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from session2 import DictSession, SessionManager
 from session2.environ import EnvironExchange
+from session2.late import Late
 from session2.lazy import LazySession
 
 
@@ -48,9 +49,18 @@ class WSGISession(LazySession):
         return self._failure
 
     def save(self) -> None:
-        """Store the session now; harmless when repeated, and seldom needed: it is stored before the headers go out."""
+        """Store the session now; harmless when repeated, and seldom needed: it is stored before the headers go out.
+
+        In a thread that goes on when the answer is out it works too, but for what needs another cookie.
+        """
         self.session  # noqa: B018 (opens it)
-        self._manager.settle_request(self._exchange)
+        (Late(self._manager) if self._is_over else self._manager).settle_request(self._exchange)
+
+    def delete(self, clear_site_data: bool = False) -> None:
+        """Log out, when the request succeeds; when it is over, at once."""
+        if self._opened and self._is_over:
+            Late(self._manager).end(self._exchange)
+        super().delete(clear_site_data)
 
     def release_lock(self) -> None:
         """Unlock the session before the end, of a long download say; what is changed from here on is merged."""

@@ -17,10 +17,11 @@ _URLS: Final[dict[str, Callable[[Options], str]]] = {
     "file": lambda options: f"directory:{_folder(options)}/session2?create=true",
     "dbm": lambda options: f"shelve:{_folder(options)}/session2?create=true",
     "cookie": lambda options: "cookie:",
-    "ext:database": lambda options: _sql(options["url"]),
-    "ext:sqla": lambda options: _sql(options["url"]),
-    "ext:memcached": lambda options: "memcached://" + str(options["url"]).replace(";", ","),
-    "ext:redis": lambda options: str(options["url"]),
+    "ext:database": lambda options: _sql(_place(options)),
+    "ext:sqla": lambda options: _sql(_place(options)),
+    "ext:memcached": lambda options: "memcached://" + _place(options).replace(";", ","),
+    "ext:redis": lambda options: _place(options),
+    "ext:rediscluster": lambda options: _cluster(_place(options)),
 }
 
 
@@ -62,9 +63,18 @@ def _url(found: Options) -> str:
     kind = kind_of(found)
     if kind not in _URLS:
         raise ConfigurationError(f"session.type = {kind} has no counterpart here: give store=, a store or its URL")
-    if kind.startswith("ext:") and not found.get("url"):
-        raise ConfigurationError(f"session.type = {kind} needs session.url")
     return _URLS[kind](found)
+
+
+def _place(found: Options) -> str:
+    name = "urls" if kind_of(found) == "ext:rediscluster" else "url"
+    url = found.get(name) or found.get("sa.url")
+    if not url:
+        raise ConfigurationError(f"session.type = {kind_of(found)} needs session.{name}")
+    if not isinstance(url, str):
+        raise ConfigurationError(f"session.{name} must be text here, not a {type(url).__name__}: for a client that is "
+                                 "made already give store=, a store made with it")
+    return url
 
 
 def _folder(found: Options) -> str:
@@ -73,6 +83,12 @@ def _folder(found: Options) -> str:
     folder = Path(found["data_dir"])
     folder.mkdir(parents=True, exist_ok=True)  # as Beaker does
     return str(folder)
+
+
+def _cluster(urls: str) -> str:
+    """Return the URL of a store for the nodes of a cluster, which Beaker takes each with a URL of its own."""
+    first, *others = urls.split(",")
+    return first.replace("://", "+cluster://", 1) + "".join("," + re.sub(r"^\s*\w+://", "", url) for url in others)
 
 
 def _sql(url: str) -> str:

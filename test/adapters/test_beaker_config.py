@@ -107,7 +107,10 @@ def test_the_places_of_servers_are_translated(monkeypatch):
     monkeypatch.setattr("session2_wsgi.storage.from_url", lambda url, **_: asked.append(url) or VolatileSessionStore())
     from_beaker_config({"session.type": "ext:memcached", "session.url": "10.0.0.1:11211;10.0.0.2:11211"})
     from_beaker_config({"session.type": "ext:redis", "session.url": "redis://10.0.0.1:6379/2"})
-    assert asked == ["memcached://10.0.0.1:11211,10.0.0.2:11211", "redis://10.0.0.1:6379/2"]
+    from_beaker_config({"session.type": "ext:rediscluster", "session.urls": "redis://10.0.0.1:6379,redis://10.0.0.2:1"})
+    from_beaker_config({"session.type": "ext:database", "session.sa.url": "mysql+pymysql://u@10.0.0.1/d"})
+    assert asked == ["memcached://10.0.0.1:11211,10.0.0.2:11211", "redis://10.0.0.1:6379/2",
+                     "redis+cluster://10.0.0.1:6379,10.0.0.2:1", "mysql://u@10.0.0.1/d"]
     for url in asked:
         check(url)
 
@@ -115,6 +118,11 @@ def test_the_places_of_servers_are_translated(monkeypatch):
 def test_a_store_that_lacks_its_place_is_refused():
     assert refused(type="file") == "session.type = file needs session.data_dir"
     assert refused(type="ext:database") == "session.type = ext:database needs session.url"
+    assert refused(type="ext:rediscluster") == "session.type = ext:rediscluster needs session.urls"
+
+
+def test_a_client_that_is_made_already_is_refused():
+    assert "not a dict: for a client" in refused(type="ext:redis", url={"a": "client"})
 
 
 def test_a_password_in_the_url_is_not_repeated():
@@ -201,6 +209,7 @@ def test_the_cookie_is_as_configured(options: dict[str, Any], changed: dict[str,
     ({"id": "0" * 32}, "all visitors would have one session"),
     ({"session_class": dict}, "session_class="),
     ({"namespace_class": dict}, "store="),
+    ({"bind": object()}, "store="),
 ])
 def test_what_cannot_be_honoured_is_refused(options, text):
     assert text in refused(**options)
@@ -230,8 +239,8 @@ def test_all_prefixes_are_read_and_other_options_left_alone(prefix):
 
 
 def test_what_has_no_effect_is_told(caplog):
-    notes = translated(secret="s", lock_dir="/tmp", timeout=60).notes
-    assert [note.partition(" ")[0] for note in notes] == ["session.secret", "session.lock_dir"]
+    notes = translated(secret="s", lock_dir="/tmp", timeout=60, **{"sa.pool_size": 5}).notes
+    assert [note.partition(" ")[0] for note in notes] == ["session.secret", "session.lock_dir", "session.sa.pool_size"]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == notes
 
 
@@ -262,3 +271,8 @@ def test_arguments_of_the_manager_complement_the_options():
 def test_three_lines_adopt_it():
     translation = from_beaker_config({"session.auto": True})
     assert SessionMiddleware(lambda environ, start: [], translation.manager, **translation.settings)
+
+
+def test_options_in_the_place_of_a_manager_are_refused_with_the_way_to_go():
+    with pytest.raises(ConfigurationError, match=r"beaker = from_beaker_config\(options\)"):
+        SessionMiddleware(lambda environ, start: [], {"session.type": "memory"})

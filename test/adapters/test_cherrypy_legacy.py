@@ -59,6 +59,14 @@ def test_counter_in_ram_by_the_file_of_the_manual(visit: Any, tmp_path: Path) ->
     assert visit(config) == COUNTED
 
 
+def test_a_file_is_read_as_python_2_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "RootServer.cfg"
+    path.write_text("\ufeff[session]\nStorageType: file ; in a folder\n"
+                    f"storagefiledir={tmp_path}/a;b\ntimeout=120 ; minutes\n", "utf-8")
+    config = legacy_config(path)
+    assert (config["tools.sessions.timeout"], (tmp_path / "a;b").is_dir()) == (120, True)
+
+
 def test_counter_in_files(visit: Any, tmp_path: Path) -> None:
     config = legacy_config({"storageType": "file", "storageFileDir": tmp_path / "data", "cookieName": "old"})
     assert isinstance(config["tools.sessions.manager"].store, DirectorySessionStore)

@@ -45,6 +45,7 @@ def manager(**options: Any) -> SessionManager[Any]:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"time_out": 5}, "no setting tools.sessions.time_out; did you mean 'timeout'"),
+    ({"storage_type": "file"}, "storage_type = 'file' is what CherryPy heeds"),
     ({"stor_url": "volatile:"}, "did you mean 'store_url'"),
     ({"Timeout": 5}, "did you mean 'timeout'"),
     ({"xyzzy": 5}, "no setting tools.sessions.xyzzy"),
@@ -108,7 +109,7 @@ def test_left_over_setting_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     {}, {"/": named({"on": False, "xyzzy": 1})}, {"/": named({"on": True, "xyzzy": 1})},
     {"/": named({**OURS, "on": False, "store_url": "nowhere:"})},
     {"/": named({**OURS, "storage_class": cherrypy.lib.sessions.RamSession, "xyzzy": 1})},
-    {"/": named({**OURS, "storage_type": "ram", "xyzzy": 1})}, {"database": named({**OURS, "xyzzy": 1})},
+    {"database": named({**OURS, "xyzzy": 1})},
 ])
 def test_what_is_not_ours_is_left_alone(config: Any) -> None:
     start(config)
@@ -145,6 +146,30 @@ def test_settings_in_the_code_are_checked_too(name: str) -> None:
         start({"/": named(OURS)}, shop_with(name))
 
 
+class Touchy:
+    """What must not be asked: what MongoDB answers can be no condition, and XML-RPC's answer is that of a server."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"nobody asked for {name}")
+
+    __dir__ = __bool__ = __len__ = __getattr__  # type: ignore[assignment]
+
+
+def test_what_is_no_page_is_not_asked() -> None:
+    root: Any = Shop()
+    root.database, root.down = Touchy(), Shop()
+    root.down.proxy = Touchy()
+    start({"/": named(OURS)}, root)
+
+
+def test_a_page_of_another_object_is_checked_too() -> None:
+    root: Any = Shop()
+    page = cherrypy.expose(cherrypy.config(**named({"a": 1}))(lambda self: ""))
+    root.elsewhere = type("Other", (), {"page": page})().page
+    with pytest.raises(ConfigurationError, match="/elsewhere"):
+        start({"/": named(OURS)}, root)
+
+
 def test_settings_are_merged_as_cherrypy_does() -> None:
     cherrypy.config.update(named(OURS))
     start({"/": named({"timeout": 30})})
@@ -162,6 +187,13 @@ def test_subclass_may_have_settings_of_its_own() -> None:
     start({"/": named({**settings, "branch": "south"})})
     with pytest.raises(ConfigurationError, match="did you mean 'branch'"):
         start({"/": named({**settings, "brunch": "south"})}, script_name="/two")
+
+
+@pytest.mark.parametrize("name", tool.OF_OTHER_STORAGE)
+def test_subclass_may_not_keep_its_sessions_itself(name: str) -> None:
+    own = type("Own", (session2_cherrypy.StoreSession,), {name: lambda self, *arguments: None})
+    with pytest.raises(ConfigurationError, match=f"Own.{name} would never be called"):
+        start({"/": named({**OURS, "storage_class": own})})
 
 
 def test_subclass_that_wants_a_request_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -409,6 +409,20 @@ def test_revoked_cookie_can_be_set_again(app: Application) -> None:
     assert app.run(get_user).body == b"bob"
 
 
+@pytest.mark.parametrize("is_login", [False, True])
+def test_cookie_may_be_set_with_other_attributes(app: Application, is_login: bool) -> None:
+    def page() -> str:
+        app.manager.set_session_cookie(get_session().id, max_age=60, samesite="Strict")
+        return log_in("bob")() if is_login else put(2)()
+    app.run(put(1))
+    before = dict(app.cookies)
+    (cookie,) = cookies(app.run(page))
+    assert (cookie.attributes["max-age"], cookie.attributes["samesite"]) == ("60", "Strict")
+    assert (app.cookies == before) is not is_login
+    assert app.items()["a"] == (1 if is_login else 2)
+    assert cookies(app.run(lambda: app.manager.set_session_cookie("", max_age=0) or "left"))[0].is_deletion
+
+
 def test_logout_without_session(app: Application) -> None:
     assert cookies(app.run(log_out())) == []
 

@@ -721,6 +721,24 @@ def test_a_logout_in_a_stream_ends_the_session(serve, manager):
     assert stored(manager) == []
 
 
+@pytest.mark.parametrize("beaker", [False, True])
+def test_a_thread_that_goes_on_behind_the_answer_stores_its_session(manager, beaker):
+    kept = []
+    client = Client(SessionMiddleware(simple(lambda session: (count(session), session.save(), kept.append(session))),
+                                      manager, beaker=beaker))
+    client.get()
+    client.get()
+    _, session = kept
+    session["n"] = 7
+    session.persist() if beaker else session.save()
+    assert stored(manager) == [{"n": 7}]
+    session.set_user("ada")
+    with pytest.raises(ConfigurationError, match="this request is over"):
+        session.persist() if beaker else session.save()
+    session.delete()
+    assert stored(manager) == []
+
+
 def test_sessions_of_two_hosts_share_a_folder(tmp_path: Path):
     url = f"directory:{tmp_path}/sessions?create=true"
     one, two = (Client(SessionMiddleware(simple(count), SessionManager(from_url(url), DictSession))) for _ in range(2))

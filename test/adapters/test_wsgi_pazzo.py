@@ -13,7 +13,7 @@ from servers_redis import RedisServer
 from servers_sql import PASSWORD
 
 from session2 import ConfigurationError, get_secret
-from session2_wsgi import SessionMiddleware
+from session2_wsgi import SessionMiddleware, pazzo
 from session2_wsgi.pazzo import Session, from_pazzo_settings
 
 SECRET = get_secret()
@@ -129,6 +129,28 @@ def test_there_is_no_secret_by_default() -> None:
 def test_a_setting_that_must_be_a_number_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} must be a whole number, not 'many'"):
         from_pazzo_settings(SimpleNamespace(SESSION_SECRET_KEY=SECRET, **{name: "many"}))
+
+
+@pytest.mark.parametrize(("given", "url"), [
+    ({"REDIS_SESSIONS_HOST": "::1"}, "redis://[::1]:6379/15"),
+    ({"REDIS_SESSIONS_URL": "rediss://u:p@h:7/3?ca=/x"}, "rediss://u:p@h:7/15?ca=/x"),
+    ({"REDIS_SESSIONS_URL": "redis+unix:///run/redis.sock?db=3"}, "redis+unix:///run/redis.sock?db=3"),
+])
+def test_where_redis_is(given: dict[str, Any], url: str) -> None:
+    assert pazzo._url({**pazzo.DEFAULTS, **given}) == url
+
+
+def test_a_misspelt_setting_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no setting REDIS_SESSION_HOST; did you mean REDIS_SESSIONS_HOST"):
+        from_pazzo_settings(SimpleNamespace(SESSION_SECRET_KEY=SECRET, REDIS_SESSION_HOST="h", REDIS_URL="another's"))
+
+
+@pytest.mark.parametrize(("given", "held"), [("Strict", "Strict"), (False, None)])
+def test_the_setting_of_django_for_samesite_is_heeded(given: Any, held: Any) -> None:
+    policy = from_pazzo_settings(SimpleNamespace(SESSION_SECRET_KEY=SECRET, SESSION_COOKIE_SAMESITE=given,
+                                                 SESSION_COOKIE_DOMAIN="")).cookie
+    assert policy is not None
+    assert (policy.samesite, policy.domain) == (held, None)
 
 
 def test_a_session_outside_of_the_middleware() -> None:
