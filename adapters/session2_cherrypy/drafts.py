@@ -12,7 +12,7 @@ from typing import Any, Final
 from session2 import ConfigurationError, tokens
 from session2.exchange import send_cookie
 
-from .exchange import CherryPyExchange
+from .exchange import CherryPyExchange, SentMorsel
 from .settings import cookie_path
 
 UNOPENED: Final = "session2-draft"
@@ -36,15 +36,19 @@ def name_in(cookies: Mapping[str, Morsel[Any]]) -> str | None:
     return next((name for name, draft in cookies.items() if draft.value == UNOPENED), None)
 
 
-def is_untouched(draft: Morsel[Any], settings: Mapping[str, Any], timeout: float) -> bool:
-    """Tell at a glance that nobody but the tool had a hand in its draft, as in most requests."""
+def changed(draft: Morsel[Any] | None, settings: Mapping[str, Any], timeout: float) -> Morsel[Any] | None:
+    """Return the cookie that the tool has drafted, or that is to be sent and was expired, if pages changed it."""
+    if draft is None or (type(draft) is SentMorsel and "max-age" in draft):
+        return None
     configured, found, max_age = settings.get, draft.get, draft.get("max-age")
-    return (draft.value == UNOPENED
-            and (max_age == timeout * 60 if configured("persistent", True) else (max_age, found("expires")) == ("", ""))
-            and found("path") == (configured("path") or "/") and found("domain") == (configured("domain") or "")
-            and bool(found("secure")) == bool(configured("secure"))
-            and bool(found("httponly")) == bool(configured("httponly"))
-            and not (found("samesite") or found("partitioned")))
+    is_untouched = (
+        draft.value == UNOPENED
+        and (max_age == timeout * 60 if configured("persistent", True) else (max_age, found("expires")) == ("", ""))
+        and found("path") == (configured("path") or "/") and found("domain") == (configured("domain") or "")
+        and bool(found("secure")) == bool(configured("secure"))
+        and bool(found("httponly")) == bool(configured("httponly"))
+        and not (found("samesite") or found("partitioned")))
+    return None if is_untouched else draft
 
 
 def is_logout(draft: Morsel[Any]) -> bool:

@@ -19,7 +19,7 @@ from . import drafts, proxy
 from .answers import refuse
 from .cleaning import clean, keep_clean
 from .counted import CountedSession
-from .exchange import CherryPyExchange, SentMorsel
+from .exchange import CherryPyExchange
 from .settings import cookie_path, cookie_policy, find_manager, mode_of, tool_settings
 from .steps import Step, are_alone
 
@@ -61,6 +61,8 @@ class StoreSession(CountedSession):
         self._settings = {**tool_settings(self._request), **settings}
         cookie_path(self._settings, self._request.headers)  # before the tool puts it into its draft: Python may object
         super().__init__(CherryPyExchange(self._request, self._response))
+        if self._settings.get("on") or "name" in self._settings:
+            self._cookie_name = str(self._settings.get("name", "session_id"))
         self._given_id = id
         locking = self._settings.get("locking")
         self._wants_lock = None if locking is None else locking in ("implicit", "early")
@@ -92,10 +94,8 @@ class StoreSession(CountedSession):
 
     @cached_property
     def _cookie_name(self) -> str:
-        """The name of the cookie; a tool that is not called ``sessions`` does not tell its settings, but drafts one."""
-        is_told = self._settings.get("on") or "name" in self._settings
-        drafted = None if is_told else drafts.name_in(self._response.cookie)
-        return str(drafted or self._settings.get("name", "session_id"))
+        """The name that a tool has drafted which is not called ``sessions``: its settings are not told."""
+        return drafts.name_in(self._response.cookie) or "session_id"
 
     # -- the session -----------------------------------------------------------------------------------------------
 
@@ -219,24 +219,14 @@ class StoreSession(CountedSession):
 
     # -- the request -----------------------------------------------------------------------------------------------
 
-    def _heed_draft(self) -> None:
+    def _heed(self, draft: Any) -> None:
         """Heed what pages made of the cookie the tool has drafted: a logout, or another kind of cookie."""
-        draft = self._draft()
-        if draft is None:
-            return
         if drafts.is_logout(draft):
             drafts.withdraw(draft)
             self.delete()
         elif self._opened:
             own = drafts.of_the_tool(self._settings, self._request.headers, self._timeout)
             drafts.apply(draft, own, self._exchange)
-
-    def _draft(self) -> Any:
-        """Return the cookie that the tool has drafted, or that is to be sent and was expired, if pages changed it."""
-        draft = self._response.cookie.get(self._cookie_name)
-        if draft is None or (type(draft) is SentMorsel and "max-age" in draft):
-            return None
-        return None if drafts.is_untouched(draft, self._settings, self._timeout) else draft
 
     def _before_others(self) -> None:
         if not self._settled:
@@ -266,10 +256,12 @@ class StoreSession(CountedSession):
         finally:
             if self._opened:
                 self.locked, self._late = False, Late(self.manager)
-                self.manager.finish_failed_request(self._exchange)
+                self._exchange.visit.close()
 
     def _settle(self) -> None:
-        self._heed_draft()
+        draft = drafts.changed(self._response.cookie.get(self._cookie_name), self._settings, self._timeout)
+        if draft is not None:
+            self._heed(draft)
         self._page_is_over = self._request.stage.startswith("before_finalize")
         if not self._opened or self._exchange.visit.finished or (self._settled and not self._exchange.visit.has_news()):
             return
@@ -296,6 +288,9 @@ class StoreSession(CountedSession):
         if self._opened:
             self.manager.finish_failed_request(self._exchange)
         self._exchange.emit()
+
+    def _draft(self) -> Any:
+        return drafts.changed(self._response.cookie.get(self._cookie_name), self._settings, self._timeout)
 
     def _before_error(self) -> None:
         """Undo what the request did; the page that answers the error may log out nevertheless."""
