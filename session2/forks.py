@@ -72,9 +72,14 @@ class PerProcess(Generic[_T]):
         """Of threads that notice a fork at once all get the same value; without a lock, for that may be inherited."""
         here = pid()
         value = self._values.setdefault(here, self._make())
+        self.leave_inherited()
+        return value
+
+    def leave_inherited(self) -> None:
+        """Let go of what other processes made, and make nothing yet."""
+        here = pid()
         for other in [known for known in list(self._values) if known != here]:
             self._abandon(self._values.pop(other, None))
-        return value
 
     def _abandon(self, value: _T | None) -> None:
         if value is not None:
@@ -96,10 +101,12 @@ class Birthplace:
 
 def _notice() -> None:
     for value in list(_eager):
-        value()
+        value.leave_inherited()
 
 
-# Where Python's hooks are run, what must be let go of is let go of at once.
+# Where Python's hooks are run, what must be let go of is let go of at once.  What takes its place is made at the first
+# use: gunicorn has gevent replace the locks of `threading` in each worker after the fork, and one made before would be
+# the thread's, which all greenlets are.
 _eager: Final[weakref.WeakSet[PerProcess[Any]]] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_notice)

@@ -938,6 +938,19 @@ def test_a_lock_whose_renewal_was_never_confirmed_is_released_later_if_the_store
         pass
 
 
+def test_a_lock_of_the_dead_whose_clock_was_ahead_is_free_after_its_lease() -> None:
+    ahead, here = VolatileSessionStore(), VolatileSessionStore()
+    ahead._locks = here._locks = None
+    ahead._records = here._records
+    ahead.clock = lambda: here.clock() + 7200
+    dead = ahead.lock("0" * 64, lease=0.05)
+    with pytest.raises(LockTimeout):
+        here.lock("0" * 64, timeout=0)
+    with here.lock("0" * 64, timeout=5) as lease:
+        assert lease.taken_over
+        assert not dead.is_held()
+
+
 @pytest.mark.parametrize(("name", "emptied"), [
     *product([b"\xff\xfe", b"../../etc", b"a" * 200], [True, False]), (None, False), (5, False)])
 def test_a_lock_name_that_is_none_spoils_neither_the_session_nor_the_locks_of_others(

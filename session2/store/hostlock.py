@@ -95,12 +95,11 @@ class HostLease(Lease):
     """A lock that ends with its holder, be it the process or this object."""
 
     def __init__(self, here: _Here, key: str, byte: int, seconds: float, clock: Callable[[], float]) -> None:
-        self.key = key
-        self.taken_over = False
+        self.key, self.taken_over = key, False
         self.byte = byte
         self.seconds = seconds
         self.clock = clock
-        self.until = self.yields_until = 0.0
+        self.until = self.latest = self.yields_until = 0.0  # the first by the store's clock, which may be set back
         self.token: list[None] = [None]
         """Whoever empties it may let the lock go: the holder, or who takes it over."""
         self._here = here
@@ -112,7 +111,7 @@ class HostLease(Lease):
     def renew(self) -> None:
         if not self.is_held():
             raise lost()
-        self.until = self.clock() + self.seconds
+        self.until, self.latest = self.clock() + self.seconds, time.monotonic() + self.seconds
 
     def is_held(self) -> bool:
         return bool(self.token) and self._here.is_current()
@@ -220,7 +219,7 @@ class _Here:
         if byte not in self.held and (lease.yields_until or now - self.given.get(byte, 0.0) < _AT_ONCE) \
                 and self._is_anothers_turn(lease, now):
             return False
-        lease.until = lease.clock() + lease.seconds
+        lease.until, lease.latest = lease.clock() + lease.seconds, now + lease.seconds
         entry = _Held(lease, self._desert)
         entry.byte, entry.taken = byte, None
         held = self.held.setdefault(byte, entry)
@@ -347,4 +346,5 @@ class _Here:
 
 def _is_over(held: _Held) -> bool:
     holder = held()
-    return holder is None or (held.taken is not None and holder.until <= holder.clock())
+    return holder is None or (held.taken is not None
+                              and (holder.until <= holder.clock() or holder.latest <= time.monotonic()))

@@ -34,6 +34,8 @@ _PATIENCE: Final = 10.0
 
 _MARK = b"s2 lock\n"
 
+_MANY: Final = 1000
+
 
 class Records(Protocol):
     """What locks are kept in: the primitives of a `RecordStore`."""
@@ -153,6 +155,8 @@ class Queues:
         self._mutex = Mutex()
         self.left: deque[Left] = deque()
         """Locks that could not be released when it was time to."""
+        self._seen: dict[str, tuple[Version, float]] = {}
+        """Which version of a lock stood under a key, and since when: by a clock that nobody sets."""
 
     def clear_left(self, store: Records) -> None:
         """Release what could not be released before; for every use of the store to call, and harmless then."""
@@ -160,6 +164,21 @@ class Queues:
             left.remove(store)
             with contextlib.suppress(ValueError):  # another thread did the same
                 self.left.remove(left)
+
+    def is_lapsed(self, key: str, holder: Record, now: float) -> bool:
+        """Tell whether a lock's lease ran out: by the clock, or because it stood here unchanged for so long.
+
+        The clock of its holder may be hours ahead, or this one have been set back: who died then would keep the lock.
+        """
+        if holder.modified <= now:
+            return True
+        version, since = self._seen.get(key, (None, 0.0))
+        if version == holder.version:
+            return time.monotonic() - since >= holder.modified - holder.created
+        if len(self._seen) >= _MANY:
+            self._seen.clear()
+        self._seen[key] = holder.version, time.monotonic()
+        return False
 
     def line(self, key: str) -> Line:
         """Return the line for `key`, to stand in it while this is kept."""
@@ -218,7 +237,7 @@ def _try(store: Records, key: str, left: Left, seconds: float) -> Lease | None:
         return RecordLease(store, key, left, version, seconds, record.modified, taken_over=False)
     except Conflict:
         holder = store.read(left.key)
-    if holder is None or holder.modified > store.clock():
+    if holder is None or not store.queues.is_lapsed(left.key, holder, store.clock()):
         return None
     try:
         version = store.write(left.key, record, holder.version)

@@ -114,19 +114,30 @@ def create(path: str, like: os.stat_result | None = None) -> None:
     """Make an empty file, for its owner only or with the rights of another; it is no error if it is there."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     try:
-        os.close(os.open(path, flags, 0o600))
+        fd = os.open(path, flags, 0o600)
     except FileExistsError:
         look(path)
         return
+    try:
+        leave_file_to(fd, os.path.dirname(path))
+    finally:
+        os.close(fd)
     if like is not None:
         take_after(path, like)
 
 
 def leave_to(path: str, folder: str) -> None:
-    """Have what root has just made belong to the owner of a directory, who is to use it."""
+    """Have a directory that root has just made belong to the owner of another one, who is to use it."""
     if os.geteuid() == _ROOT:
         found = os.stat(folder)
         os.chown(path, found.st_uid, found.st_gid, follow_symlinks=False)
+
+
+def leave_file_to(made: int, folder: str) -> None:
+    """Do so with an open file: what has its name by now may be a link that the owner made to another one."""
+    if os.geteuid() == _ROOT:
+        found = os.stat(folder)
+        os.fchown(made, found.st_uid, found.st_gid)
 
 
 def _check_owner(path: str, found: os.stat_result, rule: Rule) -> None:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from unittest.mock import patch
 
 import pytest
-from servers_durus import DurusServer
+from servers_durus import DurusServer, marked
 from servers_sql import PASSWORD, MariaServer, PostgresServer
 
 from session2 import ConfigurationError, DictSession, SessionManager, from_url
@@ -852,3 +852,18 @@ def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path) -> None:
     done = setup_store(f"sqlite:{tmp_path}/łódź", PYTHONIOENCODING="ascii")
     assert done.stdout == f"Setting up sqlite:{tmp_path}/\\u0142\\xf3d\\u017a\n"
     assert Path(f"{tmp_path}/łódź").exists()
+
+
+@pytest.mark.parametrize("url", marked(["directory:{}/new/sessions", "sqlite:{}/sessions.db", "shelve:{}/sessions",
+                                        "durus:{}/sessions.durus"]))
+def test_what_root_sets_up_belongs_to_the_owner_of_the_folder(url: str, tmp_path: Path) -> None:
+    """Else the application could not use it; nor could the workers of a server whose master root started."""
+    owner = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(tmp_path, *owner)
+    url = url.format(tmp_path)
+    session2("setup", url)
+    with closing(from_url(url)) as store, store.lock(key_of(1)):
+        store.write(key_of(1), record_at(store.clock()), None)
+        made = {path: (path.stat().st_uid, path.stat().st_gid) for path in tmp_path.rglob("*")}
+    assert made
+    assert set(made.values()) == {owner}, made

@@ -192,6 +192,14 @@ def test_a_lapsed_lease_is_taken_over_in_its_process_only(site: Site) -> None:
     assert site.is_free(site.two)
 
 
+def test_a_lease_lapses_also_where_the_clock_was_set_back(site: Site) -> None:
+    slow = site.take(site.one, seconds=0.01)
+    site.clock.advance(-7200)
+    with site.one.acquire(KEY, 5, 60, site.clock) as taken:
+        assert taken.taken_over
+        assert not slow.is_held()
+
+
 def test_what_was_left_unfenced_counts_as_taken_over(site: Site) -> None:
     stale = site.take(site.one)
     site.clock.advance(60)

@@ -32,11 +32,14 @@ class Place:
         self._prefix = os.path.join(directory, "")
 
     def create(self) -> None:
-        """Make the directory, for its owner only, or for the group too."""
+        """Make the directory, for its owner only or also the group; root leaves it to the owner of the one above."""
         if is_directory(self.directory):
             return
         with suppress(FileExistsError):  # what is there is told by `check`
+            missing = list(_missing(self.directory))
             os.makedirs(self.directory, 0o700, exist_ok=True)
+            for folder in reversed(missing):
+                rights.leave_to(folder, os.path.dirname(folder))
         if self.shared and is_directory(self.directory):
             os.chmod(self.directory, _SHARED_FOLDER)
 
@@ -122,6 +125,13 @@ class Place:
             yield
         except OSError as error:
             raise self.unavailable(error) from error
+
+
+def _missing(path: str) -> Iterator[str]:
+    """Yield a path and those above it, up to the first where something is."""
+    while not os.path.lexists(path):
+        yield path
+        path = os.path.dirname(path)
 
 
 def is_folder(name: str) -> bool:

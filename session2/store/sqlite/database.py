@@ -138,10 +138,14 @@ class Database:
             try:
                 return self._idle.pop()
             except IndexError:
-                found = self._opening.run(lambda: self._open(create), self._timeout, "others open the SQLite database")
+                found = self._alone(lambda: self._open(create))
             if found is not None:
                 return found
         raise StoreUnavailable("the process was about to fork all the time")
+
+    def _alone(self, action: Callable[[], _T]) -> _T:
+        """Do what opens or closes connections while no other thread does."""
+        return self._opening.run(action, self._timeout, "others open the SQLite database")
 
     def _open(self, create: bool) -> Connection | None:
         """Return a new connection, None if there must be none just now."""
@@ -209,7 +213,7 @@ class Database:
     def close(self) -> None:
         """Close all connections as they become idle; those still busy after the timeout stay open."""
         if self._pid == forks.pid():
-            self._opening.run(self._close_all, self._timeout, "others open the SQLite database")
+            self._alone(self._close_all)
 
     def close_idle(self) -> None:
         """Close what nobody uses, and wait for nobody: this may run anywhere, also when the interpreter ends."""
@@ -243,13 +247,21 @@ class Database:
         self._forking = False
 
     def after_fork_in_child(self) -> None:
-        """Start anew; connections there should be none of stay untouched, for closing them is not safe either."""
+        """Leave connections there should be none of untouched, for closing them is not safe either.
+
+        To start anew is for `begin_in_child`, at the first use: locks made here might be those that gevent replaces.
+        """
         self._abandoned += list(self._connections)
-        self._start()
+        self._connections = weakref.WeakSet()
 
     def begin_in_child(self) -> None:
-        """Start anew after a fork that ran no hooks; what is open here is the parent's, and so are its locks."""
-        if self._pid == forks.pid():
+        """Start anew after a fork."""
+        if self._pid != forks.pid():
+            self._alone(self._begin_in_child)
+
+    def _begin_in_child(self) -> None:
+        """What is open here, after a fork that ran no hooks, is the parent's, and so are its locks."""
+        if self._pid == forks.pid():  # another thread was faster
             return
         inherited = [connection for connection in self._connections if _is_open(connection)]
         if inherited:

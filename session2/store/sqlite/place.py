@@ -57,6 +57,7 @@ class Place(NamedTuple):
         try:
             if self.shared:
                 os.fchmod(descriptor, 0o660)
+            rights.leave_file_to(descriptor, os.path.dirname(self.path))
             with contextlib.suppress(FileExistsError):
                 os.link(temporary, self.path)
         finally:
