@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import socket
@@ -20,6 +21,11 @@ import pymysql
 import pytest
 from mirakuru.exceptions import ProcessFinishedWithError
 from mirakuru.unixsocket import UnixSocketExecutor
+
+MYSQLD = shlex.split(os.environ.get("SESSION2_MYSQLD", ""))
+"""A server of MySQL itself, to be tested in place of MariaDB's, which Debian has; options may follow."""
+
+only_mariadb = pytest.mark.skipif(bool(MYSQLD), reason="only MariaDB has it")
 
 Certificate = tuple[Path, Path]
 """The files of a certificate and of its private key."""
@@ -280,23 +286,28 @@ class Bouncer(Server):
 
 
 class MariaServer(Server):
-    """MariaDB with a user and a database `session2`."""
+    """MariaDB, or MySQL, with a user and a database `session2`."""
 
     account = "mysql"
     stop_signal = signal.SIGTERM
     crash_signal = signal.SIGKILL
-    fast = {"innodb-flush-log-at-trx-commit": 2}
+    fast = {"innodb-flush-log-at-trx-commit": 2, "max-allowed-packet": "16M"}
     durable = {"innodb-buffer-pool-size": "1G"}
 
     def encrypting(self, certificate: Path, key: Path) -> dict[str, object]:
         return {"ssl-cert": certificate, "ssl-key": key}
 
     def prepare(self) -> None:
+        if MYSQLD:
+            self.run(MYSQLD[0], "--no-defaults", "--initialize-insecure", *MYSQLD[1:], f"--datadir={self.folder}/data")
+            return
         self.run(program("mariadb-install-db"), "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db",
                  f"--tmpdir={self.folder}", "--auth-root-authentication-method=normal")
 
     def command(self) -> list[str]:
-        return [program("mariadbd"), "--no-defaults", f"--datadir={self.folder}/data", f"--port={self.port}",
+        own = [MYSQLD[0], "--no-defaults", *MYSQLD[1:], "--mysqlx=OFF", "--secure-file-priv=NULL"] if MYSQLD else \
+            [program("mariadbd"), "--no-defaults"]
+        return [*own, f"--datadir={self.folder}/data", f"--port={self.port}",
                 "--bind-address=127.0.0.1", f"--socket={self.socket()}", f"--pid-file={self.folder}/pid",
                 "--max-connections=200", *[f"--{name}={value}" for name, value in self.settings.items()]]
 

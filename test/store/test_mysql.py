@@ -17,7 +17,7 @@ from dbutils.pooled_db import PooledDB
 from pymysql.constants import CLIENT, COMMAND, FIELD_TYPE
 from pymysql.converters import conversions, encoders
 from pymysql.cursors import DictCursor
-from servers_sql import PASSWORD, MariaServer
+from servers_sql import PASSWORD, MariaServer, only_mariadb
 from sql_cases import KEY, SQLTests
 
 import session2.store
@@ -191,7 +191,8 @@ class TestMySQLMore(SQLTests):
         connection.close()
 
     @pytest.mark.parametrize("mode", ["", "TRADITIONAL", "STRICT_ALL_TABLES", "ANSI", "ANSI_QUOTES",
-                                      "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH", "ORACLE"])
+                                      "NO_BACKSLASH_ESCAPES", "PAD_CHAR_TO_FULL_LENGTH",
+                                      pytest.param("ORACLE", marks=only_mariadb)])
     def test_sql_modes(self, server: MariaServer, table: str, clock: Clock, mode: str) -> None:
         place = {**server.arguments, "init_command": f"SET SESSION sql_mode = '{mode}'"}
         store = MySQLSessionStore(place, table, clock=clock)
@@ -337,6 +338,7 @@ class TestMySQLMore(SQLTests):
         assert len(self.indexes(server, store)) == 3
         store.write(KEY, record_at(store.clock()), None)
 
+    @only_mariadb
     def test_reads_that_wait_for_the_cluster(self, server: MariaServer, make: Any, table: str) -> None:
         """MariaDB knows the setting, in a cluster or not."""
         question = "SELECT @@wsrep_sync_wait"

@@ -20,10 +20,8 @@ from session2.store.base import SessionStore
 from session2.store.mysql import MySQLSessionStore
 from session2.store.postgres import PostgresSessionStore
 
-IS_ENCRYPTED = {
-    PostgresServer: "SELECT ssl::int FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-    MariaServer: "SELECT variable_value <> '' FROM information_schema.session_status "
-                 "WHERE variable_name = 'Ssl_cipher'"}
+IS_ENCRYPTED = {PostgresServer: "SELECT ssl::int FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+                MariaServer: "SHOW SESSION STATUS LIKE 'Ssl_cipher'"}
 WHICH = {PostgresServer: "SELECT pg_backend_pid()", MariaServer: "SELECT connection_id()"}
 
 
@@ -76,7 +74,7 @@ def answer(store: Any, question: str) -> Any:
 
 def test_connection_is_encrypted(server: Server, certificate: Certificate) -> None:
     store = stored(server, "localhost", certificate[0])
-    assert answer(store, IS_ENCRYPTED[type(server)]) == (1,)
+    assert answer(store, IS_ENCRYPTED[type(server)])[-1] not in (0, "")
     store.close()
 
 
