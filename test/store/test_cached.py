@@ -418,6 +418,15 @@ def test_where_the_store_can_be_told_of_all_that_was_used_a_purge_of_the_unused_
     assert tier.read(key_of(2)) is not None
 
 
+def test_what_the_cache_missed_in_the_moment_in_which_it_was_filled_is_read_from_the_store(tier: Tier,
+                                                                                        clock: Clock) -> None:
+    version = tier.write(KEY, record_at(clock.now, b"old"), None)
+    tier.away(cache=True)
+    tier.write(KEY, record_at(clock.now, b"new"), version)
+    tier.away()
+    assert tier.read(KEY).data == b"new"  # type: ignore[union-attr]
+
+
 def test_a_stranger_in_the_cache_makes_way(tier: Tier, clock: Clock) -> None:
     tier.first.write(KEY, record_at(clock.now, b"of a stranger"), None)
     tier.write(KEY, record_at(clock.now, b"ours"), None)
