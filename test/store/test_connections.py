@@ -10,11 +10,24 @@ from typing import Any
 
 import pytest
 
-from session2.errors import ConfigurationError
+from session2.errors import ConfigurationError, StoreUnavailable
 from session2.store.servers import pool, wire
+from session2.store.servers.once import (
+    REMEMBERED,
+    AnswerLost,
+    Fate,
+    Standing,
+    applied,
+    fate_of_insert,
+    fate_of_removal,
+    fate_of_replacement,
+    standing,
+    written,
+)
 from session2.store.servers.pool import Kind, Lender, Lent, Pool, use_twice
-from session2.store.servers.results import Fault, StatementFailed
+from session2.store.servers.results import Fault, Result, StatementFailed
 from session2.store.servers.wire import Reply, polling
+from session2.store.sql.answers import check_answer
 from session2.testing.fakes import Clock
 
 
@@ -248,3 +261,98 @@ def test_whether_something_has_come_is_known_without_reading_it(polls: bool, mon
     theirs.close()
     assert poll(0)
     assert poll(None)
+
+
+# -- what became of a change whose answer is lost ------------------------------------------------------------------
+
+
+def stands(*versions: int, is_whole: bool = True, is_live: bool = True) -> Standing:
+    return Standing(versions, is_whole, is_live)
+
+
+@pytest.mark.parametrize(("record", "is_repeatable", "fate"), [
+    (None, True, Fate.NOT_YET), (None, False, Fate.UNKNOWN), (stands(1), False, Fate.DONE),
+    (stands(2, 1, is_whole=False), False, Fate.DONE), (stands(2), True, Fate.REFUSED),
+    (stands(2, is_live=False), False, Fate.NOT_YET), (stands(2, is_whole=False), True, Fate.UNKNOWN)])
+def test_what_became_of_an_insert(record: Standing | None, is_repeatable: bool, fate: Fate) -> None:
+    assert fate_of_insert(record, 1, is_repeatable) is fate
+
+
+@pytest.mark.parametrize(("record", "fate"), [
+    (None, Fate.REFUSED), (stands(2, 1), Fate.DONE), (stands(3, 2, is_whole=False), Fate.DONE),
+    (stands(1), Fate.NOT_YET), (stands(1, is_live=False), Fate.REFUSED), (stands(3), Fate.REFUSED),
+    (stands(3, 1, is_whole=False), Fate.REFUSED), (stands(3, is_whole=False), Fate.UNKNOWN)])
+def test_what_became_of_a_replacement(record: Standing | None, fate: Fate) -> None:
+    assert fate_of_replacement(record, 2, 1) is fate
+
+
+@pytest.mark.parametrize(("record", "fate"), [
+    (None, Fate.DONE), (stands(1, is_live=False), Fate.DONE), (stands(1), Fate.NOT_YET), (stands(2, 1), Fate.REFUSED),
+    (stands(2), Fate.DONE), (stands(2, is_whole=False), Fate.UNKNOWN)])
+def test_what_became_of_a_removal(record: Standing | None, fate: Fate) -> None:
+    assert fate_of_removal(record, 1) is fate
+
+
+def test_what_a_record_tells_of_itself() -> None:
+    recent = written(7) + written(5)
+    assert standing((7, recent, None), 100.0) == stands(7, 5)
+    assert standing((7, recent, 101.0), 100.0) == stands(7, 5)
+    assert standing((7, recent, 100.0), 100.0) == stands(7, 5, is_live=False)
+    assert not standing((7, written(7) * REMEMBERED, None), 100.0).is_whole
+
+
+LOST = AnswerLost("the connection broke")
+
+
+@pytest.mark.parametrize(("changes", "fates", "done"), [
+    ([True], [], True), ([False], [], False), ([LOST], [Fate.DONE], True), ([LOST], [Fate.REFUSED], False),
+    ([LOST], [Fate.UNKNOWN], None), ([LOST, True], [Fate.NOT_YET], True),
+    ([LOST, False], [Fate.NOT_YET, Fate.DONE], True), ([LOST, False], [Fate.NOT_YET, Fate.REFUSED], False),
+    ([LOST, False], [Fate.NOT_YET, Fate.NOT_YET], None), ([LOST, LOST], [Fate.NOT_YET], None)])
+def test_a_change_is_sent_again_only_if_it_was_not_carried_out(changes: list[Any], fates: list[Fate],
+                                                               done: bool | None) -> None:
+    def change() -> bool:
+        found = changes.pop(0)
+        if found is LOST:
+            raise LOST
+        return bool(found)
+
+    changes, fates = [*changes], [*fates]
+    if done is None:
+        with pytest.raises(StoreUnavailable):
+            applied(change, lambda: fates.pop(0))
+    else:
+        assert applied(change, lambda: fates.pop(0)) is done
+    assert (changes, fates) == ([], [])
+
+
+# -- whether an answer is one to the question ----------------------------------------------------------------------
+
+ROW = (b"k1", b"data", 1.0, 1.0, 1.0, None, b"anna", 1)
+ANOTHERS = (b"k2", *ROW[1:])
+BERTS = (*ROW[:6], b"bert", 1)
+ASKED = {"key": "k1", "after": "k0", "owner": b"anna"}
+
+
+@pytest.mark.parametrize(("statement", "rows", "fits"), [
+    ("read", [ROW], True), ("read", [], True), ("read", [ANOTHERS], False), ("read", [ROW, ROW], False),
+    ("read", [ROW[:4]], False), ("read", [None], False), ("read", [()], False),
+    ("standing", [ROW[:4]], True), ("standing", [ANOTHERS[:4]], False), ("standing", [ROW, ROW], False),
+    ("stands", [ROW[:1]], True), ("stands", [ANOTHERS[:1]], False), ("touch", [], True), ("touch", [ROW], False),
+    ("page", [ROW, ANOTHERS], True), ("page", [ROW, (b"k0", *ROW[1:])], False), ("page", [(7,)], False),
+    ("page", [(None,)], False), ("page", [()], False), ("stands", [], True),
+    ("page_of_user", [ROW, ANOTHERS], True), ("page_of_user", [ROW, BERTS], False),
+    ("page_of_user", [(b"k0", *ROW[1:])], False)])
+def test_an_answer_to_another_question_is_none(statement: str, rows: list[Any], fits: bool) -> None:
+    if fits:
+        check_answer(statement, Result(0, rows), ASKED)
+        return
+    with pytest.raises(StatementFailed) as caught:
+        check_answer(statement, Result(0, rows), ASKED)
+    assert caught.value.fault is Fault.MIXED_UP
+
+
+def test_what_changes_one_record_changes_no_more() -> None:
+    check_answer("touch", Result(1, []), ASKED)
+    with pytest.raises(StatementFailed):
+        check_answer("touch", Result(2, []), ASKED)
