@@ -34,7 +34,7 @@ from session2.store.volatile import VolatileSessionStore
 from session2.testing.adapter.browser import SetCookie
 from session2.testing.store.visitor import is_locked
 from session2.visit import Visit
-from session2_asgi import SessionMiddleware
+from session2_asgi import ASGIExchange, SessionMiddleware
 
 Page = Callable[[fastapi.Request], Awaitable[Any]]
 
@@ -217,6 +217,35 @@ def site() -> Site:
 
 
 # -- where stores are asked ----------------------------------------------------------------------------------------
+
+
+def test_the_exchange_tells_what_the_scope_says() -> None:
+    """One behind a Unix socket names no client."""
+    cookies = {"headers": [(b"Cookie", b"c=1"), (b"cookie", b"c=2")]}
+    exchange = ASGIExchange({**Site().scope(), **cookies, "root_path": "/k\u00e4se", "scheme": "wss"})
+    assert (exchange.remote_address, exchange.is_secure, exchange.get_cookies("c")) == ("192.0.2.1", True, ["1", "2"])
+    assert exchange.script_name == "/k\u00e4se".encode().decode("latin-1")
+    for client in ({"client": None}, {}):
+        scope = Site().scope()
+        del scope["client"]
+        assert ASGIExchange({**scope, **client}).remote_address is None
+
+
+def test_the_page_that_tells_of_a_crash_is_sent() -> None:
+    async def sorry(request: fastapi.Request, error: Exception) -> Response:
+        return PlainTextResponse("sorry", 500)
+
+    async def crash(request: fastapi.Request) -> Any:
+        request.session["a"] = 1
+        raise ZeroDivisionError
+
+    site, answer = Site(), Answer()
+    shop = fastapi.FastAPI(exception_handlers={Exception: sorry})
+    shop.add_api_route("/", crash)
+    site.app = SessionMiddleware(shop, site.manager)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(site.ask(crash, answer))
+    assert (answer.status, answer.body, answer.cookie) == (500, b"sorry", None)
 
 
 @pytest.mark.parametrize("concurrency", ["merge", "lock"])

@@ -188,6 +188,17 @@ def test_persist_stores_at_once(client):
     assert visit(client, page) == "1"
 
 
+def test_persist_without_save_stores_nothing(client):
+    number = visit(client, put)
+
+    def page(session, environ):
+        session["a"] = "unsaved"
+        session.persist()
+        return session.get_by_id(number)["a"]
+
+    assert visit(client, page) == "1"
+
+
 def test_a_session_can_be_worked_on_by_its_id(client):
     number = visit(client, put)
 
@@ -419,6 +430,17 @@ def test_a_deleted_session_may_begin_anew_in_the_same_request(ours):
     visit(ours, lambda session, environ: (session.delete(), session.update(a="new"), session.save()))
     assert visit(ours, items) == "{'a': 'new'}"
     assert ours.cookie != f"session2={number}"
+
+
+def test_an_empty_session_stands_in_the_place_of_one_deleted_by_its_id(ours):
+    number = visit(ours, put)
+
+    def page(session, environ):
+        other = session.get_by_id(number)
+        other.delete()
+        return dict(other), other.id == number, other.is_new
+
+    assert visit(Client(ours.app), page) == "({}, False, True)"
 
 
 def test_what_beaker_heeds_and_we_do_not_is_refused(ours):

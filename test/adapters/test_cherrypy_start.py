@@ -205,6 +205,16 @@ def test_subclass_that_wants_a_request_is_left_alone(caplog: pytest.LogCaptureFi
     assert "could not be checked" in caplog.text
 
 
+@pytest.mark.parametrize("error", [ConfigurationError("no such branch"), OSError("no such branch")])
+def test_subclass_that_refuses_its_settings_is_heard(error: Exception) -> None:
+    class Refusing(session2_cherrypy.StoreSession):
+        def __init__(self, id: str | None = None, **settings: Any) -> None:
+            raise error
+
+    with pytest.raises(ConfigurationError, match="the session tool at /: no such branch"):
+        start({"/": named({**OURS, "storage_class": Refusing})})
+
+
 def test_store_that_is_down_stops_no_server(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     def down(*_: Any) -> None:
         raise StoreUnavailable("the plug was pulled")

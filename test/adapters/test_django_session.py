@@ -726,6 +726,17 @@ def test_save_that_must_create_refuses_an_id_that_is_taken(site: Site) -> None:
         twin.save(must_create=True)
 
 
+def test_what_is_created_holds_nothing_of_the_session_whose_id_was_given(site: Site) -> None:
+    store = SessionStore()
+    store["a"] = 1
+    store.save()
+    another = SessionStore(store.session_key)
+    another.create()
+    assert another.session_key != store.session_key
+    assert SessionStore(another.session_key).load() == {}
+    assert SessionStore(store.session_key).load() == {"a": 1}
+
+
 def test_a_key_that_is_deleted_is_never_restored_by_cycle_key(site: Site) -> None:
     store = SessionStore()
     store["a"] = 1

@@ -12,7 +12,7 @@ import pytest
 from servers_redis import RedisServer
 from servers_sql import PASSWORD
 
-from session2 import ConfigurationError, get_secret
+from session2 import ConfigurationError, CookiePolicy, Signed, get_secret
 from session2_wsgi import SessionMiddleware, pazzo
 from session2_wsgi.pazzo import Session, from_pazzo_settings
 
@@ -118,6 +118,21 @@ def test_settings(settings: SimpleNamespace, redis_server: RedisServer, change: 
     assert manager.cookie is not None
     assert (manager.cookie.domain, manager.cookie.httponly, manager.clocks.idle) == (None, True, 1209600)
     manager.store.close()
+
+
+def test_each_setting_counts_and_what_is_stored_is_signed() -> None:
+    settings = SimpleNamespace(SESSION_SECRET_KEY=SECRET, SESSION_COOKIE_NAME="n", SESSION_COOKIE_PATH="/shop",
+                               SESSION_COOKIE_DOMAIN="shop.example", SESSION_COOKIE_SECURE=True,
+                               SESSION_COOKIE_HTTPONLY=False, SESSION_COOKIE_AGE=60)
+    manager = from_pazzo_settings(settings)
+    assert manager.cookie == CookiePolicy("n", path="/shop", domain="shop.example", secure=True, httponly=False,
+                                          max_age=60)
+    assert manager.clocks.idle == 60
+    assert isinstance(manager.store.serializer, Signed)
+    settings.SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+    policy = from_pazzo_settings(settings).cookie
+    assert policy is not None
+    assert policy.max_age is None
 
 
 def test_there_is_no_secret_by_default() -> None:

@@ -21,10 +21,10 @@ import pytest
 from servers_durus import DurusServer, marked
 from servers_sql import PASSWORD, MariaServer, PostgresServer
 
-from session2 import ConfigurationError, DictSession, SessionManager, from_url
+from session2 import ConfigurationError, DictSession, SessionManager, StoreUnavailable, from_url
 from session2.cli import main
 from session2.cli import setup_store as main_of_setup_store
-from session2.cli.copy import Fate, copy, verify
+from session2.cli.copy import Fate, copy, plan, verify
 from session2.found import Absence
 from session2.record import Record
 from session2.store.base import SessionStore
@@ -32,8 +32,8 @@ from session2.store.ended import Ended
 from session2.store.volatile import VolatileSessionStore
 from session2.testing.store.samples import key_of, record_at
 from session2.tokens import new_id
+from session2.traces import emptied, is_session, moved
 from session2.traces import ended as trace_of_end
-from session2.traces import is_session
 
 ROOT = Path(__file__).parents[2]
 Called: TypeAlias = Callable[..., tuple[str, str]]
@@ -680,6 +680,60 @@ def test_an_older_session_does_not_turn_the_idle_clock_back(target: SessionStore
     [found] = records(target).values()
     assert (found.data, found.accessed, found.expires) == (b"later state", NOW + 5, NOW + 9000)
     assert list(verify(source, target, pytest.fail)) == [Fate.VERIFIED]
+
+
+def test_nor_does_one_that_was_changed_long_before_it_was_used(target: SessionStore) -> None:
+    source = VolatileSessionStore()
+    source.write(key_of(0), record_at(NOW, b"later state", modified=NOW, accessed=NOW + 9, expires=NOW + 9009), None)
+    target.write(key_of(0), record_at(NOW, b"earlier state", modified=NOW - 5, expires=NOW + 9000), None)
+    assert list(copy(source, target, False, pytest.fail)) == [Fate.COPIED]
+    assert records(target) == records(source)
+
+
+def test_a_trace_is_copied_with_its_own_times(target: SessionStore) -> None:
+    """The session that it stands for was used later over there, and would have lived on for long."""
+    source = VolatileSessionStore()
+    source.write(key_of(0), record_at(NOW, trace_of_end("logged out"), expires=NOW + 60), None)
+    target.write(key_of(0), record_at(NOW, accessed=NOW + 5, expires=NOW + 9000), None)
+    assert list(copy(source, target, False, pytest.fail)) == [Fate.COPIED]
+    assert records(target) == records(source)
+
+
+@pytest.mark.parametrize("trace", [emptied(None), moved(new_id(), new_id())], ids=["emptied", "renewed"])
+def test_a_session_that_goes_on_from_its_trace_is_no_older_than_it_is(target: SessionStore, trace: bytes) -> None:
+    source = VolatileSessionStore()
+    for here, there in [(source, target), (target, source)]:
+        key = key_of(0 if here is source else 1)
+        here.write(key, record_at(NOW, trace, modified=NOW), None)
+        there.write(key, record_at(NOW, b"it went on", modified=NOW + 5), None)
+    assert list(copy(source, target, False, pytest.fail)) == [Fate.KEPT, Fate.COPIED]
+    assert {record.data for record in records(target).values()} == {b"it went on"}
+
+
+def test_what_changes_in_the_target_while_it_is_copied_is_looked_at_again() -> None:
+    class Busy(VolatileSessionStore):
+        def write(self, key: str, record: Record, expected: Any) -> Any:
+            if super().read(key) is None:  # somebody else is as far at this moment
+                super().write(key, record_at(NOW, b"newer", modified=NOW + 5), None)
+            return super().write(key, record, expected)
+
+    source, target = VolatileSessionStore(), Busy()
+    source.write(key_of(0), record_at(NOW, modified=NOW), None)
+    assert list(copy(source, target, False, pytest.fail)) == [Fate.KEPT]
+    assert [record.data for record in records(target).values()] == [b"newer"]
+
+
+def test_a_store_that_fails_ends_the_copy() -> None:
+    class Down(VolatileSessionStore):
+        def read(self, key: str) -> Record | None:
+            raise StoreUnavailable("down")
+
+    source, target = VolatileSessionStore(), Down()
+    source.write(key_of(0), record_at(NOW), None)
+    for work in (copy(source, target, False, pytest.fail), plan(source, target, False),
+                 verify(source, target, pytest.fail)):
+        with pytest.raises(StoreUnavailable):
+            list(work)
 
 
 def test_an_interrupted_copy_is_taken_up_again(url: str, store: SessionStore, target: SessionStore,

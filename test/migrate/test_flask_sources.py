@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from flask.sessions import SecureCookieSessionInterface
 from former_captures import capture, put_files, put_memcached, put_redis, put_sqlite, sql_table, value_of
+from itsdangerous import TimestampSigner
 from markupsafe import Markup
 
 from session2 import ConfigurationError
@@ -221,6 +222,17 @@ def test_all_that_flask_can_put_into_a_cookie_comes_out_of_it(value: Any) -> Non
     assert type(found.state["data"]["value"]) is type(value)
 
 
+def test_the_user_of_a_cookie_may_have_another_name() -> None:
+    assert cookies.flask([SECRET], user_key="login").source.find(signed({"login": "ada"})).state["user"] == "ada"
+
+
+def test_a_cookie_whose_time_was_counted_from_2011_is_as_old_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As itsdangerous did up to 0.24."""
+    monkeypatch.setattr(TimestampSigner, "get_timestamp", lambda _: 3600)
+    found = cookies.flask([SECRET], lifetime=60).source.find(signed({"a": 1}))
+    assert (found.accessed, found.expires) == (1293843600, 1293843660)
+
+
 def test_a_cookie_that_is_not_signed_so_is_none() -> None:
     value = signed({"user": "mallory"}, "another secret")
     cookie = cookies.flask([SECRET])
@@ -242,6 +254,6 @@ def test_what_is_signed_and_damaged_is_skipped(payload: bytes) -> None:
 
 def test_secrets_are_a_list() -> None:
     for make in (cookies.flask, cookies.django_signed, cookies.beaker_signed):
-        for secrets in ("text", [], [""], [b"bytes"]):
+        for secrets in ("text", [], [""], [SECRET, ""], [b"bytes"]):
             with pytest.raises(ConfigurationError, match="list of texts"):
                 make(secrets)

@@ -369,6 +369,38 @@ def test_a_system_that_fails_logs_nobody_out(manager: SessionManager[DictSession
     assert visit(manager, {"old": OLD}).session.user == "anna"
 
 
+def test_who_was_moved_or_has_logged_out_needs_the_other_system_no_more(store: SessionStore, source: Dict) -> None:
+    manager = manager_of([cookie(source)], store)
+    bring(store, former())
+    for key in [key for key, record in store.scan() if not is_session(key, record)]:
+        store.remove(key)  # as if whoever brought it had been killed before it was noted
+    source.failure = StoreUnavailable("down")
+    exchange = FakeExchange({"old": OLD})
+    manager.start_request(exchange)
+    assert exchange.session.user == "anna"
+    manager.expire_session(exchange)
+    manager.finish_successful_request(exchange)
+    assert isinstance(store.clock, Clock)
+    store.clock.advance(30 * 86400)
+    store.purge()
+    assert visit(manager, {"old": OLD}).session.user is None
+    assert source.asked == []
+
+
+def test_a_store_that_fails_logs_nobody_out(manager: SessionManager[DictSession], store: SessionStore,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write", fail)
+        with pytest.raises(StoreUnavailable):
+            manager.start_request(FakeExchange({"old": OLD}))
+        with pytest.raises(StoreUnavailable):
+            bring_or_skip(store, former())
+    assert visit(manager, {"old": OLD}).session.user == "anna"
+
+
 def test_what_cannot_be_moved_is_said_without_id_and_value(manager: SessionManager[DictSession], source: Dict,
                                                            caplog: pytest.LogCaptureFixture) -> None:
     source.sessions[OLD] = former(secret=lambda: "value of it")
@@ -415,6 +447,13 @@ def test_what_changed_over_there_is_brought_again_until_its_visitor_comes(store:
     manager = manager_of([cookie()], store)
     assert dict(visit(manager, {"old": OLD}).session) == {"a": 1, "b": 2}
     assert bring(store, newer._replace(accessed=BEGAN + 120)) is Fate.LEFT
+
+
+def test_what_is_older_over_there_replaces_nothing_whoever_its_user_is(store: SessionStore) -> None:
+    """As when an old backup is moved once more."""
+    bring(store, former()._replace(accessed=BEGAN + 90))
+    assert bring(store, former(user="bert")) is Fate.PRESENT
+    assert bring(store, former(user="bert")._replace(accessed=BEGAN + 90)) is Fate.MOVED, "a mistyped user_key"
 
 
 def test_its_times_are_kept(store: SessionStore) -> None:

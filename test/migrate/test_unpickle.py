@@ -166,12 +166,25 @@ def test_a_small_pickle_takes_neither_time_nor_memory(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [
-    pickle.dumps(OrderedDict(a=1), 2)[:-1] + b"}X\x05\x00\x00\x00itemsK\x05sb.",
+    *(pickle.dumps(OrderedDict(a=1), 2)[:-1] + b"}X\x05\x00\x00\x00items" + hiding + b"sb."
+      for hiding in (b"K\x05", b"cbuiltins\nlist\n")),
     pickle.dumps(uuid.UUID(int=5), 2).replace(b"K\x05", b"J\xff\xff\xff\xff"),
 ])
 def test_what_was_made_to_fail_later_is_damaged(data: bytes) -> None:
     with pytest.raises(Unreadable, match="damaged"):
         Unpickler().loads(data)
+
+
+@pytest.mark.parametrize("place", [b"p1000000\n", b"r\x40\x42\x0f\x00"])
+def test_a_place_in_the_memo_that_is_far_off_is_refused(place: bytes) -> None:
+    with pytest.raises(Unreadable, match="made to do harm"):
+        Unpickler().loads(b"N" + place + b".")
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2])
+def test_numbers_far_back_in_a_long_pickle_are_no_long_numbers(protocol: int) -> None:
+    value = {"text": "long" * 5000, "visits": 5, "large": 2 ** 70}
+    assert Unpickler().loads(pickle.dumps(value, protocol)) == value
 
 
 def test_a_pickle_that_is_too_large_is_refused() -> None:
@@ -192,6 +205,8 @@ def test_attributes_are_read_whatever_the_class() -> None:
     assert Unpickler().attributes(b"(ishop.sessions\nShopSession\n(dS'user'\nS'joe'\nsb.") == {"user": "joe"}
     slots = b"\x80\x02cshop\nSlots\n)\x81N}X\x01\x00\x00\x00aK\x01s\x86b."
     assert Unpickler().attributes(slots) == {"a": 1}
+    both = b"\x80\x02cshop\nBoth\n)\x81}X\x01\x00\x00\x00bK\x02s}X\x01\x00\x00\x00aK\x01s\x86b."
+    assert Unpickler().attributes(both) == {"a": 1, "b": 2}
 
 
 def test_an_object_that_is_more_than_its_attributes_is_refused() -> None:

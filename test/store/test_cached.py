@@ -18,7 +18,7 @@ from session2.store.cached.standing import Standing
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock
-from session2.testing.store.samples import KEY, record_at
+from session2.testing.store.samples import KEY, key_of, record_at
 from session2.testing.store.shop import Shop, again, saved
 from session2.traces import is_trace
 from session2.urls import SECRETS
@@ -392,6 +392,46 @@ def test_with_a_cache_that_cannot_list_a_purge_is_late_and_not_wrong(tier: Tier,
     assert tier.purge() == 0
     clock.advance(1)
     assert tier.purge() == 1
+
+
+def test_what_the_store_was_not_told_of_is_not_unused(tier: Tier, clock: Clock) -> None:
+    vars(tier.cache)["can_list"] = False
+    began = clock.now
+    version = tier.write(KEY, record_at(began, accessed=began, expires=None), None)
+    clock.advance(59)
+    tier.write(KEY, record_at(clock.now, b"used", accessed=clock.now, expires=None), version)
+    assert tier.behind.read(KEY).accessed == began  # type: ignore[union-attr]
+    clock.advance(21)
+    assert tier.purge(unused_since=clock.now) == 0
+    clock.advance(100)
+    assert tier.purge(unused_since=clock.now) == 1
+
+
+def test_where_the_store_can_be_told_of_all_that_was_used_a_purge_of_the_unused_is_exact(tier: Tier,
+                                                                                        clock: Clock) -> None:
+    tier.write(KEY, record_at(clock.now, accessed=clock.now, expires=None), None)
+    version = tier.write(key_of(2), record_at(clock.now, accessed=clock.now, expires=None), None)
+    clock.advance(59)
+    tier.write(key_of(2), record_at(clock.now, b"used", accessed=clock.now, expires=None), version)
+    clock.advance(41)
+    assert tier.purge(unused_since=clock.now - 50) == 1
+    assert tier.read(key_of(2)) is not None
+
+
+def test_what_the_cache_missed_in_the_moment_in_which_it_was_filled_is_read_from_the_store(tier: Tier,
+                                                                                        clock: Clock) -> None:
+    version = tier.write(KEY, record_at(clock.now, b"old"), None)
+    tier.away(cache=True)
+    tier.write(KEY, record_at(clock.now, b"new"), version)
+    tier.away()
+    assert tier.read(KEY).data == b"new"  # type: ignore[union-attr]
+
+
+def test_a_stranger_in_the_cache_makes_way(tier: Tier, clock: Clock) -> None:
+    tier.first.write(KEY, record_at(clock.now, b"of a stranger"), None)
+    tier.write(KEY, record_at(clock.now, b"ours"), None)
+    assert tier.read(KEY).data == b"ours"  # type: ignore[union-attr]
+    assert [record.data.endswith(b"ours") for _, record in tier.first.scan()] == [True]
 
 
 def test_a_flush_brings_all_saves_to_the_store(tier: Tier) -> None:

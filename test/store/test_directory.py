@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -849,11 +850,16 @@ class TestRights:
         store = from_url(f"directory:{tmp_path}?shared=true")
         version = store.write(KEY, record(OLD, expires=None), None)
         store.write(KEY, record(LARGE, expires=None), version)
-        for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
-            assert (path.stat().st_uid, path.stat().st_gid, stat.S_IMODE(path.stat().st_mode)) == (65534, 65533, 0o660)
+        for path in tmp_path.rglob("*"):
+            found, mode = path.stat(), 0o770 if path.is_dir() else 0o660
+            assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65533, mode), path
         tmp_path.chmod(0o2772)
         with pytest.raises(ConfigurationError, match="written by others"):
             from_url(f"directory:{tmp_path}?shared=true")
+
+    def test_what_is_made_to_be_shared_is(self, tmp_path: Path) -> None:
+        from_url(f"directory:{tmp_path}/new?create=true&shared=true")
+        assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o770
 
     def test_what_root_makes_belongs_to_the_owner_of_the_directory(self, tmp_path: Path) -> None:
         """A purge of root's, from cron say, leaves nothing that the application cannot read."""
@@ -884,6 +890,52 @@ class TestRights:
         store.write(KEY, record(LARGE), version)
         found = file_of(store).stat()
         assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65533, 0o640)
+
+
+class TestSystem:
+    def test_two_make_a_folder_at_once(self, store: DirectorySessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        mkdir = os.mkdir
+
+        def overtaken(path: str, mode: int) -> None:
+            mkdir(path, mode)
+            mkdir(path, mode)
+
+        monkeypatch.setattr(os, "mkdir", overtaken)
+        store.write(KEY, record(OLD), None)
+        assert data_of(store) == OLD
+
+    def test_a_purge_passes_over_what_somebody_holds_who_does_not_go_on(
+            self, store: DirectorySessionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        store.write(KEY, record(OLD, expires=901.0), None)
+        store.write(OTHER, record(OLD, expires=901.0), None)
+        monkeypatch.setattr(sessionfile, "_PATIENCE", 0.0)
+        with file_of(store).open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert store.purge() == 1
+        assert store.purge() == 1, "the next one looks again"
+
+    def test_no_file_stays_open(self, tmp_path: Path) -> None:
+        store = DirectorySessionStore(tmp_path, create=True, fsync=True, clock=lambda: 1000.0)
+        for number in range(8):
+            store.write(KEY, record(OLD, expires=901.0), None)
+            store.write(OTHER, record(OLD), None)
+            store.remove(OTHER)
+            store.purge()
+            if number == 3:
+                before = os.listdir("/proc/self/fd")
+        assert os.listdir("/proc/self/fd") == before
+
+    def test_names_that_come_and_go_are_synced(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """That of a new folder, and those that a purge takes away."""
+        store = DirectorySessionStore(tmp_path, create=True, fsync=True, clock=lambda: 1000.0)
+        synced: list[str] = []
+        monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+        store.write(KEY, record(OLD, expires=901.0)._replace(user=None), None)
+        folder = str(file_of(store).parent)
+        assert synced == [store.directory, folder]
+        synced.clear()
+        assert store.purge() == 1
+        assert folder in synced
 
 
 # -- slots -------------------------------------------------------------------------------------------------------------

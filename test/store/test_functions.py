@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -24,6 +25,7 @@ from session2 import (
     DictSession,
     Encrypted,
     JSONSerializer,
+    LockTimeout,
     PickleSerializer,
     SessionManager,
     StoreUnavailable,
@@ -34,7 +36,7 @@ from session2 import (
 from session2.events import Event
 from session2.store.cached import CachedSessionStore
 from session2.store.directory import DirectorySessionStore
-from session2.store.functions import NEVER, OURS, FunctionSessionStore, hooks
+from session2.store.functions import NEVER, OURS, FunctionSessionStore, _name, hooks
 from session2.store.volatile import VolatileSessionStore
 from session2.testing import StoreSuite
 from session2.testing.fakes import Clock, FakeExchange
@@ -156,6 +158,13 @@ def test_a_session_may_have_an_item_of_our_name(store: FunctionSessionStore) -> 
     assert again(store, session).data == {OURS: "theirs", "n": 1}
 
 
+def test_items_in_a_mapping_of_another_type_come_back_in_one(store: FunctionSessionStore) -> None:
+    session = saved(store, n=1)
+    session.data = OrderedDict(b=1, a=2)
+    store.sessions.save(session)
+    assert type(again(store, session).data) is OrderedDict
+
+
 def test_attributes_are_kept_too(store: FunctionSessionStore) -> None:
     session = saved(store, n=1)
     session.user, session.colour = "anna", "blue"  # type: ignore[attr-defined]
@@ -201,6 +210,9 @@ def test_a_row_of_another_session_is_nobodys(store: FunctionSessionStore, table:
 # -- what they do not do as they should --------------------------------------------------------------------------------
 
 
+FOUND = {"of": _name(KEY), "times": [1.0, 1.0, 1.0, 9e9], "user": None, "version": "v"}
+
+
 @pytest.mark.parametrize("what", ["save", "load", "cleanup", "delete"])
 def test_what_a_function_raises_is_an_outage(what: str, table: Table) -> None:
     def fails(*_: Any) -> Any:
@@ -216,8 +228,20 @@ def test_what_a_function_raises_is_an_outage(what: str, table: Table) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_an_error_of_ours_stays_what_it_is(table: Table) -> None:
+    """As where the functions are those over another store."""
+    def is_busy(*_: Any) -> Any:
+        raise LockTimeout("busy")
+
+    with pytest.raises(LockTimeout, match="busy"):
+        FunctionSessionStore(table.save, is_busy).read(KEY)
+
+
 @pytest.mark.parametrize("answer", [5, (), ({"n": 1},), ({"n": 1}, None), ([1], 5.0), ("text", "soon"),
-                                    ({OURS: "text"}, 9e9), ({OURS: {}}, 9e9), ({OURS: None}, 9e9)], ids=range(9))
+                                    ({OURS: "text"}, 9e9), ({OURS: {}}, 9e9), ({OURS: None}, 9e9),
+                                    ({OURS: {**FOUND, "raw": "", "times": [1.0]}}, 9e9),
+                                    ({OURS: {**FOUND, "raw": 5}}, 9e9),
+                                    ({OURS: {**FOUND, "whole": {"f": lambda: 0}}}, 9e9)], ids=range(12))
 def test_an_answer_that_is_none_is_a_missing_session(answer: Any, table: Table) -> None:
     heard: list[Event] = []
     store = FunctionSessionStore(table.save, lambda _: answer, observer=heard.append)
@@ -406,6 +430,7 @@ def test_old_code_finds_what_it_saved(kept: Any, clock: Clock) -> None:
     assert load("any id of old") is None
     cleanup()
     assert list(kept.scan()) == []
+    assert kept.purge() == 0, "it has been done"
 
 
 def test_old_code_and_the_manager_have_the_same_sessions(kept: Any, clock: Clock) -> None:
@@ -429,9 +454,11 @@ def test_old_code_loses_no_update_of_the_dict_it_loaded(kept: Any, clock: Clock)
         data[f"key {number}"] = number  # type: ignore[index]
         data["visits"] += 1  # type: ignore[index]
         functions.save(str(visitor.cookie), data, clock.now + 60)  # type: ignore[arg-type]
+    del two["n"]  # type: ignore[attr-defined]
+    functions.save(str(visitor.cookie), two, clock.now + 60)  # type: ignore[arg-type]
     one["late"] = 1  # type: ignore[index]
     functions.save(str(visitor.cookie), one, clock.now + 60)  # type: ignore[arg-type]
-    assert visitor.look() == {"n": 1, "visits": 3, "key 0": 0, "key 1": 1, "late": 1}
+    assert visitor.look() == {"visits": 3, "key 0": 0, "key 1": 1, "late": 1}
     assert one == visitor.look()
     assert merge.add is type(visitor.begin().session).merge_rules["visits"]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -148,12 +149,65 @@ def test_a_child_that_closed_what_it_inherited_keeps_what_it_opened(site: Site) 
             for fd in inherited:
                 with suppress(OSError):
                     os.close(fd)
-            opened = [os.open(os.devnull, os.O_RDONLY) for _ in inherited]
+            opened, null = [os.open(os.devnull, os.O_RDONLY) for _ in inherited], os.stat(os.devnull)
             was_free = site.is_free(site.one)
-            for fd in opened:
-                os.fstat(fd)
-            os._exit(was_free)
+            os._exit(was_free or not all(os.path.samestat(os.fstat(fd), null) for fd in opened))
         assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_that_closed_what_it_inherited_opens_it_again(site: Site) -> None:
+    """As daemons do."""
+    with site.take(site.one):
+        child = fork_in_c()
+        if not child:
+            os.closerange(3, 256)
+            os._exit(site.is_free(site.one) or not site.is_free(site.one, OTHER))
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_who_closed_the_file_and_opened_another_locks_nothing_else(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (LockFile(str(tmp_path / "locks"), str(tmp_path)) for _ in range(2))
+    fd = one.take(5, 0.0)
+    assert isinstance(fd, int)
+    os.close(fd)
+    null = os.open(os.devnull, os.O_RDWR)
+    assert null == fd
+    monkeypatch.setattr(lockfile, "_TRUSTED", 0.0)
+    assert one.take(5, 0.0) is not None
+    assert two.take(5, 0.0) is None
+    os.close(null)
+
+
+def test_what_is_in_its_place_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lockfile, "_TRUSTED", 0.0)
+    file = LockFile(str(tmp_path / "locks"), str(tmp_path))
+    assert len({file.take(byte, 0.0) for byte in range(5)}) == 1
+
+
+def test_a_lock_is_that_of_one_byte_only(tmp_path: Path) -> None:
+    one, two = (LockFile(str(tmp_path / "locks"), str(tmp_path)) for _ in range(2))
+    assert None not in [one.take(byte, 0.0) for byte in (5, 6, 7)]
+    one.give(one.take(6, 0.0), 6)
+    assert [two.take(byte, 0.0) is None for byte in (4, 5, 6, 7, 8)] == [False, True, False, True, False]
+    one.wait(6, True)
+    assert [two.is_awaited(byte) for byte in (5, 6, 7)] == [False, True, False]
+    one.wait(6, False)
+    assert not two.is_awaited(6)
+
+
+def test_a_file_that_a_child_has_open_too_is_unlocked_nevertheless(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lockfile, "_SET_LOCK", None)
+    one, two = (LockFile(str(tmp_path / "locks"), str(tmp_path)) for _ in range(2))
+    taken = one.take(5, 0.0)
+    assert isinstance(taken, FileIO)
+    inherited = os.dup(taken.fileno())
+    one.give(taken, 5)
+    again = two.take(5, 0.0)
+    assert again is not None
+    two.give(again, 5)
+    os.close(inherited)
 
 
 def test_a_lease_that_nobody_has_any_more_is_no_lock(site: Site) -> None:

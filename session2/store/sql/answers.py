@@ -18,7 +18,7 @@ def check_answer(statement: str, result: Result, arguments: Mapping[str, Any]) -
     check = _CHECKS.get(statement, _one_row_at_most if "key" in arguments else _anything)
     try:
         fits = check(result, arguments)
-    except (IndexError, TypeError, ValueError):
+    except (AttributeError, IndexError, TypeError, ValueError):  # a number where text is to be, for one
         fits = False
     if not fits:
         raise mixed_up()
