@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import cherrypy  # type: ignore[import-untyped, unused-ignore]
 
-from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager, tokens
+from session2 import ConfigurationError, CookiePolicy, DictSession, SessionError, SessionManager
 from session2.found import Absence
 from session2.late import Late
 
@@ -309,13 +309,15 @@ class StoreSession(CountedSession):
             self._emit_again()
 
     def _heed_error_page(self) -> None:
+        """Log out if the page that shows an error did."""
         draft = self._draft()
         try:
             if draft is not None and drafts.is_logout(draft):
-                self.session  # noqa: B018 (it is opened)
-                for id in filter(tokens.is_id, self._exchange.get_cookies(self._exchange.visit.policy.name)):
-                    self.manager.delete(id)
-                self.manager.revoke_session_cookie(self._exchange)
+                self.session  # noqa: B018 (it is opened, or it is said again why it cannot be)
+                if self._exchange.visit.finished:  # nothing is left of the request that failed: it begins anew
+                    self._begin()
+                self._exchange.visit.expire()
+                self._settle_request()
         except Exception:
             cherrypy.log("The session could not be ended that an error page expired.", context="TOOLS.SESSIONS",
                          severity=40, traceback=True)

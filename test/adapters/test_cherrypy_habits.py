@@ -263,13 +263,13 @@ def test_a_redirection_of_an_error_page_sends_no_draft(serve: Serve, manager: An
 
 def test_an_error_page_that_cannot_log_out_is_shown(serve: Serve, manager: Any, monkeypatch: Any,
                                                     caplog: pytest.LogCaptureFixture) -> None:
-    def fail(_: object) -> None:
-        raise OSError
+    def fail(*_: object) -> None:
+        raise StoreUnavailable("out of order")
 
     site = serve({"visit": visit, "crash": crash}, {"error_page.default": lambda **_: str(expire()) + "sorry"},
                  manager=manager)
     cookie = site.cookie("/visit")
-    monkeypatch.setattr(manager, "delete", fail)
+    monkeypatch.setattr(manager.store, "write", fail)
     assert "sorry" in site.get("/crash", cookie, 500).text
     assert "could not be ended that an error page expired" in caplog.text
 
