@@ -245,6 +245,16 @@ def test_an_error_page_may_log_out(serve: Serve, manager: Any, config: Any, stat
     assert list(manager) == []
 
 
+def test_an_error_page_ends_a_session_in_a_cookie_too(serve: Serve) -> None:
+    manager = SessionManager(CookieSessionStore("of many letters, and of digits: 0123456789"), DictSession)
+    site = serve({"visit": visit, "look": look, "crash": crash}, {"error_page.default": lambda **_: str(expire())},
+                 manager=manager)
+    cookies = "; ".join(cookie.partition(";")[0] for cookie in site.get("/visit").all("Set-Cookie"))
+    sent = site.get("/crash", cookies, 500).all("Set-Cookie")
+    assert {cookie.partition("=")[0] for cookie in sent} == {pair.partition("=")[0] for pair in cookies.split("; ")}
+    assert all("Max-Age=0" in cookie for cookie in sent)
+
+
 def test_a_crash_undoes_a_logout_but_for_that_of_its_page(serve: Serve, manager: Any) -> None:
     site = serve({"visit": visit, "look": look, "crash": crash_logging_out},
                  {"error_page.default": lambda **_: "sorry"}, manager=manager)
